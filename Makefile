@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh Debian 12 machine: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test test-all lint lock bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml requirements/all.txt requirements/face-oracle.txt tools/install-packages
+	tools/install-packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/face-oracle.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/keyvigil-lab demo $(DEMO_ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not hardware" $(TEST_ARGS)
+
+test-all: setup
+	$(BIN)/python -m pytest -m "not hardware" $(TEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/bench_tpm.py
+	$(BIN)/python benchmarks/bench_features.py
+
+lock: setup
+	tools/lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

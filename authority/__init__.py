@@ -1,0 +1,1 @@
+"""Trust Authority and Key Orchestration Service."""

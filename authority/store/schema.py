@@ -1,0 +1,263 @@
+"""Tables of the authority. Times are POSIX seconds, scores thousandths, structured values JSON text.
+
+Nothing biometric is stored: no sample, no feature, no template, no helper data.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("lab", Boolean, nullable=False),
+    Column("ek_public", LargeBinary, nullable=False),
+    Column("ak_public", LargeBinary, nullable=False),
+    Column("delivery_public", LargeBinary, nullable=False),
+    Column("certificate_sha256", String(64), nullable=False),
+    Column("certificate_not_after", Float, nullable=False),
+    Column("reference_pcrs", Text, nullable=False),
+    Column("devices", Text, nullable=False),
+    Column("reset_count", Integer, nullable=False, default=0),
+    Column("clock", Integer, nullable=False, default=0),
+    Column("joined_at", Float, nullable=False),
+    Column("last_seen_at", Float),
+    Column("last_attested_at", Float),
+    Column("attestation_failed", Boolean, nullable=False, default=False),
+    Column("score", Integer, nullable=False, default=0),
+    Column("tier", String(8), nullable=False, default="low"),
+    Column("explanation", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("next_delivery", Integer, nullable=False, default=1),
+)
+
+join_token = Table(
+    "join_token",
+    metadata,
+    Column("lookup", String(64), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("lab", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+join_attempt = Table(
+    "join_attempt",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("token", String(64), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("node_id", String(64), nullable=False),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+nonce = Table(
+    "nonce",
+    metadata,
+    Column("value", String(64), primary_key=True),
+    Column("node_id", String(64), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+administrator = Table(
+    "administrator",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("admin", String(63), nullable=False),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("lookup", String(64), nullable=False),
+    Column("pin_salt", LargeBinary, nullable=False),
+    Column("pin_hash", LargeBinary, nullable=False),
+    Column("tries_left", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("record_id", String(32), primary_key=True),
+    Column("enrolment_id", String(32), nullable=False, unique=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False, index=True),
+    Column("admin", String(63), ForeignKey("administrator.name"), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("release_share", LargeBinary, nullable=False),
+    Column("public", LargeBinary, nullable=False, default=b""),
+    Column("modalities", Text, nullable=False, default="[]"),
+    Column("sensors", Text, nullable=False, default="[]"),
+    Column("consent", Text, nullable=False, default="{}"),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("approved_at", Float),
+    Column("approved_by", String(63)),
+    Column("counter", Integer, nullable=False, default=0),
+    Column("failures_in_row", Integer, nullable=False, default=0),
+    Column("locked_until", Float),
+)
+
+challenge = Table(
+    "challenge",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("summoned_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("record_id", String(32)),
+    Column("nonce", LargeBinary),
+    Column("activated_at", Float),
+    Column("deadline_at", Float),
+    Column("answered_at", Float),
+    Column("evidence_sha256", String(64)),
+    Column("verdict", Text),
+    UniqueConstraint("node_id", "epoch"),
+    Index("ix_challenge_state_expires", "state", "expires_at"),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("next_challenge_at", Float, nullable=False, index=True),
+    Column("next_attest_at", Float, nullable=False),
+    Column("attest_deadline_at", Float),
+)
+
+presentation = Table(
+    "presentation",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False, index=True),
+    Column("challenge_id", String(32), nullable=False, unique=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("speed", Integer),
+    Column("quality", Integer),
+)
+
+network = Table(
+    "network",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("created_at", Float, nullable=False),
+)
+
+key_version = Table(
+    "key_version",
+    metadata,
+    Column("network", String(63), ForeignKey("network.name"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("kek_id", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("destroyed_at", Float),
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("network", String(63), ForeignKey("network.name"), primary_key=True),
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("address", String(64), nullable=False),
+    Column("resource_class", String(16), nullable=False),
+    Column("epoch", Integer, nullable=False, default=0),
+    Column("fresh", LargeBinary, nullable=False, default=b""),
+    Column("version", Integer),
+    Column("rotate_at", Float, nullable=False, default=0.0),
+    UniqueConstraint("network", "address"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("network", String(63), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("issued_at", Float, nullable=False),
+    Column("acked_at", Float),
+    Column("ack", Text),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("node_id", String(64)),
+    Column("text", Text, nullable=False),
+    Column("data", Text, nullable=False, default="{}"),
+    Column("delivered_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("node_id", String(64)),
+    Column("data", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+operator_token = Table(
+    "operator_token",
+    metadata,
+    Column("lookup", String(64), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)

@@ -1,0 +1,74 @@
+"""Hardware abstraction layer: what can be asked of a device, and the values that come back.
+
+Nothing here performs I/O. Drivers implement these interfaces; simulators stand at the other end of a driver's wire.
+"""
+
+from hal._camera import Camera, CameraFormat, Frame
+from hal._enclave import (
+    Attestation,
+    CertifiedKey,
+    Enclave,
+    EnclaveKind,
+    Endorsement,
+    KeyUse,
+    LockoutStatus,
+    PcrSelection,
+    PcrValues,
+)
+from hal._errors import (
+    AuthorisationFailed,
+    Busy,
+    DeviceError,
+    Disconnected,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    TimedOut,
+    Unsupported,
+)
+from hal._fingerprint import FingerprintImage, FingerprintReader
+from hal._microphone import AudioBlock, AudioFormat, Microphone
+from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
+from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
+
+__all__ = [
+    "DRIVER_GROUP",
+    "Attestation",
+    "AudioBlock",
+    "AudioFormat",
+    "AuthorisationFailed",
+    "Busy",
+    "Camera",
+    "CameraFormat",
+    "Capability",
+    "CertifiedKey",
+    "Clock",
+    "Deadline",
+    "Device",
+    "DeviceError",
+    "DeviceInfo",
+    "DeviceKind",
+    "Disconnected",
+    "Driver",
+    "DriverEntry",
+    "Enclave",
+    "EnclaveKind",
+    "Endorsement",
+    "FingerprintImage",
+    "FingerprintReader",
+    "Frame",
+    "KeyUse",
+    "LockoutStatus",
+    "Microphone",
+    "NotFound",
+    "PcrSelection",
+    "PcrValues",
+    "PermissionDenied",
+    "ProtocolError",
+    "SystemClock",
+    "TimedOut",
+    "Transport",
+    "Unsupported",
+    "available_drivers",
+    "load_driver",
+]

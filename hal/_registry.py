@@ -1,0 +1,84 @@
+"""Drivers by entry point, pinned by the hash of the module that implements them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from hal._errors import NotFound, PermissionDenied
+from hal._values import Device, DeviceInfo, DeviceKind
+
+DRIVER_GROUP = "keyvigil.drivers"
+"""The entry-point group in which a package offers drivers."""
+
+
+class Driver(Protocol):
+    """How to find and open devices of one family; an entry point names a class of this shape."""
+
+    kind: DeviceKind
+
+    def list(self, options: Mapping[str, Any]) -> Sequence[DeviceInfo]:
+        """The devices of this family that are attached now."""
+        ...
+
+    def open(self, options: Mapping[str, Any]) -> Device:
+        """Claim the device that `options` names; raises `NotFound`, `Busy`, `PermissionDenied`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DriverEntry:
+    """A driver that is installed: its name, and the SHA-256 of its module file, without having loaded it."""
+
+    name: str
+    module: str
+    sha256: str
+
+
+def available_drivers() -> dict[str, DriverEntry]:
+    """Every installed driver by name; a name that two packages offer raises `PermissionDenied`."""
+    found: dict[str, DriverEntry] = {}
+    for point in entry_points(group=DRIVER_GROUP):
+        if point.name in found:
+            raise PermissionDenied(
+                f"two installed packages offer a driver named {point.name!r}",
+                remedy="Uninstall one of the two packages.",
+            )
+        found[point.name] = DriverEntry(point.name, point.module, _module_sha256(point))
+    return found
+
+
+def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEntry]:
+    """Import and instantiate the driver `name`, if its module hashes to `pinned_sha256`.
+
+    `None` skips the pin (discovery, diagnostics). Raises `NotFound` and `PermissionDenied`.
+    """
+    entry = available_drivers().get(name)
+    if entry is None:
+        raise NotFound(f"no driver named {name!r} is installed", remedy="Run `keyvigil devices` to list drivers.")
+    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
+        raise PermissionDenied(
+            f"driver {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
+            remedy="If the change of the driver is meant, put the new hash into the configuration.",
+        )
+    (point,) = entry_points(group=DRIVER_GROUP, name=name)
+    driver: Driver = point.load()()
+    return driver, entry
+
+
+def _module_sha256(point: EntryPoint) -> str:
+    """Hash over the driver's module, or over every Python file of its package in sorted order."""
+    spec = find_spec(point.module)
+    if spec is None or spec.origin is None:
+        raise NotFound(f"driver {point.name!r} names the module {point.module!r}, which is not installed")
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

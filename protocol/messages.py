@@ -1,0 +1,299 @@
+"""What crosses the node plane. Field order is documentation only; bytes to sign come from `protocol.codec`.
+
+Requests refuse unknown fields. `bytes` are base64 in JSON. Times are POSIX seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from protocol.levels import Access, Rotation, Tier
+
+PROTOCOL_VERSION = 1
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every message."""
+
+
+class QuoteEvidence(Message, frozen=True):
+    """TPMS_ATTEST (quote), TPMT_SIGNATURE, and the SHA-256 PCR values that the quote covers."""
+
+    attest: bytes
+    signature: bytes
+    pcrs: dict[int, bytes]
+
+
+class CertifiedPublic(Message, frozen=True):
+    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it."""
+
+    public: bytes
+    attest: bytes
+    signature: bytes
+
+
+class SensorIdentity(Message, frozen=True):
+    """Who and where a device is; pinned at enrolment, carried in evidence."""
+
+    kind: str
+    driver: str
+    driver_sha256: str
+    transport: str
+    port: str
+    vendor_id: str = ""
+    product_id: str = ""
+    serial: str = ""
+
+
+class JoinRequest(Message, frozen=True):
+    """POST /v1/join: a node asks to be registered under `name`; `csr` is DER (PKCS #10)."""
+
+    version: int
+    name: str
+    token: str = msgspec.field()
+    ek_public: bytes
+    ek_certificates: list[bytes]
+    ak_public: bytes
+    csr: bytes
+    devices: list[SensorIdentity]
+    agent_version: str
+
+    def __repr__(self) -> str:
+        return f"JoinRequest(name={self.name!r})"
+
+
+class JoinChallenge(Message, frozen=True):
+    """MakeCredential output (TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET) and a nonce to quote over."""
+
+    join_id: str
+    credential_blob: bytes
+    encrypted_secret: bytes
+    nonce: bytes
+    pcr_selection: list[int]
+
+
+class JoinProof(Message, frozen=True):
+    """POST /v1/join/{join_id}/activate. Quote and certification carry `join_digest`."""
+
+    secret: bytes
+    quote: QuoteEvidence
+    delivery_key: CertifiedPublic
+
+    def __repr__(self) -> str:
+        return "JoinProof()"
+
+
+class JoinResult(Message, frozen=True):
+    """The node's identity: certificates in PEM, the Key Orchestration Service's verification key as DER SPKI."""
+
+    node_id: str
+    certificate: str
+    ca: str
+    kos_public: bytes
+
+
+class NonceRequest(Message, frozen=True):
+    """POST /v1/nonces: a nonce for a renewal."""
+
+    node_id: str
+
+
+class Nonce(Message, frozen=True):
+    """32 bytes, good once and for a short time."""
+
+    nonce: bytes
+    pcr_selection: list[int]
+    expires_at: float
+
+
+class RenewRequest(Message, frozen=True):
+    """POST /v1/renew: a new client certificate; the quote carries `renew_digest`."""
+
+    node_id: str
+    nonce: bytes
+    csr: bytes
+    quote: QuoteEvidence
+
+
+class RenewResult(Message, frozen=True):
+    """The renewed certificate chain in PEM."""
+
+    certificate: str
+
+
+class EnrolStart(Message, frozen=True):
+    """POST /v1/enrolments: the administrator's one-time ticket and PIN."""
+
+    admin: str
+    ticket: str
+    pin: str
+
+    def __repr__(self) -> str:
+        return f"EnrolStart(admin={self.admin!r})"
+
+
+class EnrolSession(Message, frozen=True):
+    """What the node needs to enrol: nonce for the certification, consent text, this profile's release share."""
+
+    enrolment_id: str
+    nonce: bytes
+    record_id: str
+    release_share: bytes
+    modalities: list[str]
+    consent_version: str
+    consent_text: str
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"EnrolSession(enrolment_id={self.enrolment_id!r})"
+
+
+class ModalityModel(Message, frozen=True):
+    """A modality of a profile, the model that made its features, and the version of the parameters."""
+
+    modality: str
+    model: str
+    parameters: str
+
+
+class EnrolFinish(Message, frozen=True):
+    """PUT /v1/enrolments/{enrolment_id}; `profile_key` is certified over `enrol_digest`."""
+
+    profile_key: CertifiedPublic
+    modalities: list[ModalityModel]
+    sensors: list[SensorIdentity]
+    consent_version: str
+    consent_sha256: str
+    consent_at: float
+
+
+class EnrolResult(Message, frozen=True):
+    """State of the profile: `pending` until an operator approves."""
+
+    record_id: str
+    state: str
+
+
+class BeginRequest(Message, frozen=True):
+    """POST /v1/challenges/{id}/begin: somebody whose record this is stands at the sensors."""
+
+    record_id: str
+
+
+class Activation(Message, frozen=True):
+    """The secret half of a challenge; the deadline runs from here."""
+
+    challenge_id: str
+    record_id: str
+    nonce: bytes
+    digits: str
+    gestures: list[str]
+    release_share: bytes
+    deadline_s: float
+    pcr_selection: list[int]
+
+    def __repr__(self) -> str:
+        return f"Activation(challenge_id={self.challenge_id!r})"
+
+
+class EvidenceSubmission(Message, frozen=True):
+    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS) and the quote over its SHA-256."""
+
+    token: str
+    quote: QuoteEvidence
+
+
+class FailureSubmission(Message, frozen=True):
+    """POST /v1/challenges/{id}/failure: constant in form and length; the quote carries `failure_digest`."""
+
+    quote: QuoteEvidence
+
+
+class Outcome(StrEnum):
+    """What the authority made of an answer."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+
+
+class Verdict(Message, frozen=True):
+    """The authority's answer to evidence; `score` is in thousandths."""
+
+    challenge_id: str
+    outcome: Outcome
+    reason: str
+    score: int
+    tier: Tier
+    explanation: str
+
+
+class AttestSubmission(Message, frozen=True):
+    """POST /v1/attest: machine attestation; the quote carries `attest_digest`."""
+
+    nonce: bytes
+    quote: QuoteEvidence
+
+
+class AttestResult(Message, frozen=True):
+    """Whether the machine's attestation held."""
+
+    outcome: Outcome
+    reason: str
+
+
+class DeliveryAck(Message, frozen=True):
+    """POST /v1/deliveries/{number}/ack: what the sinks report."""
+
+    installed: bool
+    sinks: list[str]
+    error: str = ""
+
+
+class RosterEntry(Message, frozen=True):
+    """An administrator who may answer, and the record to unlock."""
+
+    admin: str
+    record_id: str
+
+
+class Summons(Message, frozen=True, tag="summons"):
+    """Pushed: somebody of the roster is to present themselves before `expires_at`; carries no secret."""
+
+    challenge_id: str
+    roster: list[RosterEntry]
+    modalities: list[str]
+    reason: str
+    expires_at: float
+
+
+class AttestRequest(Message, frozen=True, tag="attest"):
+    """Pushed: quote the machine now."""
+
+    nonce: bytes
+    pcr_selection: list[int]
+    expires_at: float
+
+
+class DeliveryEvent(Message, frozen=True, tag="delivery"):
+    """Pushed: a signed, sealed key delivery (`protocol.delivery.Envelope`, encoded)."""
+
+    number: int
+    envelope: bytes
+
+
+class StatusEvent(Message, frozen=True, tag="status"):
+    """Pushed: the node's standing."""
+
+    state: str
+    score: int
+    tier: Tier
+    access: Access
+    rotation: Rotation
+    next_challenge_at: float | None = None
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent
+"""Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""
