@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -33,7 +34,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class DriverEntry:
-    """A driver that is installed: its name, and the SHA-256 of its module file, without having loaded it."""
+    """A driver that is installed: its name, and the SHA-256 of its package's code, without having loaded it."""
 
     name: str
     module: str
@@ -41,7 +42,10 @@ class DriverEntry:
 
 
 def available_drivers() -> dict[str, DriverEntry]:
-    """Every installed driver by name; a name that two packages offer raises `PermissionDenied`."""
+    """Every installed driver by name; a name that two packages offer raises `PermissionDenied`.
+
+    A driver whose module is missing is left out, so that one broken package does not take the others away.
+    """
     found: dict[str, DriverEntry] = {}
     for point in entry_points(group=DRIVER_GROUP):
         if point.name in found:
@@ -49,7 +53,8 @@ def available_drivers() -> dict[str, DriverEntry]:
                 f"two installed packages offer a driver named {point.name!r}",
                 remedy="Uninstall one of the two packages.",
             )
-        found[point.name] = DriverEntry(point.name, point.module, _module_sha256(point))
+        with suppress(NotFound):
+            found[point.name] = DriverEntry(point.name, point.module, _module_sha256(point))
     return found
 
 
@@ -72,13 +77,18 @@ def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEnt
 
 
 def _module_sha256(point: EntryPoint) -> str:
-    """Hash over the driver's module, or over every Python file of its package in sorted order."""
-    spec = find_spec(point.module)
+    """Hash over every Python file of the top-level package that the driver comes from, in sorted order.
+
+    A driver shares code with its neighbours, so its own file alone would pin too little.
+    """
+    spec = find_spec(point.module.partition(".")[0])
     if spec is None or spec.origin is None:
         raise NotFound(f"driver {point.name!r} names the module {point.module!r}, which is not installed")
     origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    root = origin.parent
+    files = sorted(root.rglob("*.py")) if spec.submodule_search_locations else [origin]
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        name = file.relative_to(root).as_posix().encode()
+        digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

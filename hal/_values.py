@@ -52,7 +52,7 @@ class DeviceInfo:
     """Identity of one attached device, pinned at enrolment and carried in evidence.
 
     `port` is the stable place (USB port path, device node, PCM name), `driver_sha256` the hash of the driver's
-    module file as 64 hexadecimal digits, filled in by the registry when the driver is loaded.
+    code as `DriverEntry` has it, where it is known.
     """
 
     kind: DeviceKind

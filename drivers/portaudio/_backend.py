@@ -1,0 +1,95 @@
+"""PortAudio's Python binding, loaded when first needed, and its errors in our terms."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hal import Busy, DeviceError, Disconnected, NotFound, PermissionDenied, ProtocolError, TimedOut, Unsupported
+
+Backend = Any
+"""The module `sounddevice`, or something that offers the same calls."""
+
+_HOST_ERROR = -9999
+_PORTAUDIO: dict[int, type[DeviceError]] = {
+    -9998: Unsupported,
+    -9997: Unsupported,
+    -9996: NotFound,
+    -9994: Unsupported,
+    -9987: TimedOut,
+    -9985: Busy,
+}
+"""portaudio.h: invalid channel count, rate, device; sample format; timed out; device unavailable."""
+
+_ALSA: dict[int, type[DeviceError]] = {
+    errno.EBUSY: Busy,
+    errno.EACCES: PermissionDenied,
+    errno.EPERM: PermissionDenied,
+    errno.ENOENT: NotFound,
+    errno.ENODEV: Disconnected,
+    errno.ENXIO: Disconnected,
+    errno.EINVAL: Unsupported,
+}
+
+
+def load_backend() -> Backend:
+    """Import `sounddevice`, which initialises PortAudio and reads the ALSA configuration; raises `Unsupported`."""
+    try:
+        return importlib.import_module("sounddevice")
+    except ImportError:
+        raise Unsupported(
+            "the Python package sounddevice is not installed", remedy="Install it: pip install 'keyvigil[voice]'."
+        ) from None
+    except OSError:
+        raise Unsupported(
+            "the PortAudio library is not installed", remedy="Install it: apt-get install libportaudio2."
+        ) from None
+
+
+class OpenStreams:
+    """How many streams of this process are open; PortAudio can look for new devices only while there is none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold while a stream is open."""
+        with self._lock:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+
+    def rescan(self, backend: Backend) -> None:
+        """Let PortAudio read its devices anew, if no stream is open: it otherwise keeps to those of its start."""
+        with self._lock:
+            if self._count == 0:
+                backend._terminate()
+                backend._initialize()
+
+
+OPEN_STREAMS = OpenStreams()
+"""PortAudio's state belongs to the process, so this does."""
+
+
+def forgo_termination(backend: Backend) -> None:
+    """Do not terminate PortAudio when the process ends: with a stream that hangs, the end would hang too."""
+    atexit.unregister(backend._exit_handler)
+
+
+def translate(error: Exception, what: str) -> DeviceError:
+    """A `sounddevice.PortAudioError` (text, code, host error) as the `DeviceError` it amounts to."""
+    code = error.args[1] if len(error.args) > 1 else 0
+    kind = _PORTAUDIO.get(code, ProtocolError)
+    if code == _HOST_ERROR and len(error.args) > 2:
+        kind = _ALSA.get(-error.args[2][1], ProtocolError)
+    return kind(f"{what}: {error.args[0] if error.args else error}")

@@ -1,0 +1,109 @@
+"""A microphone that delivers mono blocks at one rate, whatever the device runs at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soxr  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from drivers.portaudio._backend import Backend
+from drivers.portaudio._pace import Pace
+from drivers.portaudio._recording import Chunk, Recording, StreamSettings
+from hal import AudioBlock, Busy, Clock, Deadline, DeviceInfo, Disconnected
+
+Samples = NDArray[np.int16]
+
+
+class PortAudioMicrophone:
+    """A `hal.Microphone`; the device is claimed while `blocks` is iterated, and released when the iterator is closed.
+
+    `rate` is what the caller gets, in samples per second; `settings.rate` is what the device runs at.
+    """
+
+    def __init__(self, backend: Backend, settings: StreamSettings, info: DeviceInfo, rate: int, clock: Clock) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._info = info
+        self._rate = rate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._recording: Recording | None = None
+        self._closed = False
+
+    @property
+    def info(self) -> DeviceInfo:
+        """Who and where the microphone is."""
+        return self._info
+
+    def blocks(self, deadline: Deadline) -> Iterator[AudioBlock]:
+        """Blocks as they arrive; `overflow` marks one before which samples are missing.
+
+        Raises `TimedOut` at the deadline or after a second without samples, `Disconnected` when the stream ends or the
+        microphone is closed, `Busy` while another iterator of this microphone records.
+        """
+        recording = self._claim()
+        try:
+            pace = Pace(self._settings.rate)
+            resampler = _Resampler(self._settings.rate, self._rate)
+            sequence, lost = 0, False
+            while True:
+                chunk = recording.next(deadline)
+                samples = _mono(chunk, self._settings.channels)
+                lost = pace.lost(len(samples), chunk.arrived_ns) or chunk.overflow or lost
+                pcm = resampler(samples)
+                if len(pcm):
+                    sequence += 1
+                    yield AudioBlock(pcm, self._rate, sequence, chunk.arrived_ns, lost)
+                    lost = False
+        finally:
+            self._release(recording)
+
+    def _claim(self) -> Recording:
+        with self._lock:
+            if self._closed:
+                raise Disconnected(f"microphone {self._info.name!r} was closed")
+            if self._recording is not None:
+                raise Busy(f"microphone {self._info.name!r} is recording already")
+            self._recording = Recording(self._backend, self._settings, self._clock)
+            return self._recording.__enter__()
+
+    def _release(self, recording: Recording) -> None:
+        recording.close()
+        with self._lock:
+            self._recording = None
+
+    def close(self) -> None:
+        """Release the device; an iterator that still runs ends with `Disconnected`. Closing twice is allowed."""
+        with self._lock:
+            self._closed = True
+            recording = self._recording
+        if recording is not None:
+            recording.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Resampler:
+    """From the device's rate to the caller's, block after block without seams."""
+
+    def __init__(self, device_rate: int, rate: int) -> None:
+        self._stream = None if device_rate == rate else soxr.ResampleStream(device_rate, rate, 1, dtype="int16")
+
+    def __call__(self, samples: Samples) -> Samples:
+        return samples if self._stream is None else np.asarray(self._stream.resample_chunk(samples), np.int16)
+
+
+def _mono(chunk: Chunk, channels: int) -> Samples:
+    """The first channel: a mean of channels in opposite phase would cancel the voice."""
+    return np.frombuffer(chunk.samples, np.int16)[::channels].copy()

@@ -1,0 +1,175 @@
+"""One TPM context: keys, sessions and capabilities, each flushed when its `with` block ends.
+
+At most three transient objects and one session are loaded at a time: emulators and small chips have three slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from tpm2_pytss import (
+    ESAPI,
+    ESYS_TR,
+    TPM2_ALG,
+    TPM2_CAP,
+    TPM2_SE,
+    TPM2B_PRIVATE,
+    TPM2B_PUBLIC,
+    TPMA_SESSION,
+    TPMT_SYM_DEF,
+    TSS2_Exception,
+)
+
+from drivers.tpm2 import _templates
+from drivers.tpm2._errors import foreign, is_parameter_error
+from hal import AuthorisationFailed
+
+ENCRYPT = TPMA_SESSION.ENCRYPT
+DECRYPT = TPMA_SESSION.DECRYPT
+MANUFACTURER, VENDOR_STRINGS, NV_BUFFER_MAX = 0x105, (0x106, 0x107, 0x108, 0x109), 0x12C
+"""TPM_PT values: TCG TPM 2.0 Library Part 2, 6.13."""
+
+
+class Tpm:
+    """An ESAPI context. Not thread safe: use it on one thread only.
+
+    The names bound to returned objects in this package are not decoration: a temporary of tpm2-pytss that is
+    chained (`get()[1].data`) frees the memory that its parts lie in.
+    """
+
+    def __init__(self, tcti: str) -> None:
+        """Connect; raises `TSS2_Exception`."""
+        self._tcti = tcti
+        self._held: list[int] = []
+        self.esys = ESAPI(tcti)
+
+    def close(self) -> None:
+        """Release the context."""
+        self.esys.close()
+
+    def recover(self) -> None:
+        """Start anew after an error that left the context in the middle of a command.
+
+        Such a context cannot even unload what it holds, and an emulator has no resource manager to do it: so the new
+        one unloads it by number. Raises `TSS2_Exception` when the TPM does not answer.
+        """
+        held, self._held = self._held, []
+        self.esys.close()
+        self.esys = ESAPI(self._tcti)
+        for number in held:
+            with suppress(TSS2_Exception):
+                self.esys.flush_context(self.esys.tr_from_tpmpublic(number))
+
+    @contextmanager
+    def flushed(self, handle: Any) -> Iterator[Any]:
+        """Unload `handle` at the end, whatever happened; what happened first is what is reported."""
+        number = int(self.esys.tr_get_tpm_handle(handle))
+        self._held.append(number)
+        try:
+            yield handle
+        except BaseException:
+            with suppress(TSS2_Exception):
+                self._flush(handle, number)
+            raise
+        self._flush(handle, number)
+
+    def _flush(self, handle: Any, number: int) -> None:
+        self.esys.flush_context(handle)
+        self._held.remove(number)
+
+    @contextmanager
+    def known(self, handle: int) -> Iterator[Any]:
+        """A resource that is in the TPM already (persistent key, NV index)."""
+        resource = self.esys.tr_from_tpmpublic(handle)
+        try:
+            yield resource
+        finally:
+            self.esys.tr_close(resource)
+
+    @contextmanager
+    def primary(self, hierarchy: Any, template: Any) -> Iterator[tuple[Any, bytes]]:
+        """A primary key and its public area as TPM2B_PUBLIC."""
+        handle, public, _, _, _ = self.esys.create_primary(None, template, hierarchy)
+        with self.flushed(handle):
+            yield handle, public.marshal()
+
+    @contextmanager
+    def storage_root(self) -> Iterator[Any]:
+        """The storage root key: parent of everything made here, and what the sessions are salted to."""
+        with self.primary(ESYS_TR.OWNER, _templates.storage_root()) as (handle, _):
+            yield handle
+
+    @contextmanager
+    def attestation_key(self) -> Iterator[tuple[Any, bytes]]:
+        """The AK and its public area."""
+        with self.primary(ESYS_TR.ENDORSEMENT, _templates.attestation_key()) as made:
+            yield made
+
+    @contextmanager
+    def session(self, salt: Any, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
+        """A session salted to the key `salt`, that encrypts what `protect` names (`DECRYPT`: towards the TPM)."""
+        handle = self.esys.start_auth_session(
+            salt, ESYS_TR.NONE, kind, TPMT_SYM_DEF.parse("aes128cfb"), TPM2_ALG.SHA256
+        )
+        with self.flushed(handle):
+            self.protect(handle, protect)
+            yield handle
+
+    def protect(self, session: Any, which: int) -> None:
+        """Choose what `session` encrypts from now on."""
+        self.esys.trsess_set_attributes(session, which | TPMA_SESSION.CONTINUESESSION)
+
+    @contextmanager
+    def loaded(self, root: Any, public: bytes, private: bytes, auth: bytes = b"") -> Iterator[Any]:
+        """A child of the storage root; raises `AuthorisationFailed` for one of another TPM."""
+        with refusing_foreign_blobs("loading a key"):
+            handle = self.esys.load(root, whole(TPM2B_PRIVATE, private), whole(TPM2B_PUBLIC, public))
+        with self.flushed(handle):
+            self.esys.tr_set_auth(handle, auth)
+            yield handle
+
+    def name(self, handle: Any) -> bytes:
+        """Name of a loaded object: algorithm and digest of its public area."""
+        return bytes(self.esys.tr_get_name(handle))
+
+    def properties(self, first: int, count: int) -> dict[int, int]:
+        """TPM_PT values from `first` on."""
+        _, found = self.esys.get_capability(TPM2_CAP.TPM_PROPERTIES, first, count)
+        wanted = range(first, first + count)
+        return {int(p.property): int(p.value) for p in found.data.tpmProperties if int(p.property) in wanted}
+
+    def handles(self, first: int, last: int) -> list[int]:
+        """Handles in use between `first` and `last`."""
+        found: list[int] = []
+        more = True
+        while more and first <= last:
+            more, answer = self.esys.get_capability(TPM2_CAP.HANDLES, first, 64)
+            page = [int(handle) for handle in answer.data.handles]
+            found += [handle for handle in page if handle <= last]
+            more = more and bool(page)
+            first = max(page, default=last) + 1
+        return found
+
+
+@contextmanager
+def refusing_foreign_blobs(what: str, also: int | None = None) -> Iterator[None]:
+    """Any parameter that the TPM refuses inside, and the code `also`, mean a blob that is damaged or of another TPM."""
+    try:
+        yield
+    except TSS2_Exception as error:
+        if is_parameter_error(error.rc) or error.rc == also:
+            raise foreign(what) from None
+        raise
+
+
+def whole(kind: Any, marshalled: bytes) -> Any:
+    """The structure in `marshalled`, all of it: the C library ignores what follows and tolerates what is cut off."""
+    try:
+        value, used = kind.unmarshal(marshalled)
+    except TSS2_Exception:
+        raise AuthorisationFailed("TPM: a stored key or blob is damaged") from None
+    if used != len(marshalled):
+        raise AuthorisationFailed("TPM: a stored key or blob is damaged: it has extra bytes")
+    return value

@@ -1,0 +1,160 @@
+"""A portrait brought to life before a camera: sway, turns, blinks, light and noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.personas._fields import Field, rng_of
+from simulators.personas._portrait import Image, Point, Portrait
+
+FRAME_SIZE = (640, 480)
+BLINK_SECONDS = 0.32
+BLINK_INTERVAL = 3.7
+NOISE_MARGIN = 96
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How the person holds still at one instant.
+
+    Angles in degrees (yaw positive to the viewer's right, pitch positive downward), `shift` in frame pixels,
+    `closed` 0 (eyes open) to 1.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    shift: Point = (0.0, 0.0)
+    closed: float = 0.0
+
+
+@dataclass(frozen=True)
+class AnimatedFace:
+    """`portrait` before a 640 by 480 camera; `seed` (non-negative) gives the person's own rhythm of movement."""
+
+    portrait: Portrait
+    seed: int
+
+    def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
+        """The picture at `seconds` (0 or more), uint8 `[480, 640, 3]` BGR; the arguments alone determine it."""
+        return self.render(self.pose(seconds), care, round(seconds * 1000))
+
+    def pose(self, seconds: float) -> Pose:
+        """Small natural motion: a few degrees, a few pixels, a blink every four seconds or so."""
+        phase = self._phases
+        wave = np.sin(2 * np.pi * (np.array([0.11, 0.17, 0.13, 0.09, 0.15]) * seconds + phase))
+        slow = np.sin(2 * np.pi * (0.031 * seconds + phase[::-1]))
+        yaw, pitch, roll, x, y = 0.6 * wave + 0.4 * slow
+        closed = _blink(seconds + BLINK_INTERVAL * float(phase[0]))
+        return Pose(4.0 * yaw, 3.0 * pitch, 1.5 * roll, (6.0 * x, 4.0 * y), closed)
+
+    def render(self, pose: Pose, care: float = 1.0, instant: int = 0) -> NDArray[np.uint8]:
+        """The picture of `pose`; `instant` (non-negative) selects the sensor noise."""
+        sloppy = 1.0 - min(max(care, 0.0), 1.0)
+        rng = rng_of(self.seed, instant, 2)
+        seen = cv2.warpAffine(
+            self._posed(pose),
+            self._view(pose, sloppy),
+            FRAME_SIZE,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        if sloppy > 0.0:
+            seen = cv2.GaussianBlur(seen, (0, 0), 0.4 + 1.5 * sloppy)
+        gain = (1.0 - 0.5 * sloppy) * float(rng.uniform(0.97, 1.03))
+        return _sensed(seen, gain, 2.5 + 4.0 * sloppy, rng)
+
+    @cached_property
+    def _phases(self) -> NDArray[np.float64]:
+        return rng_of(self.seed, 3).uniform(0.0, 1.0, 5)
+
+    @cached_property
+    def _head(self) -> _Head:
+        return _Head.of(self.portrait)
+
+    def _posed(self, pose: Pose) -> Image:
+        """The portrait with its head turned and its lids lowered."""
+        head = self._head
+        x, y = head.turned(pose)
+        picture = self.portrait.bgr.copy()
+        picture[head.rows, head.columns] = cv2.remap(
+            self.portrait.bgr, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return picture
+
+    def _view(self, pose: Pose, sloppy: float) -> NDArray[np.float64]:
+        """Portrait to frame: upright and centred, but for roll, shift and distance."""
+        scale = 1.0 - 0.3 * sloppy
+        matrix = np.asarray(cv2.getRotationMatrix2D(self.portrait.centre, pose.roll, scale), np.float64)
+        matrix[0, 2] += FRAME_SIZE[0] / 2 + pose.shift[0] - self.portrait.centre[0]
+        matrix[1, 2] += FRAME_SIZE[1] / 2 + pose.shift[1] - self.portrait.centre[1]
+        return matrix
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stays the same between frames: the head's window in the portrait, its depth, its eyes."""
+
+    rows: slice
+    columns: slice
+    x: Field
+    y: Field
+    depth: Field
+    centre: Point
+    lids: tuple[tuple[Field, Field], ...]
+
+    @staticmethod
+    def of(portrait: Portrait) -> _Head:
+        height, width = portrait.bgr.shape[:2]
+        (cx, cy), (rx, ry) = portrait.centre, portrait.radii
+        rows = slice(max(0, int(cy - 1.5 * ry)), min(height, int(cy + 1.5 * ry)))
+        columns = slice(max(0, int(cx - 1.5 * rx)), min(width, int(cx + 1.5 * rx)))
+        y, x = np.mgrid[rows, columns].astype(np.float32)
+        radius = ((x - cx) / (1.5 * rx)) ** 2 + ((y - cy) / (1.5 * ry)) ** 2
+        dome = np.clip(1.0 - radius, 0.0, 1.0) ** 1.5
+        lids = tuple(_lid(eye, x, y, rx) for eye in portrait.eyes)
+        return _Head(rows, columns, x, y, (1.1 * rx * dome).astype(np.float32), portrait.centre, lids)
+
+    def turned(self, pose: Pose) -> tuple[Field, Field]:
+        """Where in the portrait each pixel of the window looks: an ellipsoid turned by yaw and pitch."""
+        yaw, pitch = np.radians(pose.yaw), np.radians(pose.pitch)
+        solid = self.depth / self.depth.max()
+        dx, dy = self.x - np.float32(self.centre[0]), self.y - np.float32(self.centre[1])
+        x = self.x - np.float32(np.sin(yaw)) * self.depth + np.float32(1 / np.cos(yaw) - 1) * dx * solid
+        y = self.y - np.float32(np.sin(pitch)) * self.depth + np.float32(1 / np.cos(pitch) - 1) * dy * solid
+        for weight, below in self.lids:
+            opening = np.float32(0.5 + 6.0 * pose.closed) * below
+            y = y + np.float32(pose.closed > 0) * weight * np.clip(opening, -9.0, 9.0) * np.float32(pose.closed)
+        return x.astype(np.float32), y.astype(np.float32)
+
+
+def _lid(eye: Point, x: Field, y: Field, radius: float) -> tuple[Field, Field]:
+    """How much of each pixel belongs to one eye (0..1), and how far it lies below the eye's middle."""
+    across, below = x - np.float32(eye[0]), y - np.float32(eye[1])
+    weight = np.exp(-((across / (0.2 * radius)) ** 4) - (below / (0.1 * radius)) ** 4)
+    return weight.astype(np.float32), below
+
+
+def _blink(seconds: float) -> float:
+    """How far the lids are closed, 0..1: down and up again once in `BLINK_INTERVAL`."""
+    since = seconds % BLINK_INTERVAL
+    return float(np.sin(np.pi * since / BLINK_SECONDS) ** 2) if since < BLINK_SECONDS else 0.0
+
+
+@cache
+def _noise_bank() -> NDArray[np.int8]:
+    """Sensor noise of unit deviation times 16, larger than a frame so that every frame takes another cut of it."""
+    shape = (FRAME_SIZE[1] + NOISE_MARGIN, FRAME_SIZE[0] + NOISE_MARGIN, 3)
+    return np.asarray(np.clip(16.0 * rng_of(4).standard_normal(shape, np.float32), -127, 127), np.int8)
+
+
+def _sensed(picture: Image, gain: float, noise: float, rng: np.random.Generator) -> Image:
+    """Exposure and additive noise of deviation `noise` grey levels."""
+    top, left = (int(v) for v in rng.integers(0, NOISE_MARGIN, 2))
+    cut = _noise_bank()[top : top + FRAME_SIZE[1], left : left + FRAME_SIZE[0]]
+    return np.asarray(cv2.addWeighted(picture, gain, cut, noise / 16.0, 0.0, dtype=cv2.CV_8U), np.uint8)

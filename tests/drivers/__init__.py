@@ -1,0 +1,1 @@
+"""Tests of the drivers, against devices that speak the real wire."""
