@@ -18,7 +18,7 @@ class ProtocolViolation(ValueError):
 
 def encode(message: object) -> bytes:
     """Deterministic JSON (sorted keys) of a message struct; `bytes` fields become base64."""
-    return msgspec.json.encode(message, order="sorted")
+    return msgspec.json.encode(msgspec.to_builtins(message, str_keys=True), order="sorted")
 
 
 def decode(data: bytes | str, kind: type[T]) -> T:

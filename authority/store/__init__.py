@@ -1,0 +1,6 @@
+"""The authority's database: one writer thread, one transaction per action."""
+
+from authority.store import schema
+from authority.store.database import Store, StoreUnavailable
+
+__all__ = ["Store", "StoreUnavailable", "schema"]

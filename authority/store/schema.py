@@ -56,6 +56,7 @@ node = Table(
     Column("explanation", Text, nullable=False, default=""),
     Column("reason", Text, nullable=False, default=""),
     Column("next_delivery", Integer, nullable=False, default=1),
+    Column("counted_after", Integer, nullable=False, default=0),
 )
 
 join_token = Table(
@@ -219,6 +220,7 @@ delivery = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("network", String(63), nullable=False),
     Column("envelope", LargeBinary, nullable=False),
+    Column("identity", Text, nullable=False, default=""),
     Column("issued_at", Float, nullable=False),
     Column("acked_at", Float),
     Column("ack", Text),

@@ -1,0 +1,53 @@
+"""The trust core: policy, score, tiers, states. Pure functions, the clock passed in, integer thousandths."""
+
+from authority.trust.policy import Policy, PolicyError, default_policy, load_policy, parse_policy
+from authority.trust.score import (
+    Assessment,
+    Circumstances,
+    Presentation,
+    PresentationKind,
+    assess,
+    is_too_fast,
+    quality_value,
+    speed_value,
+)
+from authority.trust.states import (
+    CUT_OFF,
+    OPEN_CHALLENGES,
+    ChallengeState,
+    Facts,
+    OperatorAction,
+    TransitionRefused,
+    next_state,
+    ordered_state,
+)
+from authority.trust.tiers import Grant, choose_version, distribute_key, effective_access, tier_of
+
+__all__ = [
+    "CUT_OFF",
+    "OPEN_CHALLENGES",
+    "Assessment",
+    "ChallengeState",
+    "Circumstances",
+    "Facts",
+    "Grant",
+    "OperatorAction",
+    "Policy",
+    "PolicyError",
+    "Presentation",
+    "PresentationKind",
+    "TransitionRefused",
+    "assess",
+    "choose_version",
+    "default_policy",
+    "distribute_key",
+    "effective_access",
+    "is_too_fast",
+    "load_policy",
+    "next_state",
+    "ordered_state",
+    "parse_policy",
+    "quality_value",
+    "speed_value",
+    "tier_of",
+]

@@ -1,0 +1,226 @@
+"""Answering a summons: reach the person, begin the challenge, present, submit, tell how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.capturing import Booth
+from agent.config import Config
+from agent.devices import Devices
+from agent.enclave import EnclaveGate
+from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError
+from agent.gathering import Gathering
+from agent.link import Link
+from agent.log import event
+from agent.outbox import Outbox, PendingEvidence
+from agent.pipelines import Pipelines
+from agent.presentation import Answer, Presentation
+from agent.profile import ProfileVault, RecordHeader
+from agent.prompting import Prompter, ResultNote, SummonsCall
+from agent.standing import StandingBook
+from agent.state import StateDirectory
+from agent.timings import Stopwatch, TimingLog
+from hal import Busy, Clock, Deadline, DeviceError, NotFound
+from protocol.codec import ProtocolViolation
+from protocol.messages import Activation, RosterEntry, Summons, Verdict
+
+SENSOR_WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Answers one summons at a time, in a thread of its own; `now` gives POSIX seconds."""
+
+    config: Config
+    link: Link
+    devices: Devices
+    pipelines: Pipelines
+    vault: ProfileVault
+    gate: EnclaveGate
+    state: StateDirectory
+    prompter: Prompter
+    outbox: Outbox
+    book: StandingBook
+    timings: TimingLog
+    now: Callable[[], float]
+    clock: Clock
+    random: Callable[[int], bytes]
+
+    def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
+        """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
+
+        `watch_started` gets challenge and stopwatch of each presentation. No error escapes: each is logged, and the
+        person is told.
+        """
+        roster = [entry for entry in summons.roster if self._header(entry) is not None]
+        if not roster:
+            event(logging.ERROR, "nobody of the summons' roster is enrolled here", challenge=summons.challenge_id)
+            return None
+        while self._open(summons):
+            try:
+                return self._attempt(summons, roster, watch_started)
+            except _TryAgain as again:
+                event(logging.WARNING, "the challenge waits", challenge=summons.challenge_id, reason=str(again))
+                self.clock.sleep(min(self.config.prompt.retry_s, max(0.0, summons.expires_at - self.now())))
+            except (AgentError, DeviceError, ProtocolViolation) as error:
+                self._tell_failure(summons.challenge_id, error)
+                return None
+        event(logging.WARNING, "a summons expired unanswered", challenge=summons.challenge_id)
+        return None
+
+    def _open(self, summons: Summons) -> bool:
+        """Whether the summons still waits and the agent is not stopping."""
+        return self.now() < summons.expires_at and Deadline.after(1, self.clock).remaining() > 0
+
+    def _attempt(
+        self, summons: Summons, roster: list[RosterEntry], watch_started: Callable[[str, Stopwatch], None]
+    ) -> Verdict:
+        entry = self._reach(summons, roster)
+        header = self.vault.header(entry.record_id)
+        try:
+            with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
+                modalities = self._usable(summons, header)
+                watch = Stopwatch()
+                with watch.stage("begin"):
+                    activation = self._begin(summons, entry)
+                received = Stopwatch()
+                watch_started(summons.challenge_id, received)
+                return self._present(activation, header, modalities, received, watch.stages())
+        except (_NotReady, Busy) as error:
+            self._tell(summons.challenge_id, "not-ready", str(error))
+            raise _TryAgain(str(error)) from None
+
+    def _reach(self, summons: Summons, roster: list[RosterEntry]) -> RosterEntry:
+        call = SummonsCall(
+            node=self.link.identity.name,
+            challenge_id=summons.challenge_id,
+            admins=[entry.admin for entry in roster],
+            modalities=summons.modalities,
+            reason=summons.reason,
+            expires_at=summons.expires_at,
+        )
+        name = self.prompter.summon(call)
+        if name is None:
+            raise _TryAgain("nobody has come to the sensors")
+        return next(entry for entry in roster if entry.admin == name)
+
+    def _usable(self, summons: Summons, header: RecordHeader) -> list[str]:
+        """Modalities that are asked for, enrolled with the present model, and whose sensor is attached."""
+        usable = []
+        for model in header.modalities:
+            name = model.modality
+            if name not in summons.modalities or name not in self.devices.modalities or name not in self.pipelines:
+                continue
+            if self.pipelines[name].model != model:
+                event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
+            elif self._attached(name):
+                usable.append(name)
+        need = self.config.presentation.minimum_modalities
+        if len(usable) < need:
+            raise _NotReady(f"{need} working sensors are needed, and there are {len(usable)}: run `keyvigil devices`")
+        return usable
+
+    def _attached(self, name: str) -> bool:
+        try:
+            self.devices.identify(name)
+        except DeviceError as error:
+            event(logging.ERROR, "a sensor is missing", modality=name, error=str(error), remedy=error.remedy)
+            return not isinstance(error, NotFound)
+        return True
+
+    def _begin(self, summons: Summons, entry: RosterEntry) -> Activation:
+        try:
+            activation = self.link.client.begin(summons.challenge_id, entry.record_id)
+        except AuthorityUnreachable as error:
+            raise _NotReady(str(error)) from None
+        except AuthorityRefused as error:
+            if error.temporary:
+                raise _NotReady(str(error)) from None
+            raise
+        if (activation.challenge_id, activation.record_id) != (summons.challenge_id, entry.record_id):
+            raise ProtocolViolation("the authority activated another challenge")
+        return activation
+
+    def _present(
+        self,
+        activation: Activation,
+        header: RecordHeader,
+        modalities: list[str],
+        watch: Stopwatch,
+        before: dict[str, float],
+    ) -> Verdict:
+        answer = self._presentation(activation, header, modalities, watch).perform()
+        give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
+        with watch.stage("submit"):
+            verdict = self._submit(activation.challenge_id, answer, give_up_at)
+        watch.mark("verdict")
+        numbers = before | watch.stages() | {"total": round(watch.elapsed(), 4)}
+        self.timings.write("presentation", activation.challenge_id, numbers)
+        self.book.note_verdict(verdict)
+        self._tell(activation.challenge_id, verdict.outcome.value, verdict.explanation or verdict.reason)
+        return verdict
+
+    def _presentation(
+        self, activation: Activation, header: RecordHeader, modalities: list[str], watch: Stopwatch
+    ) -> Presentation:
+        settings = self.config.presentation
+        booth = Booth(
+            node=self.link.identity.name,
+            admin=header.admin,
+            purpose="challenge",
+            devices=self.devices,
+            prompter=self.prompter,
+            clock=self.clock,
+            digits=activation.digits,
+            gestures=tuple(activation.gestures),
+        )
+        seconds = max(0.0, activation.deadline_s - settings.deadline_margin_s)
+        deadline = Deadline.after(seconds, self.clock)
+        return Presentation(
+            identity=self.link.identity,
+            certificate=self.link.certificate.thumbprint,
+            activation=activation,
+            header=header,
+            modalities=modalities,
+            gathering=Gathering(booth, self.pipelines, settings, deadline, watch),
+            pipelines=self.pipelines,
+            vault=self.vault,
+            gate=self.gate,
+            settings=settings,
+            random=self.random,
+            watch=watch,
+        )
+
+    def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:
+        if answer.evidence is not None:
+            pending = PendingEvidence(challenge_id, answer.evidence, give_up_at)
+            return self.outbox.send(lambda: self.link.client, pending)
+        if answer.failure is None:
+            raise ProfileError("the presentation gave neither evidence nor a failure report")
+        event(logging.WARNING, "the presentation did not succeed", challenge=challenge_id)
+        return self.link.client.submit_failure(challenge_id, answer.failure)
+
+    def _header(self, entry: RosterEntry) -> RecordHeader | None:
+        try:
+            return self.vault.header(entry.record_id)
+        except (ProfileError, ProtocolViolation) as error:
+            event(logging.ERROR, "an enrolled profile is not usable", admin=entry.admin, error=str(error))
+            return None
+
+    def _tell(self, challenge_id: str, outcome: str, reason: str) -> None:
+        event(logging.INFO, "the presentation ended", challenge=challenge_id, outcome=outcome, reason=reason)
+        note = ResultNote(node=self.link.identity.name, challenge_id=challenge_id, outcome=outcome, reason=reason)
+        self.prompter.result(note)
+
+    def _tell_failure(self, challenge_id: str, error: Exception) -> None:
+        self._tell(challenge_id, "error", f"{error}. {getattr(error, 'remedy', '')}".strip())
+
+
+class _TryAgain(Exception):
+    """The summons stays open; the agent asks again later."""
+
+
+class _NotReady(Exception):
+    """Nothing has begun: a sensor is missing, or the authority could not be asked."""

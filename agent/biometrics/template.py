@@ -1,0 +1,97 @@
+"""Templates: several samples of one person in one modality, and their strict byte form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.biometrics import minutiae, parameters
+from agent.biometrics.errors import BiometricError, ModelMismatch
+from agent.biometrics.values import Features, Modality
+
+_FORM = 1
+_LONGEST = 65_536
+_LENGTH = {Modality.FACE: parameters.FACE_DIMENSIONS, Modality.VOICE: parameters.VOICE_DIMENSIONS}
+
+
+class _Form(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """Wire form of a template (MessagePack array); vectors are int16 little-endian."""
+
+    form: int
+    modality: Modality
+    model: str
+    parameters: str
+    vectors: list[bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """Features of one person, one vector per sample as `Features.vector`; secret, to be kept sealed."""
+
+    modality: Modality
+    model: str
+    parameters: str
+    vectors: tuple[NDArray[np.int16], ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, samples: Sequence[Features]) -> Self:
+        """A template of a modality's least to greatest number of samples; raises `BiometricError`, `ModelMismatch`."""
+        if not samples:
+            raise BiometricError("a template needs samples")
+        first = samples[0]
+        if any((one.modality, one.model) != (first.modality, first.model) for one in samples):
+            raise ModelMismatch("the samples of one template were made by different models")
+        vectors = _checked(first.modality, [sample.vector for sample in samples])
+        return cls(first.modality, first.model, parameters.VERSION, vectors)
+
+    def to_bytes(self) -> bytes:
+        """The byte form that `from_bytes` reads."""
+        vectors = [vector.astype("<i2").tobytes() for vector in self.vectors]
+        return msgspec.msgpack.encode(_Form(_FORM, self.modality, self.model, self.parameters, vectors))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The template in `data`; raises `BiometricError` for anything that `to_bytes` does not write."""
+        if len(data) > _LONGEST:
+            raise BiometricError("a template is longer than any template can be")
+        try:
+            form = msgspec.msgpack.decode(data, type=_Form)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise BiometricError("a template cannot be read") from None
+        if form.form != _FORM or any(len(vector) % 2 for vector in form.vectors):
+            raise BiometricError("a template has another form than this version reads")
+        vectors = [np.frombuffer(vector, dtype="<i2").astype(np.int16) for vector in form.vectors]
+        return cls(form.modality, form.model, form.parameters, _checked(form.modality, vectors))
+
+    def require_comparable(self, probe: Features) -> None:
+        """Raise `ModelMismatch` unless `probe` was made by the same model under the same parameters."""
+        if self.modality is not probe.modality:
+            raise BiometricError(f"a {probe.modality} capture cannot be compared with a {self.modality} template")
+        if self.model != probe.model or self.parameters != parameters.VERSION:
+            raise ModelMismatch(f"the {self.modality} template was made by another model or other parameters")
+        check_vector(probe.modality, probe.vector)
+
+
+def check_vector(modality: Modality, vector: NDArray[np.int16]) -> None:
+    """Raise `BiometricError` unless the vector has the form of its modality."""
+    if vector.dtype != np.int16 or vector.ndim != 1:
+        raise BiometricError(f"a {modality} vector is not int16")
+    if modality is Modality.FINGERPRINT:
+        minutiae.check_vector(vector)
+    elif len(vector) != _LENGTH[modality] or not vector.any():
+        raise BiometricError(f"a {modality} vector has a wrong length or no content")
+
+
+def _checked(modality: Modality, vectors: Sequence[NDArray[np.int16]]) -> tuple[NDArray[np.int16], ...]:
+    least = parameters.SAMPLES_MINIMUM[modality]
+    most = parameters.SAMPLES_MAXIMUM[modality]
+    if not least <= len(vectors) <= most:
+        raise BiometricError(f"a {modality} template needs {least} to {most} samples, not {len(vectors)}")
+    for vector in vectors:
+        check_vector(modality, vector)
+    return tuple(vectors)

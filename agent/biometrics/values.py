@@ -1,0 +1,85 @@
+"""Values that the feature pipelines pass on; none of them shows biometric data in its `repr`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Modality(StrEnum):
+    """What is sensed of a person."""
+
+    FINGERPRINT = "fingerprint"
+    FACE = "face"
+    VOICE = "voice"
+
+
+class Purpose(StrEnum):
+    """What a capture is for: enrolment asks for more quality than verification."""
+
+    ENROL = "enrol"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a capture is: `score` 0 (useless) to 100, that of its weakest property.
+
+    `reasons` are sentences that the person at the sensor can act on; a capture without any is acceptable. `measures`
+    are the figures behind the score (units in docs/biometrics.md); they do not identify anybody.
+    """
+
+    score: int
+    reasons: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether nothing speaks against using the capture."""
+        return not self.reasons
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a model made of a capture: `vector` is int16 `[n]`, exactly what is matched and what evidence commits to.
+
+    Fingerprint: five values per minutia (see `agent.biometrics.minutiae`). Face and voice: the embedding times the
+    scale of its modality (see `agent.biometrics.parameters`). `model` names the model and its SHA-256.
+    """
+
+    modality: Modality
+    model: str
+    vector: NDArray[np.int16] = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The vector as little-endian int16, the form that commitments are made over."""
+        return self.vector.astype("<i2").tobytes()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A capture that was accepted: its features and its quality."""
+
+    features: Features
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """Outcome of a comparison: accepted when `score` (higher is more alike) reaches `threshold`.
+
+    `margin` is 0 at or below the threshold and 100 at the score that a typical genuine capture reaches.
+    """
+
+    score: float
+    threshold: float
+    margin: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the probe is of the person that the template is of, as far as the matcher can tell."""
+        return self.score >= self.threshold

@@ -1,0 +1,176 @@
+"""HTTPS to the authority's node plane: one method per route, every answer decoded, every refusal typed."""
+
+from __future__ import annotations
+
+import ssl
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+
+from agent.errors import AuthorityRefused, AuthorityUnreachable
+from agent.log import printable
+from protocol.codec import ProtocolViolation, decode
+from protocol.messages import (
+    Activation,
+    AttestResult,
+    AttestSubmission,
+    BeginRequest,
+    DeliveryAck,
+    DeliveryEvent,
+    EnrolFinish,
+    EnrolResult,
+    EnrolSession,
+    EnrolStart,
+    EvidenceSubmission,
+    FailureSubmission,
+    JoinChallenge,
+    JoinProof,
+    JoinRequest,
+    JoinResult,
+    Nonce,
+    NonceRequest,
+    RenewRequest,
+    RenewResult,
+    Verdict,
+)
+from protocol.problems import ErrorCode, Problem
+
+T = TypeVar("T")
+
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes; a delivery grows with the number of peers."""
+
+
+class AuthorityClient:
+    """Speaks for one node; threads may share it.
+
+    Every method raises `AuthorityRefused`, `AuthorityUnreachable` or `ProtocolViolation`.
+    """
+
+    def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float) -> None:
+        self._authority = authority.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self._authority, verify=context, timeout=timeout_s, trust_env=False, follow_redirects=False
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ca(self) -> str:
+        """GET /v1/ca: the CA certificate in PEM."""
+        return self._send("GET", "/v1/ca", None).decode("ascii", "replace")
+
+    def join(self, request: JoinRequest) -> JoinChallenge:
+        """POST /v1/join."""
+        return self._call("POST", "/v1/join", request, JoinChallenge)
+
+    def activate(self, join_id: str, proof: JoinProof) -> JoinResult:
+        """POST /v1/join/{join_id}/activate."""
+        return self._call("POST", f"/v1/join/{_segment(join_id)}/activate", proof, JoinResult)
+
+    def nonce(self, node_id: str) -> Nonce:
+        """POST /v1/nonces."""
+        return self._call("POST", "/v1/nonces", NonceRequest(node_id=node_id), Nonce)
+
+    def renew(self, request: RenewRequest) -> RenewResult:
+        """POST /v1/renew."""
+        return self._call("POST", "/v1/renew", request, RenewResult)
+
+    def start_enrolment(self, start: EnrolStart) -> EnrolSession:
+        """POST /v1/enrolments."""
+        return self._call("POST", "/v1/enrolments", start, EnrolSession)
+
+    def finish_enrolment(self, enrolment_id: str, finish: EnrolFinish) -> EnrolResult:
+        """PUT /v1/enrolments/{enrolment_id}."""
+        return self._call("PUT", f"/v1/enrolments/{_segment(enrolment_id)}", finish, EnrolResult)
+
+    def begin(self, challenge_id: str, record_id: str) -> Activation:
+        """POST /v1/challenges/{id}/begin."""
+        body = BeginRequest(record_id=record_id)
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/begin", body, Activation)
+
+    def submit_evidence(self, challenge_id: str, evidence: EvidenceSubmission) -> Verdict:
+        """POST /v1/challenges/{id}/evidence; sending the same evidence again gives the same verdict."""
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/evidence", evidence, Verdict)
+
+    def submit_failure(self, challenge_id: str, failure: FailureSubmission) -> Verdict:
+        """POST /v1/challenges/{id}/failure."""
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/failure", failure, Verdict)
+
+    def attest(self, submission: AttestSubmission) -> AttestResult:
+        """POST /v1/attest."""
+        return self._call("POST", "/v1/attest", submission, AttestResult)
+
+    def acknowledge(self, number: int, ack: DeliveryAck) -> None:
+        """POST /v1/deliveries/{number}/ack."""
+        self._send("POST", f"/v1/deliveries/{number}/ack", ack)
+
+    def deliveries(self, after: int) -> list[DeliveryEvent]:
+        """GET /v1/deliveries?after=N."""
+        return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def _call(self, method: str, path: str, body: object | None, kind: type[T]) -> T:
+        return decode(self._send(method, path, body), kind)
+
+    def _send(self, method: str, path: str, body: object | None) -> bytes:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        try:
+            with self._http.stream(method, path, content=content, headers=headers) as response:
+                data = _read(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise unreachable(self._authority, error) from None
+        except httpx.HTTPError as error:
+            raise unreachable(self._authority, error, sent=True) from None
+        if response.status_code // 100 != 2:
+            raise AuthorityRefused(_problem(response.status_code, data))
+        return data
+
+
+def unreachable(authority: str, error: BaseException, *, sent: bool = False) -> AuthorityUnreachable:
+    """What a transport error towards `authority` means for the person at the machine."""
+    cause = error.__cause__ or error
+    text = printable(cause) or type(error).__name__
+    remedy = None
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+        remedy = "This is not the authority that the node joined, or node.authority names a host its certificate lacks."
+    return AuthorityUnreachable(f"the authority {authority} did not answer: {text}", remedy=remedy, sent=sent)
+
+
+def _read(response: httpx.Response) -> bytes:
+    data = bytearray()
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) > LARGEST_ANSWER:
+            raise ProtocolViolation(f"the authority's answer is larger than {LARGEST_ANSWER} bytes")
+    return bytes(data)
+
+
+def _problem(status: int, data: bytes) -> Problem:
+    """The problem document, its texts made safe to show; any other refusal becomes one."""
+    try:
+        problem = decode(data, Problem)
+    except ProtocolViolation:
+        code = ErrorCode.UNAVAILABLE if status >= 500 else ErrorCode.MALFORMED
+        return Problem(title=f"the authority answered with status {status}", status=status, code=code)
+    return msgspec.structs.replace(
+        problem, title=printable(problem.title), detail=printable(problem.detail), remedy=printable(problem.remedy)
+    )
+
+
+def _segment(text: str) -> str:
+    """An identifier from the authority that goes into a path; raises `ProtocolViolation` unless it is plain."""
+    if not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
+        raise ProtocolViolation("an identifier of the authority has foreign characters")
+    return text

@@ -1,0 +1,1 @@
+"""Commands of the node's command line, one module each."""

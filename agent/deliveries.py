@@ -1,0 +1,279 @@
+"""Key deliveries: verified, opened by the enclave, recorded against replay, installed, ended with their lease."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from agent.durable import read_struct, write_private
+from agent.enclave import EnclaveGate
+from agent.errors import AgentError, StateError
+from agent.identity import Identity
+from agent.joining import DELIVERY_KEY_AUTH
+from agent.log import event
+from agent.point import uncompressed_point
+from agent.sinks import KeySink
+from agent.state import StateDirectory
+from hal import DeviceError
+from protocol.codec import ProtocolViolation, decode, encode
+from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info, envelope_signing_input
+from protocol.hpke import open_sealed
+from protocol.levels import Access
+from protocol.messages import DeliveryAck, DeliveryEvent
+
+
+class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The newest accepted delivery of one network; written before its keys are installed.
+
+    `cleared` tells that the sinks were emptied since; `sha256` is that of the envelope.
+    """
+
+    generation: int
+    number: int
+    sha256: str
+    expires_at: float
+    tier: str
+    access: str
+    rotation: str
+    version: int | None
+    epoch: int
+    associations: int
+    installed: bool = False
+    cleared: bool = False
+
+
+class DeliveryLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content of deliveries.json, by network."""
+
+    node_id: str
+    networks: dict[str, NetworkRecord]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one delivery: the acknowledgement to send, and whether keys changed."""
+
+    ack: DeliveryAck
+    network: str
+    installed_now: bool
+
+
+class DeliveryDesk:
+    """Takes deliveries for one node and keeps the sinks at what the newest of each network says.
+
+    Threads may share it. `now` gives POSIX seconds.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        state: StateDirectory,
+        gate: EnclaveGate,
+        sinks: Sequence[KeySink],
+        now: Callable[[], float],
+    ) -> None:
+        self._identity = identity
+        self._state = state
+        self._gate = gate
+        self._sinks = sinks
+        self._now = now
+        self._networks = self._load()
+        self._lock = threading.RLock()
+
+    def take(self, delivery: DeliveryEvent) -> Receipt:
+        """Verify, record and install one delivery.
+
+        Raises `ProtocolViolation` for one that is forged, of another node or generation, replayed or expired, and
+        `StateError` when it cannot be recorded: in both cases nothing changes. A sink that fails is in the receipt.
+        """
+        with self._lock:
+            return self._take(delivery)
+
+    def _take(self, delivery: DeliveryEvent) -> Receipt:
+        sealed = self._verify(delivery)
+        digest = hashlib.sha256(delivery.envelope).hexdigest()
+        known = self._networks.get(sealed.network)
+        self._check_order(sealed, digest, known)
+        if known is not None and known.sha256 == digest and known.installed:
+            return Receipt(self._ack(""), sealed.network, installed_now=False)
+        bundle = self._open(sealed)
+        self._remember(sealed.network, _record(sealed, bundle, digest))
+        return self._apply(bundle)
+
+    def expire(self) -> list[str]:
+        """Empty the sinks of every network whose lease has passed; the networks concerned."""
+        with self._lock:
+            passed = [name for name, record in self._networks.items() if self._lapsed(record)]
+            return [name for name in passed if self._clear(name)]
+
+    def next_expiry(self) -> float | None:
+        """When the next lease passes, in POSIX seconds."""
+        times = [record.expires_at for record in self._networks.values() if not record.cleared]
+        return min(times, default=None)
+
+    def reconcile(self) -> int | None:
+        """After a start: networks that a sink lost count as not installed.
+
+        Returns the number to ask deliveries after, `None` when nothing is missing. Expired leases are emptied first.
+        """
+        with self._lock:
+            self.expire()
+            missing = [name for name, record in self._networks.items() if self._missing(name, record)]
+            for name in missing:
+                self._remember(name, msgspec.structs.replace(self._networks[name], installed=False))
+            return min(self._networks[name].number for name in missing) - 1 if missing else None
+
+    def stop(self) -> None:
+        """Let every sink end what would outlive its lease."""
+        for sink in self._sinks:
+            try:
+                with self._lock:
+                    sink.stop()
+            except AgentError as error:
+                event(logging.ERROR, "a key sink did not stop cleanly", sink=sink.name, error=str(error))
+
+    def _verify(self, delivery: DeliveryEvent) -> SealedDelivery:
+        envelope = decode(delivery.envelope, Envelope)
+        _check_signature(self._identity.kos_public, envelope)
+        sealed = decode(envelope.payload, SealedDelivery)
+        if sealed.node_id != self._identity.node_id:
+            raise ProtocolViolation("a delivery is addressed to another node")
+        if sealed.number != delivery.number:
+            raise ProtocolViolation("a delivery carries another number than its envelope")
+        return sealed
+
+    @staticmethod
+    def _check_order(sealed: SealedDelivery, digest: str, known: NetworkRecord | None) -> None:
+        if known is None or known.sha256 == digest:
+            return
+        if sealed.generation < known.generation:
+            raise ProtocolViolation("a delivery is of an earlier generation of the authority")
+        if (sealed.generation, sealed.number) <= (known.generation, known.number):
+            raise ProtocolViolation("a delivery was replayed")
+
+    def _open(self, sealed: SealedDelivery) -> KeyBundle:
+        info = delivery_info(sealed.node_id, sealed.network, sealed.generation, sealed.number)
+        recipient = uncompressed_point(self._identity.delivery_key.public)
+        plaintext = open_sealed(sealed.enc, sealed.ciphertext, info, recipient, self._agree)
+        bundle = decode(plaintext, KeyBundle)
+        if bundle.network != sealed.network:
+            raise ProtocolViolation("a delivery holds the keys of another network")
+        if bundle.expires_at <= self._now():
+            raise ProtocolViolation("a delivery has expired")
+        return bundle
+
+    def _agree(self, peer: bytes) -> bytes:
+        key = self._identity.delivery_key.certified()
+        try:
+            return self._gate.run(lambda enclave: enclave.agree(key, DELIVERY_KEY_AUTH, peer))
+        except ValueError:
+            raise ProtocolViolation("the encapsulated key of a delivery is not a P-256 point") from None
+
+    def _apply(self, bundle: KeyBundle) -> Receipt:
+        keyless = bundle.access is Access.ISOLATED or bundle.version is None
+        error = self._clear_sinks(bundle.network) if keyless else self._install(bundle)
+        if not error:
+            self._mark(bundle.network, installed=True, cleared=keyless)
+        return Receipt(self._ack(error), bundle.network, installed_now=not error)
+
+    def _install(self, bundle: KeyBundle) -> str:
+        return self._each(bundle.network, "installed", lambda sink: sink.install(bundle))
+
+    def _clear_sinks(self, network: str) -> str:
+        return self._each(network, "cleared", lambda sink: sink.clear(network))
+
+    def _each(self, network: str, what: str, work: Callable[[KeySink], None]) -> str:
+        """Do `work` on every sink, whatever the others say; the failures as one line."""
+        errors = []
+        for sink in self._sinks:
+            try:
+                work(sink)
+            except (AgentError, DeviceError) as error:
+                errors.append(f"{sink.name}: {error}")
+                event(logging.ERROR, f"keys could not be {what}", sink=sink.name, network=network, error=str(error))
+        return "; ".join(errors)[:500]
+
+    def _ack(self, error: str) -> DeliveryAck:
+        return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error)
+
+    def _clear(self, network: str) -> bool:
+        error = self._clear_sinks(network)
+        if error:
+            return False
+        self._mark(network, installed=False, cleared=True)
+        event(logging.WARNING, "the lease of a network's keys has passed: its keys are removed", network=network)
+        return True
+
+    def _lapsed(self, record: NetworkRecord) -> bool:
+        return not record.cleared and record.expires_at <= self._now()
+
+    def _missing(self, name: str, record: NetworkRecord) -> bool:
+        if record.cleared:
+            return False
+        lost = record.associations > 0 and any(not self._holds(sink, name) for sink in self._sinks)
+        return lost or not record.installed
+
+    @staticmethod
+    def _holds(sink: KeySink, network: str) -> bool:
+        try:
+            return any(held.network == network for held in sink.held())
+        except AgentError:
+            return False
+
+    def _mark(self, network: str, *, installed: bool, cleared: bool) -> None:
+        record = msgspec.structs.replace(self._networks[network], installed=installed, cleared=cleared)
+        self._remember(network, record)
+
+    def _remember(self, network: str, record: NetworkRecord) -> None:
+        changed = self._networks | {network: record}
+        write_private(self._state.deliveries, encode(DeliveryLog(self._identity.node_id, changed)))
+        self._networks = changed
+
+    def _load(self) -> dict[str, NetworkRecord]:
+        log = read_delivery_log(self._state)
+        # A node that joined again under another identity starts its numbers anew.
+        return dict(log.networks) if log is not None and log.node_id == self._identity.node_id else {}
+
+
+def read_delivery_log(state: StateDirectory) -> DeliveryLog | None:
+    """What was accepted so far; raises `StateError` when the file is damaged."""
+    return read_struct(state.deliveries, DeliveryLog)
+
+
+def _record(sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> NetworkRecord:
+    return NetworkRecord(
+        generation=sealed.generation,
+        number=sealed.number,
+        sha256=digest,
+        expires_at=bundle.expires_at,
+        tier=bundle.tier.value,
+        access=bundle.access.value,
+        rotation=bundle.rotation.value,
+        version=bundle.version,
+        epoch=bundle.epoch,
+        associations=len(bundle.associations),
+    )
+
+
+def _check_signature(kos_public: bytes, envelope: Envelope) -> None:
+    """ECDSA P-256 with SHA-256, r ‖ s, of the Key Orchestration Service."""
+    key = load_der_public_key(kos_public)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise StateError("the stored key of the Key Orchestration Service is damaged", remedy="Join again.")
+    if len(envelope.signature) != 64:
+        raise ProtocolViolation("a delivery carries no signature of the Key Orchestration Service")
+    r, s = (int.from_bytes(half, "big") for half in (envelope.signature[:32], envelope.signature[32:]))
+    try:
+        key.verify(encode_dss_signature(r, s), envelope_signing_input(envelope.payload), ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        raise ProtocolViolation("a delivery is not signed by the Key Orchestration Service") from None

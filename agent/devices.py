@@ -1,0 +1,146 @@
+"""Devices that the configuration names: opened through pinned drivers, described for evidence and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from agent.config import Config, DeviceSection
+from hal import (
+    Camera,
+    Device,
+    DeviceError,
+    DeviceInfo,
+    DeviceKind,
+    DriverEntry,
+    Enclave,
+    FingerprintReader,
+    Microphone,
+    NotFound,
+    PermissionDenied,
+    available_drivers,
+    load_driver,
+)
+from protocol.messages import SensorIdentity
+
+KIND_OF = {
+    "fingerprint": DeviceKind.FINGERPRINT,
+    "face": DeviceKind.CAMERA,
+    "voice": DeviceKind.MICROPHONE,
+    "enclave": DeviceKind.ENCLAVE,
+}
+"""Section of the configuration to kind of device."""
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """One line of `keyvigil devices`: a driver, and what it sees or why it sees nothing."""
+
+    driver: str
+    sha256: str
+    attached: tuple[DeviceInfo, ...]
+    error: str = ""
+    remedy: str = ""
+
+
+class Devices:
+    """The devices of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._sections: Mapping[str, DeviceSection] = {
+            **config.devices.sensors(),
+            "enclave": config.devices.enclave,
+        }
+
+    @property
+    def modalities(self) -> list[str]:
+        """Modalities that have a sensor, in the order in which a person meets them."""
+        return [name for name in self._sections if name != "enclave"]
+
+    def open_enclave(self) -> Enclave:
+        """The enclave, claimed; the caller closes it."""
+        return cast(Enclave, self._open("enclave"))
+
+    def open_fingerprint(self) -> FingerprintReader:
+        """The fingerprint reader, claimed."""
+        return cast(FingerprintReader, self._open("fingerprint"))
+
+    def open_camera(self) -> Camera:
+        """The camera, claimed."""
+        return cast(Camera, self._open("face"))
+
+    def open_microphone(self) -> Microphone:
+        """The microphone, claimed."""
+        return cast(Microphone, self._open("voice"))
+
+    def identify(self, name: str) -> SensorIdentity:
+        """Identity of the attached device behind section `name`; raises `NotFound` when it is not attached."""
+        section = self._section(name)
+        driver, entry = load_driver(section.driver, section.sha256)
+        _check_kind(name, driver.kind, section.driver)
+        found = driver.list(section.options)
+        if not found:
+            raise NotFound(f"the {name} device of driver {section.driver!r} is not attached")
+        return sensor_identity(found[0], entry)
+
+    def identity_of(self, name: str, device: Device) -> SensorIdentity:
+        """Identity of an open device of section `name`."""
+        return sensor_identity(device.info, available_drivers()[self._section(name).driver])
+
+    def _open(self, name: str) -> Device:
+        section = self._section(name)
+        driver, _ = load_driver(section.driver, section.sha256)
+        _check_kind(name, driver.kind, section.driver)
+        return driver.open(section.options)
+
+    def _section(self, name: str) -> DeviceSection:
+        section = self._sections.get(name)
+        if section is None:
+            raise NotFound(f"no device is configured for {name}", remedy=f"Add [devices.{name}] to the configuration.")
+        return section
+
+
+def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
+    """The wire form of a device's identity, with the hash of the driver that was loaded."""
+    return SensorIdentity(
+        kind=info.kind.value,
+        driver=info.driver,
+        driver_sha256=entry.sha256,
+        transport=info.transport.value,
+        port=info.port,
+        vendor_id=info.vendor_id,
+        product_id=info.product_id,
+        serial=info.serial,
+    )
+
+
+def survey(options: Mapping[str, Mapping[str, Any]]) -> list[DeviceReport]:
+    """Every installed driver with what is attached; `options` by driver name come from the configuration."""
+    return [_look(entry, options.get(name, {})) for name, entry in sorted(available_drivers().items())]
+
+
+def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
+    """Options by driver name, as the configuration gives them."""
+    sections = [*config.devices.sensors().values(), config.devices.enclave]
+    return {section.driver: section.options for section in sections}
+
+
+def _look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
+    try:
+        driver, _ = load_driver(entry.name, None)
+        infos = tuple(replace(info, driver_sha256=entry.sha256) for info in driver.list(options))
+    except DeviceError as error:
+        return DeviceReport(entry.name, entry.sha256, (), str(error), error.remedy)
+    except ImportError as error:
+        remedy = "Install the extra of this driver, for example `pip install keyvigil[agent]`."
+        return DeviceReport(entry.name, entry.sha256, (), f"a library is missing: {error.name}", remedy)
+    return DeviceReport(entry.name, entry.sha256, infos)
+
+
+def _check_kind(name: str, kind: DeviceKind, driver: str) -> None:
+    if kind is not KIND_OF[name]:
+        raise PermissionDenied(
+            f"driver {driver!r} drives a {kind.value}, but the configuration names it for {name}",
+            remedy=f"Name a driver of kind {KIND_OF[name].value} under [devices.{name}].",
+        )

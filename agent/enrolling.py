@@ -1,0 +1,237 @@
+"""Enrolling an administrator: consent, guided captures, templates sealed here, a public key registered there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.biometrics.errors import StraySample
+from agent.capturing import Booth, Capture, PersonAbsent
+from agent.client import AuthorityClient
+from agent.config import EnrolmentSection, PresentationSection
+from agent.enclave import EnclaveGate, pcr_selection
+from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ConfigError, EnrolmentFailed
+from agent.identity import Identity
+from agent.log import event
+from agent.pipelines import Examined, FeatureVector, Pipelines
+from agent.profile import ProfileDraft, ProfileVault
+from agent.prompting import Feedback
+from hal import CertifiedKey, Deadline, TimedOut
+from protocol.digests import enrol_digest
+from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+
+SEND_TRIES = 4
+DIGITS = 6
+STRAYS = 3
+FRAME_GAP_S = 0.4
+"""Between two enrolled frames, so that they are not one picture twice."""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What was agreed to: version and SHA-256 of the text, and when (POSIX seconds)."""
+
+    version: str
+    sha256: str
+    at: float
+
+
+@dataclass
+class _Round:
+    """Good samples of one modality so far; more than `refusals` bad ones end it."""
+
+    modality: str
+    want: int
+    refusals: int | None
+    good: list[FeatureVector]
+    refused: int = 0
+    reason: str = ""
+
+    @property
+    def done(self) -> bool:
+        return len(self.good) >= self.want
+
+    @property
+    def attempt(self) -> int:
+        return len(self.good) + self.refused + 1
+
+    def note(self, found: Examined) -> None:
+        if found.features is not None:
+            self.good.append(found.features)
+            return
+        self.refused, self.reason = self.refused + 1, found.reason
+        if self.refusals is not None and self.refused >= self.refusals:
+            raise EnrolmentFailed(f"{self.modality}: {self.refused} samples were refused, the last: {self.reason}")
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Leads one person through the captures of an enrolment, with feedback after each."""
+
+    booth: Booth
+    pipelines: Pipelines
+    settings: EnrolmentSection
+    random: Callable[[int], bytes]
+
+    def template(self, modality: str) -> bytes:
+        """The template of one modality; a sample that does not match the others is taken anew.
+
+        Raises `EnrolmentFailed`, `BiometricError`, `DeviceError`.
+        """
+        good: list[FeatureVector] = []
+        for _ in range(STRAYS):
+            good = self._features(modality, good)
+            try:
+                return self.pipelines[modality].enrol(good)
+            except StraySample as stray:
+                event(logging.WARNING, "a sample is taken anew", error=str(stray))
+                del good[stray.index]
+        raise EnrolmentFailed(f"{modality}: the samples do not match one another")
+
+    def _features(self, modality: str, good: list[FeatureVector]) -> list[FeatureVector]:
+        """`good` and as many more good samples as a template needs."""
+        capture = {"fingerprint": self._fingers, "face": self._frames, "voice": self._utterances}[modality]
+        try:
+            return capture(good)
+        except PersonAbsent as error:
+            raise EnrolmentFailed(str(error)) from None
+
+    def _fingers(self, good: list[FeatureVector]) -> list[FeatureVector]:
+        round_ = _Round("fingerprint", self.settings.fingerprint_impressions, self.settings.refusals, good)
+        with self.booth.fingerprints(round_.want, self._whole(round_.want)) as impression:
+            while not round_.done:
+                self._examine(round_, impression(round_.attempt))
+        return round_.good
+
+    def _frames(self, good: list[FeatureVector]) -> list[FeatureVector]:
+        """Frames come by themselves, so that time limits the refusals and not their number."""
+        round_ = _Round("face", self.settings.face_frames, None, good)
+        limit = Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
+        with self.booth.frames(round_.want, limit) as frame:
+            while not round_.done:
+                try:
+                    self._examine(round_, frame())
+                    self.booth.clock.sleep(FRAME_GAP_S)
+                except TimedOut as error:
+                    raise EnrolmentFailed(f"face: {round_.reason or error}") from None
+        return round_.good
+
+    def _utterances(self, good: list[FeatureVector]) -> list[FeatureVector]:
+        round_ = _Round("voice", self.settings.voice_utterances, self.settings.refusals, good)
+        while not round_.done:
+            digits = "".join(str(byte % 10) for byte in self.random(DIGITS))
+            limit = Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
+            speech = self.booth.utterance(round_.attempt, round_.want, digits, self.settings.voice_s, limit)
+            self._examine(round_, speech)
+        return round_.good
+
+    def _examine(self, round_: _Round, capture: Capture) -> None:
+        found = self.pipelines[round_.modality].examine([capture], "enrolment")
+        accepted = found.features is not None
+        try:
+            round_.note(found)
+        finally:
+            self.booth.prompter.feedback(
+                Feedback(
+                    node=self.booth.node,
+                    step=round_.modality,
+                    accepted=accepted,
+                    quality=found.quality,
+                    reason=found.reason,
+                    done=len(round_.good),
+                    of=round_.want,
+                )
+            )
+
+    def _whole(self, samples: int) -> Deadline:
+        return Deadline.after(self.settings.capture_timeout_s * samples, self.booth.clock)
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What an enrolment needs besides the person; `now` gives POSIX seconds, `wait` sleeps."""
+
+    identity: Identity
+    client: AuthorityClient
+    vault: ProfileVault
+    gate: EnclaveGate
+    pipelines: Pipelines
+    presentation: PresentationSection
+    now: Callable[[], float]
+    wait: Callable[[float], None]
+
+    def start(self, admin: str, ticket: str, pin: str) -> EnrolSession:
+        """Authenticate the administrator; the ticket is spent, or a try of it."""
+        return self.client.start_enrolment(EnrolStart(admin=admin, ticket=ticket, pin=pin))
+
+    def choose(self, session: EnrolSession, sensors: Sequence[str]) -> list[str]:
+        """Modalities to enrol: those that the authority allows and this node has; raises `ConfigError`."""
+        chosen = [name for name in sensors if name in session.modalities and name in self.pipelines]
+        need = self.presentation.minimum_modalities
+        if len(chosen) < need:
+            raise ConfigError(
+                f"{need} modalities are needed, but this node offers {', '.join(chosen) or 'none'}",
+                remedy="Configure more of devices.fingerprint, devices.face and devices.voice.",
+            )
+        return chosen
+
+    def finish(
+        self, session: EnrolSession, admin: str, guide: Guide, chosen: Sequence[str], consent: Consent
+    ) -> EnrolResult:
+        """Capture, seal and register.
+
+        The sealed record is on disk before the authority hears of it, and is removed again when it refuses.
+        """
+        templates = {name: guide.template(name) for name in chosen}
+        draft = ProfileDraft(
+            record_id=session.record_id,
+            admin=admin,
+            modalities=[self.pipelines[name].model for name in chosen],
+            sensors=[guide.booth.seen[name] for name in chosen],
+            consent_version=consent.version,
+            created_at=self.now(),
+            templates=templates,
+        )
+        key = self._seal(session, draft)
+        finish = EnrolFinish(
+            profile_key=CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature),
+            modalities=draft.modalities,
+            sensors=draft.sensors,
+            consent_version=consent.version,
+            consent_sha256=consent.sha256,
+            consent_at=consent.at,
+        )
+        return self._register(session, finish)
+
+    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedKey:
+        digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
+        selection = pcr_selection(self.identity.pcr_selection)
+        with self.gate.use() as enclave:
+            return self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
+
+    def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
+        """Send until there is an answer; a record that the authority may have accepted is never thrown away."""
+        perhaps_received = False
+        for attempt in range(SEND_TRIES):
+            try:
+                return self.client.finish_enrolment(session.enrolment_id, finish)
+            except AuthorityUnreachable as error:
+                perhaps_received = perhaps_received or error.sent
+                event(logging.WARNING, "the enrolment could not be sent", attempt=attempt + 1, error=str(error))
+            except AuthorityRefused as error:
+                if not error.temporary and not perhaps_received:
+                    self.vault.discard(session.record_id)
+                    raise
+                event(logging.WARNING, "the enrolment was not taken", attempt=attempt + 1, error=str(error))
+            self.wait(2.0**attempt)
+        raise AgentError(
+            "the authority did not confirm the enrolment",
+            remedy="Ask the operator whether the profile is pending; if not, enrol again with a new ticket.",
+        )
+
+
+def consent_to(session: EnrolSession, now: float) -> Consent:
+    """Consent to exactly the text that the session showed."""
+    return Consent(session.consent_version, hashlib.sha256(session.consent_text.encode()).hexdigest(), now)

@@ -1,0 +1,80 @@
+"""Errors that the agent raises for a person to read; every one carries a remedy."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from protocol.problems import ErrorCode, Problem
+
+
+class AgentError(Exception):
+    """Something that the person at the machine can act on: `str(error)` names the cause, `remedy` the way out."""
+
+    exit_code: ClassVar[int] = 1
+    default_remedy: ClassVar[str] = "See the agent's log for what went before."
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy or self.default_remedy
+
+
+class ConfigError(AgentError):
+    """The configuration or the command line cannot be used as it is."""
+
+    exit_code = 2
+    default_remedy = "Correct the configuration file; docs/agent.md lists every key."
+
+
+class StateError(AgentError):
+    """The state directory lacks something, cannot be written, or holds what the agent did not write."""
+
+    default_remedy = "Check the state directory named by node.state_dir, its owner, and the room on its disk."
+
+
+class NotJoined(StateError):
+    """The node has no identity yet."""
+
+    default_remedy = "Run `keyvigil join --config FILE --token-file FILE` first."
+
+
+class ProfileError(AgentError):
+    """A sealed profile is missing, damaged, or does not open."""
+
+    default_remedy = "Enrol the administrator again with `keyvigil enroll`."
+
+
+class AuthorityUnreachable(AgentError):
+    """The authority did not answer; `sent` tells whether it may have seen the request."""
+
+    default_remedy = "Check the network and node.authority in the configuration, and that the authority is running."
+
+    def __init__(self, message: str, *, remedy: str | None = None, sent: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.sent = sent
+
+
+class AuthorityRefused(AgentError):
+    """The authority answered with a problem document."""
+
+    default_remedy = "Ask the operator of the authority."
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail or problem.title, remedy=problem.remedy or None)
+        self.problem = problem
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.problem.code is ErrorCode.UNAVAILABLE or self.problem.status in {502, 503, 504}
+
+
+class SinkFailed(AgentError):
+    """A key sink could not install or remove keys."""
+
+    default_remedy = "Check the options of the sink in the configuration."
+
+
+class EnrolmentFailed(AgentError):
+    """The captures of an enrolment did not reach the quality that a profile needs."""
+
+    default_remedy = "Run `keyvigil enroll` again with clean sensors, even light and a quiet room."

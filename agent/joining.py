@@ -1,0 +1,173 @@
+"""Joining an authority, and renewing the certificate that joining gave."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from agent import __version__
+from agent.client import AuthorityClient
+from agent.config import Config
+from agent.devices import Devices
+from agent.enclave import EnclaveGate, pcr_selection
+from agent.errors import AgentError, ConfigError
+from agent.identity import (
+    IDENTITY_VERSION,
+    Identity,
+    IdentityStore,
+    StoredKey,
+    TlsKey,
+    check_certificate,
+    load_ca,
+    pinned_context,
+    unverified_context,
+)
+from hal import Attestation, CertifiedKey, Enclave, KeyUse
+from protocol.digests import join_digest, renew_digest
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    CertifiedPublic,
+    JoinChallenge,
+    JoinProof,
+    JoinRequest,
+    JoinResult,
+    QuoteEvidence,
+    RenewRequest,
+    SensorIdentity,
+)
+from protocol.tokens import JoinToken
+
+DELIVERY_KEY_AUTH = b""
+"""The delivery key is usable by whoever may talk to the enclave; what it opens is useless without this node's state."""
+
+ConnectAnonymously = Callable[[str | None], AuthorityClient]
+"""Makes a client that trusts the given CA (PEM), or nobody and everybody when `None`."""
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What joining and renewing need; `connect` and `now` (POSIX seconds) are passed in."""
+
+    config: Config
+    devices: Devices
+    gate: EnclaveGate
+    store: IdentityStore
+    now: Callable[[], float]
+    connect: ConnectAnonymously
+
+    def join(self, token: JoinToken, *, again: bool = False) -> Identity:
+        """Register this node and store its identity.
+
+        Raises `ConfigError` when it has one and `again` is false, `ProtocolViolation` when the authority is not the
+        one that the token names, and the errors of client, enclave and storage.
+        """
+        if self.store.exists() and not again:
+            raise ConfigError(
+                "this node has already joined an authority",
+                remedy="Pass --rejoin to replace its identity; profiles enrolled under the old one stop working.",
+            )
+        ca = self.fetch_ca(token)
+        with self.connect(ca) as client:
+            return self._register(client, token, ca)
+
+    def fetch_ca(self, token: JoinToken) -> str:
+        """The CA certificate in PEM, whose DER form hashes to what the token says."""
+        with self.connect(None) as client:
+            pem = client.ca()
+        found = hashlib.sha256(load_ca(pem).public_bytes(Encoding.DER)).hexdigest()
+        if not hmac.compare_digest(found, token.ca_sha256):
+            raise AgentError(
+                "the authority at node.authority is not the one that the token names",
+                remedy="Compare node.authority with the operator's; if it is right, somebody else answers there.",
+            )
+        return pem
+
+    def renew(self, identity: Identity) -> Identity:
+        """Replace TLS key and certificate; the proof is the AK's quote, so an expired certificate does not matter."""
+        key = TlsKey.generate()
+        csr = key.request(identity.name)
+        with self.connect(identity.ca) as client:
+            nonce = client.nonce(identity.node_id)
+            digest = renew_digest(identity.node_id, nonce.nonce, csr)
+            quote = self.gate.run(lambda enclave: enclave.quote(digest, pcr_selection(nonce.pcr_selection)))
+            request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote_evidence(quote))
+            result = client.renew(request)
+        check_certificate(result.certificate, key, load_ca(identity.ca), identity.node_id)
+        return self.store.commit(identity, result.certificate, key)
+
+    def _register(self, client: AuthorityClient, token: JoinToken, ca: str) -> Identity:
+        key = TlsKey.generate()
+        csr = key.request(self.config.node.name)
+        request = self._request(token, csr)
+        challenge = client.join(request)
+        delivery, proof = self.gate.run(lambda enclave: prove(enclave, challenge, csr))
+        result = client.activate(challenge.join_id, proof)
+        self._check(result, key, load_ca(ca))
+        return self.store.commit(self._identity(result, ca, challenge, delivery), result.certificate, key)
+
+    def _request(self, token: JoinToken, csr: bytes) -> JoinRequest:
+        sensors = [self.devices.identify(name) for name in self.devices.modalities]
+        with self.gate.use() as enclave:
+            endorsement = enclave.endorsement()
+            return JoinRequest(
+                version=PROTOCOL_VERSION,
+                name=self.config.node.name,
+                token=token.format(),
+                ek_public=endorsement.ek_public,
+                ek_certificates=list(endorsement.certificates),
+                ak_public=enclave.attestation_key(),
+                csr=csr,
+                devices=[*sensors, self._enclave_identity(enclave)],
+                agent_version=__version__,
+            )
+
+    def _enclave_identity(self, enclave: Enclave) -> SensorIdentity:
+        return self.devices.identity_of("enclave", enclave)
+
+    @staticmethod
+    def _check(result: JoinResult, key: TlsKey, ca: x509.Certificate) -> None:
+        check_certificate(result.certificate, key, ca, result.node_id)
+
+    def _identity(self, result: JoinResult, ca: str, challenge: JoinChallenge, delivery: CertifiedKey) -> Identity:
+        return Identity(
+            version=IDENTITY_VERSION,
+            node_id=result.node_id,
+            name=self.config.node.name,
+            authority=self.config.node.authority,
+            ca=ca,
+            kos_public=result.kos_public,
+            tls_file="",
+            pcr_selection=challenge.pcr_selection,
+            delivery_key=StoredKey.of(delivery),
+            joined_at=self.now(),
+        )
+
+
+def prove(enclave: Enclave, challenge: JoinChallenge, csr: bytes) -> tuple[CertifiedKey, JoinProof]:
+    """The delivery key, and the proof that AK, delivery key and TLS key belong to the EK's enclave."""
+    secret = enclave.activate(challenge.credential_blob, challenge.encrypted_secret)
+    digest = join_digest(challenge.join_id, challenge.nonce, csr)
+    delivery = enclave.create_key(KeyUse.AGREE, DELIVERY_KEY_AUTH, digest)
+    quote = enclave.quote(digest, pcr_selection(challenge.pcr_selection))
+    certified = CertifiedPublic(public=delivery.public, attest=delivery.attest, signature=delivery.signature)
+    return delivery, JoinProof(secret=secret, quote=quote_evidence(quote), delivery_key=certified)
+
+
+def quote_evidence(quote: Attestation) -> QuoteEvidence:
+    """The wire form of a quote."""
+    return QuoteEvidence(attest=quote.attest, signature=quote.signature, pcrs=dict(quote.pcrs))
+
+
+def anonymous_connector(authority: str, timeout_s: float) -> ConnectAnonymously:
+    """Clients without a certificate towards `authority`."""
+
+    def connect(ca: str | None) -> AuthorityClient:
+        context = unverified_context() if ca is None else pinned_context(ca)
+        return AuthorityClient(authority, context, timeout_s)
+
+    return connect

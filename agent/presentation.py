@@ -1,0 +1,174 @@
+"""One presentation: what the person gave → unlock → match → evidence, or a failure report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent import __version__
+from agent.config import PresentationSection
+from agent.enclave import EnclaveGate, pcr_selection
+from agent.errors import AgentError
+from agent.gathering import Gathering, Sample
+from agent.identity import Identity
+from agent.joining import quote_evidence
+from agent.log import event
+from agent.pipelines import Match, Pipelines
+from agent.profile import OpenProfile, ProfileVault, RecordHeader
+from agent.timings import Stopwatch
+from hal import Attestation, AuthorisationFailed, Enclave
+from protocol.codec import b64url
+from protocol.digests import evidence_digest, failure_digest
+from protocol.evidence import (
+    EAT_PROFILE,
+    EvidenceClaims,
+    commit,
+    commitment_context,
+    elapsed_bucket,
+    encode_token,
+    level,
+    merkle_root,
+)
+from protocol.messages import (
+    Activation,
+    EvidenceSubmission,
+    FailureSubmission,
+    ModalityModel,
+    SensorIdentity,
+)
+
+OPENING_BYTES = 32
+ORDER = ("fingerprint", "face", "voice")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A modality whose features matched: its model, sensor, quality and margin (0 to 100), and the features."""
+
+    model: ModalityModel
+    sensor: SensorIdentity
+    quality: int
+    margin: int
+    features: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a presentation gave: evidence, or a failure report that does not say what failed."""
+
+    evidence: EvidenceSubmission | None
+    failure: FailureSubmission | None
+    matched: int
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """One activated challenge before the person's sensors; used once."""
+
+    identity: Identity
+    certificate: str
+    activation: Activation
+    header: RecordHeader
+    modalities: Sequence[str]
+    gathering: Gathering
+    pipelines: Pipelines
+    vault: ProfileVault
+    gate: EnclaveGate
+    settings: PresentationSection
+    random: Callable[[int], bytes]
+    watch: Stopwatch
+
+    def perform(self) -> Answer:
+        """Capture, match and sign; raises `DeviceError` only when the enclave fails."""
+        samples = self.gathering.all(self.modalities)
+        self.watch.mark("captured")
+        if len(samples) < self.settings.minimum_modalities:
+            return self._failure()
+        try:
+            return self._answer(samples)
+        except (AgentError, AuthorisationFailed) as error:
+            event(logging.ERROR, "the sealed profile is not usable", error=str(error), remedy=error.remedy)
+            return self._failure()
+
+    def _answer(self, samples: Mapping[str, Sample]) -> Answer:
+        with self.watch.stage("unlock"), self.gate.use() as enclave:
+            share, record = self.activation.release_share, self.activation.record_id
+            profile = self.vault.open(enclave, self.identity.node_id, record, share)
+        matched = self._match_all(profile, samples)
+        if "fingerprint" in samples and "fingerprint" not in matched:
+            matched |= self._try_finger_again(profile, len(matched))
+        if len(matched) < self.settings.minimum_modalities:
+            return self._failure(len(matched))
+        return self._evidence(profile, [matched[name] for name in ORDER if name in matched])
+
+    def _match_all(self, profile: OpenProfile, samples: Mapping[str, Sample]) -> dict[str, Matched]:
+        found = {name: self._match(profile, name, sample) for name, sample in samples.items()}
+        return {name: matched for name, matched in found.items() if matched is not None}
+
+    def _match(self, profile: OpenProfile, name: str, sample: Sample) -> Matched | None:
+        template = profile.templates.get(name)
+        if template is None:
+            return None
+        with self.watch.stage("match"):
+            match: Match = self.pipelines[name].match(template, sample.features)
+        if not match.accepted:
+            return None
+        sensor = self.gathering.sensors[name]
+        return Matched(self.pipelines[name].model, sensor, sample.quality, match.margin, sample.features.to_bytes())
+
+    def _try_finger_again(self, profile: OpenProfile, matched: int) -> dict[str, Matched]:
+        """Further impressions, where one of them would make the presentation succeed."""
+        while matched + 1 >= self.settings.minimum_modalities:
+            sample = self.gathering.finger_again()
+            if sample is None:
+                break
+            if (found := self._match(profile, "fingerprint", sample)) is not None:
+                return {"fingerprint": found}
+        return {}
+
+    def _evidence(self, profile: OpenProfile, matched: list[Matched]) -> Answer:
+        claims = self._claims(matched)
+        with self.gate.use() as enclave:
+            with self.watch.stage("sign"):
+                token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
+            with self.watch.stage("quote"):
+                quote = self._quote(enclave, evidence_digest(token))
+        evidence = EvidenceSubmission(token=token, quote=quote_evidence(quote))
+        return Answer(evidence, None, len(matched))
+
+    def _claims(self, matched: list[Matched]) -> EvidenceClaims:
+        node, record, challenge = self.identity.node_id, self.header.record_id, self.activation.challenge_id
+        context = commitment_context(node, record, challenge)
+        # The opening is not kept: nobody, this node included, can check the commitment later (default policy).
+        leaves = [
+            commit(self.random(OPENING_BYTES), context, self.activation.nonce, one.model, one.features)
+            for one in matched
+        ]
+        return EvidenceClaims(
+            eat_profile=EAT_PROFILE,
+            iss=node,
+            eat_nonce=b64url(self.activation.nonce),
+            challenge=challenge,
+            record=record,
+            certificate=self.certificate,
+            modalities=[one.model for one in matched],
+            sensors=[one.sensor for one in matched],
+            commitments=leaves,
+            commitment=merkle_root(leaves),
+            elapsed=elapsed_bucket(self.watch.elapsed()),
+            quality=level(min(one.quality for one in matched)),
+            margin=level(min(one.margin for one in matched)),
+            counter=self.vault.next_counter(record),
+            agent=f"keyvigil/{__version__}",
+        )
+
+    def _failure(self, matched: int = 0) -> Answer:
+        challenge, nonce = self.activation.challenge_id, self.activation.nonce
+        digest = failure_digest(challenge, self.activation.record_id, nonce)
+        with self.watch.stage("quote"), self.gate.use() as enclave:
+            quote = self._quote(enclave, digest)
+        return Answer(None, FailureSubmission(quote=quote_evidence(quote)), matched)
+
+    def _quote(self, enclave: Enclave, digest: bytes) -> Attestation:
+        return enclave.quote(digest, pcr_selection(self.activation.pcr_selection))

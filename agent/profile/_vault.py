@@ -1,0 +1,156 @@
+"""The sealed profiles of one node: sealing, opening, listing, and the counter of each profile key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.durable import read_struct, remove, write_private
+from agent.errors import ProfileError, StateError
+from agent.identity import StoredKey
+from agent.profile._record import (
+    AUTH_BYTES,
+    NONCE_BYTES,
+    PEPPER_BYTES,
+    RECORD_VERSION,
+    ProfileSecrets,
+    RecordFile,
+    RecordHeader,
+    open_record,
+    seal_record,
+)
+from agent.state import StateDirectory
+from hal import CertifiedKey, Enclave, KeyUse, PcrSelection
+from protocol.codec import ProtocolViolation, decode, encode
+from protocol.messages import ModalityModel, SensorIdentity
+
+_RECORD_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ProfileDraft:
+    """What enrolment gathered: everything of a profile but its keys."""
+
+    record_id: str
+    admin: str
+    modalities: list[ModalityModel]
+    sensors: list[SensorIdentity]
+    consent_version: str
+    created_at: float
+    templates: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OpenProfile:
+    """A profile that was opened for one presentation: drop it as soon as the evidence is signed."""
+
+    header: RecordHeader
+    templates: Mapping[str, bytes] = field(repr=False)
+    auth: bytes = field(repr=False)
+
+    def sign(self, enclave: Enclave, digest: bytes) -> bytes:
+        """The profile key's ECDSA signature (r ‖ s) over a SHA-256 digest."""
+        return enclave.sign(self.header.key.certified(), self.auth, digest)
+
+
+class ProfileVault:
+    """Sealed profiles in a state directory; `random` gives that many fresh bytes."""
+
+    def __init__(self, state: StateDirectory, random: Callable[[int], bytes]) -> None:
+        self._state = state
+        self._random = random
+
+    def seal(
+        self,
+        enclave: Enclave,
+        node_id: str,
+        draft: ProfileDraft,
+        release_share: bytes,
+        selection: PcrSelection,
+        qualifying: bytes,
+    ) -> CertifiedKey:
+        """Make the profile key, certified over `qualifying` (32 bytes), and store the sealed record durably.
+
+        The record replaces an earlier one of the same id only when it is complete. Raises `DeviceError`, `StateError`.
+        """
+        auth = self._random(AUTH_BYTES)
+        key = enclave.create_key(KeyUse.SIGN, auth, qualifying)
+        pepper = self._random(PEPPER_BYTES)
+        header = RecordHeader(
+            version=RECORD_VERSION,
+            node_id=node_id,
+            record_id=draft.record_id,
+            admin=draft.admin,
+            modalities=draft.modalities,
+            sensors=draft.sensors,
+            consent_version=draft.consent_version,
+            created_at=draft.created_at,
+            key=StoredKey.of(key),
+            sealed_pepper=enclave.seal(pepper, selection),
+        )
+        secrets = ProfileSecrets(dict(draft.templates), auth)
+        record = seal_record(encode(header), secrets, pepper, release_share, self._random(NONCE_BYTES))
+        write_private(self._counter_path(draft.record_id), encode(0))
+        write_private(self._path(draft.record_id), encode(record))
+        return key
+
+    def open(self, enclave: Enclave, node_id: str, record_id: str, release_share: bytes) -> OpenProfile:
+        """Open a record with this enclave and the authority's share.
+
+        Raises `ProfileError` (missing, changed, wrong share, another node's) and `AuthorisationFailed` (another
+        enclave, or PCRs that moved).
+        """
+        record, header = self._read(self._path(record_id))
+        if header.node_id != node_id or header.record_id != record_id:
+            raise ProfileError("the sealed profile is of another node or another record")
+        secrets = open_record(record, enclave.unseal(header.sealed_pepper), release_share)
+        return OpenProfile(header, secrets.templates, secrets.auth)
+
+    def header(self, record_id: str) -> RecordHeader:
+        """What the record says in clear; raises `ProfileError`."""
+        return self._read(self._path(record_id))[1]
+
+    def headers(self) -> list[RecordHeader]:
+        """Headers of every readable record, by administrator."""
+        paths = sorted(self._state.profiles.glob("*.record"))
+        return sorted((self._read(path)[1] for path in paths), key=lambda header: header.admin)
+
+    def next_counter(self, record_id: str) -> int:
+        """One more than ever before for this profile; it is on disk before it is returned."""
+        path = self._counter_path(record_id)
+        last = read_struct(path, int)
+        if last is None or last < 0:
+            raise ProfileError("the counter of the sealed profile is missing")
+        write_private(path, encode(last + 1))
+        return last + 1
+
+    def discard(self, record_id: str) -> None:
+        """Remove a record and its counter."""
+        remove(self._path(record_id))
+        remove(self._counter_path(record_id))
+
+    def _read(self, path: Path) -> tuple[RecordFile, RecordHeader]:
+        try:
+            record = read_struct(path, RecordFile)
+            if record is None:
+                raise ProfileError("there is no sealed profile with this record id on this node")
+            header = decode(record.header, RecordHeader)
+        except (StateError, ProtocolViolation):
+            raise ProfileError(f"the sealed profile {path.name} is damaged") from None
+        if header.version != RECORD_VERSION or len(record.nonce) != NONCE_BYTES:
+            raise ProfileError(f"the sealed profile {path.name} is of another version")
+        return record, header
+
+    def _path(self, record_id: str) -> Path:
+        return self._state.profiles / f"{_checked(record_id)}.record"
+
+    def _counter_path(self, record_id: str) -> Path:
+        return self._state.profiles / f"{_checked(record_id)}.counter"
+
+
+def _checked(record_id: str) -> str:
+    if _RECORD_ID.fullmatch(record_id) is None:
+        raise ProtocolViolation("a record id of the authority has foreign characters")
+    return record_id

@@ -1,0 +1,74 @@
+"""What a key sink is, and how one is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from agent.errors import ConfigError
+from protocol.delivery import KeyBundle
+
+SINK_GROUP = "keyvigil.key_sinks"
+"""The entry-point group in which a package offers key sinks; an entry point names a class taking `options`."""
+
+T = TypeVar("T")
+
+
+class HeldKeys(msgspec.Struct, frozen=True):
+    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it."""
+
+    network: str
+    associations: int
+    versions: list[int]
+    expires_at: float | None = None
+
+
+class KeySink(Protocol):
+    """A place where the keys of a network take effect. Methods are called from one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """Short name for acknowledgements and logs."""
+        ...
+
+    def install(self, bundle: KeyBundle) -> None:
+        """Make the network's keys exactly those of `bundle`; new ones before old ones go. Raises `SinkFailed`."""
+        ...
+
+    def clear(self, network: str) -> None:
+        """Remove every key of the network; raises `SinkFailed`."""
+        ...
+
+    def held(self) -> list[HeldKeys]:
+        """What is installed now; raises `SinkFailed`."""
+        ...
+
+    def stop(self) -> None:
+        """The agent ends: remove what would outlive its lease without it. Raises `SinkFailed`."""
+        ...
+
+
+def load_sink(kind: str, options: Mapping[str, Any]) -> KeySink:
+    """The sink `kind` with its options; raises `ConfigError` for an unknown kind, two of a kind, or bad options."""
+    points = list(entry_points(group=SINK_GROUP, name=kind))
+    if len(points) != 1:
+        known = ", ".join(sorted({point.name for point in entry_points(group=SINK_GROUP)}))
+        raise ConfigError(f"sinks: {len(points)} installed sinks are named {kind!r}", remedy=f"Use one of: {known}.")
+    sink: KeySink = points[0].load()(options)
+    return sink
+
+
+def load_sinks(sections: Sequence[tuple[str, Mapping[str, Any]]]) -> list[KeySink]:
+    """Every configured sink in order."""
+    return [load_sink(kind, options) for kind, options in sections]
+
+
+def sink_options(kind: str, options: Mapping[str, Any], form: type[T]) -> T:
+    """`options` as the struct `form`; raises `ConfigError` naming the option at fault."""
+    try:
+        return msgspec.convert(dict(options), form)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"sinks: options of the {kind} sink: {error}") from None

@@ -1,0 +1,297 @@
+"""Challenges as nodes answer them: begun, answered with evidence or a failure report, decided once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from authority import audit, profiles, scheduler, standing
+from authority.alerts import raise_alert
+from authority.appraisal import Presented, appraise
+from authority.attesting import ClockWentBack, StateChanged, check_quote
+from authority.joining import take_nonce
+from authority.refusal import Refused
+from authority.runtime import Push, Runtime
+from authority.scheduler import ATTEST_PURPOSE
+from authority.store import schema
+from authority.tpm import TpmRejected
+from authority.trust import ChallengeState, PresentationKind
+from authority.verdict import Accepted, Appraisal, Rejected, Undecided
+from protocol.codec import decode, encode, length_prefixed
+from protocol.digests import attest_digest, failure_digest
+from protocol.levels import NodeState, Tier
+from protocol.messages import (
+    Activation,
+    AttestResult,
+    AttestSubmission,
+    BeginRequest,
+    DeliveryAck,
+    DeliveryEvent,
+    Event,
+    EvidenceSubmission,
+    FailureSubmission,
+    Outcome,
+    QuoteEvidence,
+    Verdict,
+)
+from protocol.problems import ErrorCode
+
+DIGITS = 8
+GESTURES = ("blink", "left", "right")
+_NEXT = "Wait for the next one."
+_REFUSED_TEXT = "evidence refused"
+_FAILURE_TEXT = "presentation failed"
+
+
+def begin(
+    conn: Connection, rt: Runtime, node_id: str, challenge_id: str, request: BeginRequest, now: float
+) -> Activation:
+    """Activate a summons for one record: nonce, digits, gestures, release share; the deadline runs from here."""
+    row = _challenge(conn, node_id, challenge_id)
+    if row.state != ChallengeState.SUMMONED or row.expires_at <= now:
+        raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this summons is over", _NEXT)
+    profile = _answering_profile(conn, node_id, request.record_id, now)
+    nonce = rt.random(32)
+    deadline = now + rt.policy.challenge.activation_s
+    values = {"state": ChallengeState.ACTIVATED.value, "record_id": profile.record_id, "nonce": nonce}
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(**values, activated_at=now, deadline_at=deadline))
+    audit.append(conn, "activated", node_id, node_id, {"challenge": challenge_id, "record": profile.record_id}, now)
+    return Activation(
+        challenge_id=challenge_id,
+        record_id=profile.record_id,
+        nonce=nonce,
+        digits=draw_digits(rt),
+        gestures=draw_gestures(rt),
+        release_share=profiles.open_share(rt, profile),
+        deadline_s=rt.policy.challenge.activation_s,
+        pcr_selection=[*rt.policy.attestation.pcr_selection],
+    )
+
+
+def draw_digits(rt: Runtime) -> str:
+    """Eight random decimal digits to speak, none three times in a row."""
+    while True:
+        digits = f"{int.from_bytes(rt.random(16), 'big') % 10**DIGITS:0{DIGITS}d}"
+        if not any(digit * 3 in digits for digit in set(digits)):
+            return digits
+
+
+def draw_gestures(rt: Runtime) -> list[str]:
+    """The gestures in a random order."""
+    keyed = sorted((rt.random(8), gesture) for gesture in GESTURES)
+    return [gesture for _, gesture in keyed]
+
+
+def submit_evidence(
+    conn: Connection,
+    rt: Runtime,
+    node_id: str,
+    certificate_sha256: str,
+    challenge_id: str,
+    evidence: EvidenceSubmission,
+    now: float,
+) -> tuple[Verdict, list[Push]]:
+    """Decide a challenge by evidence. The same evidence again gives the same verdict; other evidence is refused."""
+    digest = _fingerprint("evidence", evidence.token, evidence.quote)
+    row = _challenge(conn, node_id, challenge_id)
+    decided = _decided_before(conn, row, digest, now)
+    if decided is not None:
+        return decided, []
+    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    presented = Presented(node, row, profile, certificate_sha256, now - row.activated_at)
+    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
+
+
+def report_failure(
+    conn: Connection, rt: Runtime, node_id: str, challenge_id: str, report: FailureSubmission, now: float
+) -> tuple[Verdict, list[Push]]:
+    """Enter the node's own word that the presentation failed; it says nothing about what failed."""
+    digest = _fingerprint("failure", "", report.quote)
+    row = _challenge(conn, node_id, challenge_id)
+    decided = _decided_before(conn, row, digest, now)
+    if decided is not None:
+        return decided, []
+    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    reason, machine = _FAILURE_TEXT, False
+    try:
+        check_quote(conn, rt, node, report.quote, failure_digest(challenge_id, profile.record_id, row.nonce))
+    except (TpmRejected, ClockWentBack) as error:
+        reason = f"failure report without a sound quote: {error}"
+    except StateChanged as error:
+        reason, machine = str(error), True
+    presented = Presented(node, row, profile, node.certificate_sha256, now - row.activated_at)
+    return _decide(conn, rt, presented, Rejected(reason, machine), digest, now)
+
+
+def attest(
+    conn: Connection, rt: Runtime, node_id: str, submission: AttestSubmission, now: float
+) -> tuple[AttestResult, list[Push]]:
+    """Machine attestation: it keeps or lowers trust."""
+    if not take_nonce(conn, submission.nonce, node_id, ATTEST_PURPOSE, now):
+        audit.append(conn, "attestation-refused", node_id, node_id, {"cause": "stale nonce"}, now)
+        raise Refused(ErrorCode.NONCE_EXPIRED, 409, "this attestation request is over", _NEXT)
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    try:
+        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce))
+    except (TpmRejected, StateChanged, ClockWentBack) as error:
+        result = standing.record_attestation(conn, rt, node_id, ok=False, reason=str(error), now=now)
+        return AttestResult(outcome=Outcome.REJECTED, reason="attestation refused"), result.pushes
+    result = standing.record_attestation(conn, rt, node_id, ok=True, reason="", now=now)
+    return AttestResult(outcome=Outcome.ACCEPTED, reason=""), result.pushes
+
+
+def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: DeliveryAck, now: float) -> None:
+    """Note what a node's sinks made of a delivery."""
+    del rt
+    row = schema.delivery
+    mine = (row.c.node_id == node_id) & (row.c.number == number)
+    known = conn.execute(update(row).where(mine).values(acked_at=now, ack=encode(ack).decode()))
+    if known.rowcount != 1:
+        raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no delivery {number} for this node")
+    if not ack.installed:
+        text = f"delivery {number} could not be installed"
+        raise_alert(
+            conn, "warning", "delivery-failed", node_id, text, {"number": number, "error": ack.error[:200]}, now
+        )
+
+
+def deliveries_after(conn: Connection, node_id: str, after: int) -> list[DeliveryEvent]:
+    """The newest delivery of each network, if its number is above `after`."""
+    row = schema.delivery
+    query = select(row).where((row.c.node_id == node_id) & (row.c.number > after)).order_by(row.c.number)
+    newest = {each.network: each for each in conn.execute(query)}
+    found = sorted(newest.values(), key=lambda each: each.number)
+    return [DeliveryEvent(number=each.number, envelope=each.envelope) for each in found]
+
+
+def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Event]:
+    """What a node is told when it connects: its standing, an open summons, deliveries that it has not installed."""
+    del rt
+    row = schema.delivery
+    waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
+    numbers = {*conn.scalars(waiting)}
+    pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
+    summons = [event for _, event in scheduler.open_summons(conn, node_id, now)]
+    return [standing.status(conn, node_id), *summons, *pending]
+
+
+def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
+    """The node's own challenge; another node's does not exist for it."""
+    mine = (schema.challenge.c.id == challenge_id) & (schema.challenge.c.node_id == node_id)
+    row = conn.execute(select(schema.challenge).where(mine)).first()
+    if row is None:
+        raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such challenge for this node", _NEXT)
+    return row
+
+
+def _answering_profile(conn: Connection, node_id: str, record_id: str, now: float) -> Row[Any]:
+    row, admin = schema.profile, schema.administrator
+    mine = (row.c.record_id == record_id) & (row.c.node_id == node_id) & (row.c.state == profiles.ACTIVE)
+    query = select(row).join(admin, admin.c.name == row.c.admin).where(mine & admin.c.revoked_at.is_(None))
+    found = conn.execute(query).first()
+    if found is None:
+        detail = {"record": record_id[:32], "cause": "no such profile"}
+        audit.append(conn, "begin-refused", node_id, node_id, detail, now)
+        raise Refused(ErrorCode.PROFILE_UNKNOWN, 404, "there is no such active profile at this node", "Enrol first.")
+    if found.locked_until is not None and found.locked_until > now:
+        audit.append(conn, "begin-refused", node_id, node_id, {"record": record_id, "cause": "locked"}, now)
+        raise Refused(
+            ErrorCode.TOO_MANY_TRIES, 403, "this profile is locked after too many failures", "Wait, or ask an operator."
+        )
+    return found
+
+
+def _decided_before(conn: Connection, row: Row[Any], digest: str, now: float) -> Verdict | None:
+    """The verdict on exactly this evidence, if there is one; raises `Refused` when no answer is due any more."""
+    if row.evidence_sha256 == digest and row.verdict is not None:
+        return decode(row.verdict, Verdict)
+    if row.evidence_sha256 is not None:
+        audit.append(conn, "replay-refused", row.node_id, row.node_id, {"challenge": row.id}, now)
+        raise Refused(ErrorCode.REPLAYED, 409, "this challenge was answered with other evidence", _NEXT)
+    if row.state != ChallengeState.ACTIVATED or row.nonce is None:
+        audit.append(conn, "late-evidence", row.node_id, row.node_id, {"challenge": row.id, "state": row.state}, now)
+        raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this challenge takes no answer", _NEXT)
+    if row.deadline_at <= now:
+        audit.append(conn, "late-evidence", row.node_id, row.node_id, {"challenge": row.id, "state": "expired"}, now)
+        raise Refused(ErrorCode.NONCE_EXPIRED, 409, "the deadline of this challenge has passed", _NEXT)
+    return None
+
+
+def _decide(
+    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float
+) -> tuple[Verdict, list[Push]]:
+    node_id, challenge_id = presented.node.id, presented.challenge.id
+    match found:
+        case Accepted():
+            _close(conn, challenge_id, ChallengeState.ACCEPTED, digest, now)
+            _count(conn, presented, failures=0, counter=found.counter)
+            result = standing.record_presentation(
+                conn, rt, node_id, challenge_id, PresentationKind.ACCEPTED, found.speed, found.quality, now
+            )
+            outcome, reason = Outcome.ACCEPTED, ""
+        case Rejected():
+            _close(conn, challenge_id, ChallengeState.FAILED, digest, now)
+            result = _reject(conn, rt, presented, found, now)
+            outcome, reason = Outcome.REJECTED, _REFUSED_TEXT
+        case Undecided():
+            scheduler.close_undecided(conn, node_id, challenge_id, found.reason, now)
+            result = _unchanged(conn, node_id)
+            outcome, reason = Outcome.UNDECIDED, found.reason
+    verdict = Verdict(
+        challenge_id=challenge_id,
+        outcome=outcome,
+        reason=reason,
+        score=result.score,
+        tier=result.tier,
+        explanation=result.explanation,
+    )
+    stored = encode(verdict).decode()
+    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(verdict=stored))
+    return verdict, result.pushes
+
+
+def _unchanged(conn: Connection, node_id: str) -> standing.Standing:
+    """The node's standing as it is."""
+    row = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    return standing.Standing(row.score, Tier(row.tier), row.explanation, NodeState(row.state), [])
+
+
+def _close(conn: Connection, challenge_id: str, state: ChallengeState, digest: str, now: float) -> None:
+    values = {"state": state.value, "answered_at": now, "evidence_sha256": digest}
+    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
+
+
+def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected, now: float) -> standing.Standing:
+    """Audit, alert and count; first what follows for the machine itself, then the failed presentation."""
+    node_id, challenge_id = presented.node.id, presented.challenge.id
+    detail = {"challenge": challenge_id, "reason": found.reason}
+    audit.append(conn, "rejected", "authority", node_id, detail, now)
+    if found.reason != _FAILURE_TEXT:
+        text = f"{presented.node.name}: evidence refused: {found.reason}"
+        raise_alert(conn, "error", "evidence-refused", node_id, text, detail, now)
+    failures = presented.profile.failures_in_row + 1
+    _count(conn, presented, failures=failures, counter=presented.profile.counter)
+    if locked := profiles.lock_s(rt.policy.lockout, failures):
+        mine = schema.profile.c.record_id == presented.profile.record_id
+        conn.execute(update(schema.profile).where(mine).values(locked_until=now + locked))
+    pushes: list[Push] = []
+    if found.machine:
+        pushes = standing.record_attestation(conn, rt, node_id, ok=False, reason=found.reason, now=now).pushes
+    failed = PresentationKind.FAILED
+    result = standing.record_presentation(conn, rt, node_id, challenge_id, failed, None, None, now)
+    return replace(result, pushes=pushes + result.pushes)
+
+
+def _count(conn: Connection, presented: Presented, *, failures: int, counter: int) -> None:
+    mine = schema.profile.c.record_id == presented.profile.record_id
+    conn.execute(update(schema.profile).where(mine).values(failures_in_row=failures, counter=counter))
+
+
+def _fingerprint(kind: str, token: str, quote: QuoteEvidence) -> str:
+    return hashlib.sha256(length_prefixed(kind, token, encode(quote))).hexdigest()

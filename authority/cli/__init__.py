@@ -1,0 +1,35 @@
+"""`keyvigil-authority`: sets the authority up, serves it, and operates it through its open API."""
+
+from __future__ import annotations
+
+import click
+
+import authority.cli.setup as setup_commands
+from authority.cli import admins, networks, nodes, records
+from authority.cli.output import run_group
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Trust Authority and Key Orchestration Service."""
+
+
+for command in (
+    setup_commands.init,
+    setup_commands.serve,
+    nodes.node,
+    admins.admin,
+    networks.network,
+    networks.key,
+    records.alert,
+):
+    cli.add_command(command)
+cli.add_command(records.audit)
+cli.add_command(records.policy)
+
+
+def main() -> None:
+    """Entry point: ends the process with 0, 1 (refused or failed) or 2 (wrong usage)."""
+    run_group(cli)

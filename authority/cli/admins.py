@@ -1,0 +1,76 @@
+"""`keyvigil-authority admin …`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authority.cli.client import connect, target_options
+from authority.cli.nodes import write_secret
+from authority.cli.output import emit, json_option, table, when
+
+
+@click.group()
+def admin() -> None:
+    """Administrators: tickets to enrol, approval, revocation."""
+
+
+@admin.command("ticket")
+@click.option("--admin", "name", required=True, help="The administrator.")
+@click.option("--node", required=True, help="The node to enrol at.")
+@click.option("--lifetime", type=click.IntRange(60, 604800), default=3600, show_default=True, help="Seconds.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the ticket to this file (0600).")
+@click.option("--pin-out", type=click.Path(path_type=Path, dir_okay=False), help="Write the PIN to this file (0600).")
+@target_options
+@json_option
+def ticket(
+    name: str, node: str, lifetime: int, out: Path | None, pin_out: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Make a one-time ticket and its PIN; hand the two over on different ways."""
+    made = connect(options).post(f"/v1/admins/{name}/tickets", {"node": node, "lifetime_s": lifetime})
+    for key, file in (("ticket", out), ("pin", pin_out)):
+        if file is not None:
+            write_secret(file, made.pop(key))
+            made[f"{key}_file"] = os.fspath(file)
+    emit(made, as_json, _print_ticket)
+
+
+def _print_ticket(made: dict[str, Any]) -> None:
+    for key in ("ticket", "pin"):
+        click.echo(f"{key}: {made.get(key) or 'written to ' + made[key + '_file']}")
+
+
+@admin.command("list")
+@click.option("--state", "wanted", type=click.Choice(["pending", "active", "revoked"]), help="Only these.")
+@target_options
+@json_option
+def list_profiles(wanted: str | None, as_json: bool, **options: Any) -> None:
+    """Enrolled profiles, newest first."""
+    emit(connect(options).get("/v1/profiles", state=wanted), as_json, _print_profiles)
+
+
+def _print_profiles(profiles: list[dict[str, Any]]) -> None:
+    rows = [
+        [each["admin"], each["node"], each["state"], each["record_id"], when(each["created_at"]), each["approved_by"]]
+        for each in profiles
+    ]
+    table("Profiles", ("administrator", "node", "state", "record", "enrolled", "approved by"), rows)
+
+
+def _profile_action(verb: str, help_text: str) -> click.Command:
+    @admin.command(verb, help=help_text)
+    @click.argument("record")
+    @target_options
+    @json_option
+    def act(record: str, as_json: bool, **options: Any) -> None:
+        done = connect(options).post(f"/v1/profiles/{record}/{verb}")
+        emit(done, as_json, lambda _: click.echo(f"{record}: {verb} done"))
+
+    return act
+
+
+_profile_action("approve", "Let an enrolled administrator answer for the node.")
+_profile_action("revoke", "Stop accepting an administrator at the node.")

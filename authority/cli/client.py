@@ -1,0 +1,117 @@
+"""The command line's way to the operator plane."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import httpx
+
+from authority.cli.output import CommandFailed
+from authority.config import load_site
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_STATE = "/var/lib/keyvigil-authority"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which authority to speak to, and with which token."""
+
+    url: str
+    token_file: Path
+    ca_file: Path
+
+
+def state_option(command: F) -> F:
+    """Adds `--state`."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="KEYVIGIL_AUTHORITY_STATE",
+        default=DEFAULT_STATE,
+        show_default=True,
+        help="State folder of the authority.",
+    )(command)
+
+
+def target_options(command: F) -> F:
+    """Adds what names an authority; from its own state folder unless told otherwise."""
+    for option in (
+        click.option("--url", envvar="KEYVIGIL_AUTHORITY_URL", help="Operator plane, https://HOST:PORT."),
+        click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File with the token."),
+        click.option("--ca-file", type=click.Path(path_type=Path, dir_okay=False), help="CA certificate (PEM)."),
+    ):
+        command = option(command)
+    return state_option(command)
+
+
+def target(state: Path, url: str | None, token_file: Path | None, ca_file: Path | None) -> Target:
+    """The authority that the options name."""
+    if url and token_file and ca_file:
+        return Target(url, token_file, ca_file)
+    site = load_site(state)
+    listener = site.config.operator_plane
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.host, listener.host)  # noqa: S104
+    own = f"https://[{host}]:{listener.port}" if ":" in host else f"https://{host}:{listener.port}"
+    return Target(url or own, token_file or site.operator_token, ca_file or site.ca_certificate)
+
+
+class OperatorClient:
+    """Calls the operator plane; refusals become `CommandFailed` with the authority's own words."""
+
+    def __init__(self, where: Target) -> None:
+        self._where = where
+        try:
+            token = where.token_file.read_text().strip()
+            context = ssl.create_default_context(cafile=os.fspath(where.ca_file))
+        except (OSError, ssl.SSLError) as error:
+            name = getattr(error, "filename", None) or where.ca_file
+            raise CommandFailed(
+                f"cannot read {name}: {error}", "Name --state, or --token-file and --ca-file."
+            ) from None
+        headers = {"authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=where.url, headers=headers, verify=context, timeout=15, trust_env=False)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """GET a view."""
+        return self._call("GET", path, params={key: value for key, value in query.items() if value is not None})
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST an action."""
+        return self._call("POST", path, json=body)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **options)
+            if answer.is_success:
+                return answer.json()
+            problem = answer.json()
+        except httpx.HTTPError as error:
+            raise CommandFailed(
+                f"the authority at {self._where.url} does not answer: {error}",
+                "Start it with `keyvigil-authority serve`, or name another --url.",
+            ) from None
+        except ValueError:
+            raise CommandFailed(f"{self._where.url} did not answer as an authority", "Check --url.") from None
+        raise CommandFailed(_words(problem, answer.status_code), str(problem.get("remedy", "")))
+
+
+def _words(problem: Any, status: int) -> str:
+    if not isinstance(problem, dict):
+        return f"refused with status {status}"
+    detail = problem.get("detail") or problem.get("title") or f"refused with status {status}"
+    if isinstance(detail, list):
+        return "; ".join(f"{'.'.join(map(str, entry.get('loc', ())))}: {entry.get('msg', '')}" for entry in detail)
+    return str(detail)
+
+
+def connect(options: dict[str, Any]) -> OperatorClient:
+    """The client for a command's options; takes its own options out of the mapping."""
+    names = ("state", "url", "token_file", "ca_file")
+    return OperatorClient(target(*(options.pop(name) for name in names)))

@@ -1,0 +1,111 @@
+"""`keyvigil-authority node …`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authority.cli.client import connect, target_options
+from authority.cli.output import emit, json_option, pairs, score, table, until, when
+
+
+@click.group()
+def node() -> None:
+    """Join tokens, standing, challenges and isolation of nodes."""
+
+
+@node.command("token")
+@click.option("--name", required=True, help="Name that the node will have.")
+@click.option("--lab", is_flag=True, help="Accept simulated devices; such a node never reaches a production network.")
+@click.option("--lifetime", type=click.IntRange(60, 604800), default=3600, show_default=True, help="Seconds.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the token to this file (0600).")
+@target_options
+@json_option
+def token(name: str, lab: bool, lifetime: int, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Make a one-time token with which a node joins."""
+    made = connect(options).post("/v1/join-tokens", {"name": name, "lab": lab, "lifetime_s": lifetime})
+    if out is not None:
+        write_secret(out, made.pop("token"))
+        made["file"] = os.fspath(out)
+    emit(made, as_json, lambda value: click.echo(value.get("token") or f"token written to {value['file']}"))
+
+
+@node.command("list")
+@target_options
+@json_option
+def list_nodes(as_json: bool, **options: Any) -> None:
+    """Every node with its standing."""
+    emit(connect(options).get("/v1/nodes"), as_json, _print_nodes)
+
+
+def _print_nodes(nodes: list[dict[str, Any]]) -> None:
+    now = time.time()
+    headings = ("node", "state", "score", "tier", "key version", "rotation", "access", "next challenge")
+    table("Nodes", headings, [_row(entry, now) for entry in nodes])
+
+
+def _row(entry: dict[str, Any], now: float) -> tuple[object, ...]:
+    keys = ", ".join(f"{each['network']} v{each['version']} {each['version_state']}" for each in entry["networks"])
+    rotation = f"{entry['rotation']} ({entry['rotation_s']:g} s)"
+    due = until(entry["next_challenge_at"], now)
+    return entry["name"], entry["state"], score(entry["score"]), entry["tier"], keys, rotation, entry["access"], due
+
+
+@node.command("show")
+@click.argument("name")
+@target_options
+@json_option
+def show(name: str, as_json: bool, **options: Any) -> None:
+    """One node: standing with its explanation, profiles, devices, last presentations."""
+    emit(connect(options).get(f"/v1/nodes/{name}"), as_json, _print_node)
+
+
+def _print_node(entry: dict[str, Any]) -> None:
+    shown = ("id", "state", "reason", "lab", "tier", "rotation", "access", "explanation")
+    values: dict[str, object] = {key: entry[key] for key in shown}
+    values["score"] = score(entry["score"])
+    values["certificate until"] = when(entry["certificate_not_after"])
+    values["last seen"] = when(entry["last_seen_at"])
+    pairs(entry["name"], values)
+    fields = ("admin", "state", "record_id", "approved_by")
+    table("Profiles", fields, [[profile[field] for field in fields] for profile in entry["profiles"]])
+    past = [[when(each["at"]), each["kind"], each["speed"], each["quality"]] for each in entry["presentations"]]
+    table("Last presentations", ("at", "outcome", "speed", "quality"), past)
+
+
+@node.command("challenge")
+@click.argument("name")
+@target_options
+@json_option
+def challenge(name: str, as_json: bool, **options: Any) -> None:
+    """Summon somebody to the node now."""
+    done = connect(options).post(f"/v1/nodes/{name}/challenge")
+    emit(done, as_json, lambda _: click.echo(f"{name}: challenge sent"))
+
+
+def _operator_action(verb: str, help_text: str) -> click.Command:
+    @node.command(verb, help=help_text)
+    @click.argument("name")
+    @click.option("--reason", default="", help="Why; it goes into the audit log.")
+    @target_options
+    @json_option
+    def act(name: str, reason: str, as_json: bool, **options: Any) -> None:
+        done = connect(options).post(f"/v1/nodes/{name}/{verb}", {"reason": reason})
+        emit(done, as_json, lambda _: click.echo(f"{name}: {verb} done"))
+
+    return act
+
+
+_operator_action("isolate", "Cut the node off from every peer.")
+_operator_action("release", "Let an isolated or banned node back in.")
+_operator_action("ban", "Cut the node off until an operator releases it.")
+
+
+def write_secret(file: Path, text: str) -> None:
+    """Write a secret to a new 0600 file; an existing file is not overwritten."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text + "\n")

@@ -1,0 +1,360 @@
+"""Joining: a token, an endorsed TPM, and an attestation key proved to live in that TPM."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+
+from authority import audit, profiles
+from authority.alerts import raise_alert
+from authority.attesting import ClockWentBack, StateChanged, check_quote
+from authority.keys import reissue
+from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
+from authority.refusal import Refused
+from authority.runtime import Push, Runtime
+from authority.store import schema
+from authority.tpm import (
+    CertifiedUse,
+    EkIdentity,
+    EndorsementRejected,
+    Quote,
+    TpmFormatError,
+    TpmRejected,
+    make_credential,
+    verify_certify,
+    verify_endorsement,
+    verify_quote,
+)
+from authority.tpm import name as tpm_name
+from protocol.codec import ProtocolViolation, decode, encode
+from protocol.digests import join_digest, renew_digest
+from protocol.levels import NodeState
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    JoinChallenge,
+    JoinProof,
+    JoinRequest,
+    JoinResult,
+    Nonce,
+    NonceRequest,
+    RenewRequest,
+    RenewResult,
+)
+from protocol.names import check_name
+from protocol.problems import ErrorCode
+from protocol.tokens import JoinToken, parse_join_token
+
+JOIN_S = 120.0
+NONCE_S = 60.0
+RENEW_PURPOSE = "renew"
+VIRTUAL = "virtual"
+_ANONYMOUS = "anonymous"
+
+
+def create_join_token(
+    conn: Connection, rt: Runtime, name: str, *, lab: bool, ttl: float, ca_sha256: str, now: float
+) -> str:
+    """A one-time token that lets one node join under `name`; only the hash of its secret is stored."""
+    token = JoinToken(rt.random(32), ca_sha256)
+    row = {"lookup": token.lookup, "name": name, "lab": lab, "created_at": now, "expires_at": now + ttl}
+    conn.execute(insert(schema.join_token).values(**row))
+    return token.format()
+
+
+def start_join(
+    conn: Connection,
+    rt: Runtime,
+    request: JoinRequest,
+    roots: Sequence[x509.Certificate],
+    lab_roots: Sequence[x509.Certificate],
+    now: float,
+) -> JoinChallenge:
+    """Check token, name, endorsement and devices; answer with MakeCredential. Raises `Refused`."""
+    if request.version != PROTOCOL_VERSION:
+        raise Refused(ErrorCode.MALFORMED, 400, f"protocol version {request.version} is not spoken here")
+    token = _find_token(conn, request, now)
+    identity, lab_only = _endorsed(conn, request, roots, lab_roots, now)
+    _check_lab(conn, request, token, lab_only=lab_only, now=now)
+    _check_identity(conn, request, identity.node_id, now)
+    secret, nonce, join_id = rt.random(32), rt.random(32), rt.random(16).hex()
+    try:
+        request_key(request.csr)
+        credential = make_credential(request.ek_public, tpm_name(request.ak_public), secret, rt.random)
+    except (RequestRefused, TpmFormatError) as error:
+        raise Refused(ErrorCode.MALFORMED, 400, str(error)) from None
+    conn.execute(delete(schema.join_attempt).where(schema.join_attempt.c.expires_at <= now))
+    conn.execute(
+        insert(schema.join_attempt).values(
+            id=join_id,
+            token=token.lookup,
+            request=encode(msgspec.structs.replace(request, token="")).decode(),  # the secret is not kept
+            node_id=identity.node_id,
+            secret_sha256=hashlib.sha256(secret).hexdigest(),
+            nonce=nonce,
+            expires_at=now + JOIN_S,
+        )
+    )
+    return JoinChallenge(
+        join_id=join_id,
+        credential_blob=credential.blob,
+        encrypted_secret=credential.encrypted_secret,
+        nonce=nonce,
+        pcr_selection=[*rt.policy.attestation.pcr_selection],
+    )
+
+
+def finish_join(
+    conn: Connection, rt: Runtime, ca: CertificateAuthority, join_id: str, proof: JoinProof, now: float
+) -> tuple[JoinResult, list[Push]]:
+    """Check that EK and AK share a TPM, and register the node. Every attempt is good once. Raises `Refused`.
+
+    A node that joins again gets its keys anew, for its new delivery key.
+    """
+    attempt = conn.execute(select(schema.join_attempt).where(schema.join_attempt.c.id == join_id)).first()
+    conn.execute(delete(schema.join_attempt).where(schema.join_attempt.c.id == join_id))
+    if attempt is None or attempt.expires_at <= now:
+        raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such attempt to join", "Run `keyvigil join` again.")
+    request = decode(attempt.request, JoinRequest)
+    quote = _check_proof(conn, rt, attempt, request, proof, now)
+    used = conn.execute(
+        update(schema.join_token)
+        .where((schema.join_token.c.lookup == attempt.token) & schema.join_token.c.used_at.is_(None))
+        .values(used_at=now)
+    )
+    if used.rowcount != 1:
+        _refuse_token(conn, request.name, "token used meanwhile", now)
+    _check_identity(conn, request, attempt.node_id, now)
+    certificate = ca.issue_node(request.csr, request.name, attempt.node_id, now, rt.policy.certificate.lifetime_s)
+    _register(conn, rt, attempt, request, proof, quote, certificate, now)
+    result = JoinResult(
+        node_id=attempt.node_id,
+        certificate=certificate.public_bytes(Encoding.PEM).decode(),
+        ca=ca.certificate_pem,
+        kos_public=ca.kos_public,
+    )
+    return result, reissue(conn, rt, attempt.node_id, now)
+
+
+def issue_nonce(conn: Connection, rt: Runtime, request: NonceRequest, now: float) -> Nonce:
+    """A nonce for a renewal; given for any id, so that nobody learns which nodes exist."""
+    value = rt.random(32)
+    row = {"value": value.hex(), "node_id": request.node_id[:64], "purpose": RENEW_PURPOSE}
+    conn.execute(insert(schema.nonce).values(**row, expires_at=now + NONCE_S))
+    return Nonce(nonce=value, pcr_selection=[*rt.policy.attestation.pcr_selection], expires_at=now + NONCE_S)
+
+
+def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: RenewRequest, now: float) -> RenewResult:
+    """A new client certificate for a node that quotes by its AK over the request. Raises `Refused`."""
+    refused = Refused(ErrorCode.ATTESTATION_REJECTED, 403, "the renewal is refused", "Join again with a new token.")
+    node = conn.execute(select(schema.node).where(schema.node.c.id == request.node_id)).first()
+    fresh = take_nonce(conn, request.nonce, request.node_id, RENEW_PURPOSE, now)
+    if node is None or node.state in {NodeState.BANNED, NodeState.RETIRED} or not fresh:
+        cause = "stale nonce" if node is not None and not fresh else "unknown or banned node"
+        audit.append(conn, "renewal-refused", _ANONYMOUS, node.id if node else None, {"cause": cause}, now)
+        raise refused
+    digest = renew_digest(request.node_id, request.nonce, request.csr)
+    try:
+        check_quote(conn, rt, node, request.quote, digest)
+        certificate = ca.issue_node(request.csr, node.name, node.id, now, rt.policy.certificate.lifetime_s)
+    except (TpmRejected, StateChanged, ClockWentBack, RequestRefused) as error:
+        audit.append(conn, "renewal-refused", node.id, node.id, {"cause": str(error)}, now)
+        raise refused from None
+    until = certificate.not_valid_after_utc.timestamp()
+    values = {"certificate_sha256": thumbprint(certificate), "certificate_not_after": until}
+    conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
+    audit.append(conn, "renewed", node.id, node.id, {"certificate": values["certificate_sha256"]}, now)
+    return RenewResult(certificate=certificate.public_bytes(Encoding.PEM).decode())
+
+
+def node_of_certificate(conn: Connection, certificate_sha256: str, now: float) -> Row[Any] | None:
+    """The node that this client certificate was last issued to, unless it is expired, banned or retired."""
+    row = conn.execute(select(schema.node).where(schema.node.c.certificate_sha256 == certificate_sha256)).first()
+    if row is None or row.certificate_not_after <= now or row.state in {NodeState.BANNED, NodeState.RETIRED}:
+        return None
+    return row
+
+
+def take_nonce(conn: Connection, nonce: bytes, node_id: str, purpose: str, now: float) -> bool:
+    """Use a nonce up: true if it was given to this node for this purpose, unused and unexpired."""
+    row = schema.nonce
+    mine = (row.c.value == nonce.hex()) & (row.c.node_id == node_id) & (row.c.purpose == purpose)
+    unused = row.c.used_at.is_(None) & (row.c.expires_at > now)
+    return conn.execute(update(row).where(mine & unused).values(used_at=now)).rowcount == 1
+
+
+def _find_token(conn: Connection, request: JoinRequest, now: float) -> Row[Any]:
+    """The unused token for this name; every wrong one is refused in the same words."""
+    try:
+        check_name("node", request.name)
+        lookup = parse_join_token(request.token).lookup
+    except ProtocolViolation as error:
+        raise Refused(ErrorCode.MALFORMED, 400, str(error)) from None
+    row = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == lookup)).first()
+    cause = _token_flaw(row, request.name, now)
+    if row is None or cause:
+        _refuse_token(conn, request.name, cause, now)
+    return row
+
+
+def _refuse_token(conn: Connection, name: str, cause: str, now: float) -> NoReturn:
+    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": name, "cause": cause}, now)
+    raise Refused(
+        ErrorCode.TOKEN_INVALID, 403, "the join token is not valid", "Ask an operator for a new one: `node token`."
+    )
+
+
+def _token_flaw(row: Row[Any] | None, name: str, now: float) -> str:
+    if row is None:
+        return "unknown token"
+    if row.used_at is not None:
+        return "token used before"
+    if row.expires_at <= now:
+        return "token expired"
+    return "" if row.name == name else "token of another name"
+
+
+def _endorsed(
+    conn: Connection,
+    request: JoinRequest,
+    roots: Sequence[x509.Certificate],
+    lab_roots: Sequence[x509.Certificate],
+    now: float,
+) -> tuple[EkIdentity, bool]:
+    """The TPM's identity, and whether only a lab root vouches for it."""
+    at = dt.datetime.fromtimestamp(now, dt.UTC)
+    try:
+        return verify_endorsement(request.ek_public, request.ek_certificates, roots, at), False
+    except EndorsementRejected as error:
+        first = error
+    try:
+        return verify_endorsement(request.ek_public, request.ek_certificates, lab_roots, at), True
+    except EndorsementRejected as second:
+        cause = str(second if lab_roots else first)
+    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
+    raise Refused(
+        ErrorCode.ENDORSEMENT_REJECTED,
+        403,
+        f"the TPM's endorsement is not accepted: {cause}",
+        "Configure the TPM maker's root certificate at the authority ([endorsement] roots).",
+    )
+
+
+def _check_lab(conn: Connection, request: JoinRequest, token: Row[Any], *, lab_only: bool, now: float) -> None:
+    virtual = [device.driver for device in request.devices if device.transport == VIRTUAL]
+    if token.lab or not (lab_only or virtual):
+        return
+    cause = f"virtual devices: {', '.join(virtual)}" if virtual else "a TPM that only a lab root vouches for"
+    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
+    raise Refused(
+        ErrorCode.VIRTUAL_DEVICE,
+        403,
+        f"this node has simulated hardware ({cause}), and its token is not one for the lab",
+        "Make the token with `node token --lab`; such a node never reaches a production network.",
+    )
+
+
+def _check_identity(conn: Connection, request: JoinRequest, node_id: str, now: float) -> None:
+    """A name never moves to another TPM, and a TPM never gets a second name."""
+    named = conn.execute(select(schema.node).where(schema.node.c.name == request.name)).first()
+    known = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
+    if named is not None and named.id != node_id:
+        detail = {"name": request.name, "endorsement": node_id}
+        audit.append(conn, "re-registration-refused", _ANONYMOUS, named.id, detail, now)
+        text = f"{request.name}: another TPM tried to join under this name"
+        raise_alert(conn, "warning", "re-registration-refused", named.id, text, detail, now)
+        raise Refused(
+            ErrorCode.NAME_TAKEN,
+            409,
+            "this name belongs to another TPM",
+            "Retire the old node, or choose another name.",
+        )
+    if known is not None and known.name != request.name:
+        raise Refused(
+            ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name, or retire it."
+        )
+    if known is not None and known.state in {NodeState.BANNED, NodeState.RETIRED}:
+        raise Refused(ErrorCode.NODE_BANNED, 403, f"this node is {known.state}", "An operator must release it first.")
+
+
+def _check_proof(
+    conn: Connection, rt: Runtime, attempt: Row[Any], request: JoinRequest, proof: JoinProof, now: float
+) -> Quote:
+    digest = join_digest(attempt.id, attempt.nonce, request.csr)
+    given = hashlib.sha256(proof.secret).hexdigest()
+    try:
+        if not hmac.compare_digest(given, attempt.secret_sha256):
+            raise Refused(ErrorCode.ATTESTATION_REJECTED, 403, "the credential was not activated")
+        selection = rt.policy.attestation.pcr_selection
+        quote = verify_quote(
+            proof.quote.attest, proof.quote.signature, request.ak_public, digest, selection, proof.quote.pcrs
+        )
+        key = proof.delivery_key
+        verify_certify(key.attest, key.signature, request.ak_public, digest, key.public, CertifiedUse.AGREE)
+    except (TpmRejected, Refused) as error:
+        audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": str(error)}, now)
+        raise Refused(
+            ErrorCode.ATTESTATION_REJECTED,
+            403,
+            f"the node's proof is not accepted: {error}",
+            "Run `keyvigil join` again.",
+        ) from None
+    return quote
+
+
+def _register(  # noqa: PLR0913, PLR0917 - a row is made of what all the steps before have found
+    conn: Connection,
+    rt: Runtime,
+    attempt: Row[Any],
+    request: JoinRequest,
+    proof: JoinProof,
+    quote: Quote,
+    certificate: x509.Certificate,
+    now: float,
+) -> None:
+    token = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == attempt.token)).one()
+    values: dict[str, Any] = {
+        "name": request.name,
+        "lab": token.lab,
+        "ek_public": request.ek_public,
+        "ak_public": request.ak_public,
+        "delivery_public": proof.delivery_key.public,
+        "certificate_sha256": thumbprint(certificate),
+        "certificate_not_after": certificate.not_valid_after_utc.timestamp(),
+        "reference_pcrs": json.dumps({str(index): value.hex() for index, value in quote.pcrs.items()}),
+        "devices": encode(request.devices).decode(),
+        "reset_count": quote.clock.reset_count,
+        "clock": quote.clock.clock,
+    }
+    known = conn.execute(select(schema.node).where(schema.node.c.id == attempt.node_id)).first()
+    if known is None:
+        row = {**values, "id": attempt.node_id, "state": NodeState.PENDING.value, "joined_at": now}
+        conn.execute(insert(schema.node).values(**row))
+    else:
+        _check_still_lab(conn, known, lab=token.lab)
+        conn.execute(update(schema.node).where(schema.node.c.id == attempt.node_id).values(**values))
+        if tpm_name(known.ak_public) != tpm_name(request.ak_public):
+            profiles.revoke_all(conn, rt, known.id, known.id, "joined again with another attestation key", now)
+    detail = {"name": request.name, "lab": token.lab, "reference_pcrs": json.loads(values["reference_pcrs"])}
+    detail["policy"] = rt.policy.version
+    audit.append(conn, "joined" if known is None else "re-joined", attempt.node_id, attempt.node_id, detail, now)
+
+
+def _check_still_lab(conn: Connection, known: Row[Any], *, lab: bool) -> None:
+    """Lab nodes and others share no network, so a node does not change sides while it is a member of one."""
+    member = schema.member
+    if known.lab != lab and conn.scalar(select(exists().where(member.c.node_id == known.id))):
+        raise Refused(
+            ErrorCode.CONFLICT,
+            409,
+            "this node is a member of networks, and the token would make it a lab node or end its being one",
+            "Take it out of its networks first, or make a token of the same kind.",
+        )

@@ -1,0 +1,55 @@
+"""Registered profiles as other parts of the authority use them: release shares, revocation, lockout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from authority import audit
+from authority.runtime import Runtime
+from authority.store import schema
+from authority.trust.policy import LockoutRules
+from protocol.codec import length_prefixed
+
+OPEN, PENDING, ACTIVE, REVOKED = "open", "pending", "active", "revoked"
+"""`profile.state`: the enrolment runs, waits for approval, may answer, may not any more."""
+SHARE_BYTES = 32
+LONGEST_LOCK_S = 86400.0
+
+
+def wrap_share(rt: Runtime, record_id: str, share: bytes) -> bytes:
+    """A release share (32 bytes) as it is stored."""
+    return rt.kek.wrap(share, _share_context(record_id))
+
+
+def open_share(rt: Runtime, row: Row[Any]) -> bytes:
+    """The release share of a profile's row; raises `KekError` when the KEK is not its own."""
+    return rt.kek.unwrap(row.release_share, _share_context(row.record_id))
+
+
+def revoke(conn: Connection, rt: Runtime, row: Row[Any], actor: str, reason: str, now: float) -> None:
+    """Stop accepting a profile; its release share is destroyed, so that the node's record opens no more."""
+    share = wrap_share(rt, row.record_id, rt.random(SHARE_BYTES))
+    mine = schema.profile.c.record_id == row.record_id
+    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, release_share=share))
+    detail = {"admin": row.admin, "record": row.record_id, "reason": reason}
+    audit.append(conn, "revoked", actor, row.node_id, detail, now)
+
+
+def revoke_all(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> None:
+    """Revoke every profile of a node."""
+    row = schema.profile
+    for each in conn.execute(select(row).where((row.c.node_id == node_id) & (row.c.state != REVOKED))).all():
+        revoke(conn, rt, each, actor, reason, now)
+
+
+def lock_s(rules: LockoutRules, failures_in_row: int) -> float:
+    """Seconds that a profile is locked for after so many failures in a row: doubled by each further one, 0 for few."""
+    beyond = failures_in_row - rules.failures
+    return 0.0 if beyond < 0 else min(rules.duration_s * 2.0 ** min(beyond, 16), max(LONGEST_LOCK_S, rules.duration_s))
+
+
+def _share_context(record_id: str) -> bytes:
+    """What a wrapped release share is bound to."""
+    return length_prefixed("keyvigil/release-share/1", record_id)

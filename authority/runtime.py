@@ -1,0 +1,42 @@
+"""What every decision of the authority needs besides the database: policy, clock, randomness, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from authority.refusal import Refused
+from protocol.messages import Event
+from protocol.problems import ErrorCode
+
+if TYPE_CHECKING:
+    from authority.keys.kek import KekProvider
+    from authority.trust.policy import Policy
+
+Push = tuple[str, Event]
+"""A node id and what that node is to be told once the transaction has been committed."""
+
+
+class Refusal(Refused):
+    """A request that the present state does not allow (409); `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(ErrorCode.CONFLICT, 409, message, remedy)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
+
+    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority.
+    """
+
+    policy: Policy
+    now: Callable[[], float]
+    random: Callable[[int], bytes] = field(repr=False)
+    kek: KekProvider = field(repr=False)
+    kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    generation: int

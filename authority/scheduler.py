@@ -1,0 +1,263 @@
+"""Who is challenged when. Challenges are rows with deadlines, so that a sweep after a restart misses none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+
+from authority import audit, standing
+from authority.keys.orchestrator import tick
+from authority.runtime import Push, Refusal, Runtime
+from authority.store import schema
+from authority.trust import OPEN_CHALLENGES, ChallengeState, Policy, PresentationKind
+from protocol.levels import NodeState
+from protocol.messages import AttestRequest, RosterEntry, Summons
+
+SCHEDULED = "scheduled"
+ON_DEMAND = "on-demand"
+ATTEST_PURPOSE = "attest"
+"""`nonce.purpose` of a machine attestation; `nonce.value` is its hexadecimal."""
+ACTIVE_PROFILE = "active"
+"""`profile.state` of a profile whose administrator may answer."""
+
+_AUTHORITY = "authority"
+_HEARTBEAT = "heartbeat"
+_REFRESHED = "refreshed-at"
+_KEEP_SUPERSEDED_S = 86400.0
+_NEVER_SUMMONED = (NodeState.BANNED.value, NodeState.RETIRED.value)
+
+
+def sweep(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    """Everything that time brings about: called every second or so, and first thing after a start.
+
+    Challenges whose time ran out while this authority was away are undecided, not missed: that was our fault; their
+    nodes are summoned again at once.
+    """
+    outage_s = _outage_s(conn, rt, now)
+    if outage_s:
+        _forgive_attestations(conn, outage_s)
+    pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
+    _add_missing_schedules(conn, now)
+    pushes += _issue_due(conn, rt, now)
+    pushes += _request_attestations(conn, rt, now)
+    pushes += tick(conn, rt, now)
+    if _due_for_refresh(conn, rt, now):
+        pushes += standing.refresh_all(conn, rt, now)
+        _forget_superseded(conn, now)
+    return pushes
+
+
+def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now: float) -> list[Push]:
+    """Summon somebody to the node now; raises `Refused` when nobody could answer.
+
+    A summons that is open already is pushed again; an activated challenge is left alone.
+    """
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
+    if node is None or node.state in _NEVER_SUMMONED:
+        raise Refusal("this node is not challenged", "Release it first, if it is banned.")
+    _add_missing_schedules(conn, now)
+    waiting = _open_challenge(conn, node_id)
+    if waiting is not None:
+        return [(node_id, summons(conn, waiting, now))] if waiting.state == ChallengeState.SUMMONED else []
+    if not _roster(conn, node_id, now):
+        raise Refusal(
+            "nobody is enrolled at this node, or every profile is locked",
+            "Enrol and approve somebody.",
+        )
+    return _issue(conn, rt, node, reason, now)
+
+
+def draw_next(policy: Policy, now: float, random: Callable[[int], bytes], *, lab_node: bool = False) -> float:
+    """POSIX seconds of the next challenge: uniform in the policy's interval, from a CSPRNG."""
+    low, high = policy.challenge_interval_s(lab_node=lab_node)
+    fraction = int.from_bytes(random(8), "big") / 2**64
+    return now + low + fraction * (high - low)
+
+
+def summons(conn: Connection, row: Row[Any], now: float) -> Summons:
+    """What is pushed for an open challenge row; the roster leaves locked and revoked profiles out."""
+    roster = _roster(conn, row.node_id, now)
+    modalities = sorted({model["modality"] for entry in roster for model in json.loads(entry.modalities)})
+    return Summons(
+        challenge_id=row.id,
+        roster=[RosterEntry(admin=entry.admin, record_id=entry.record_id) for entry in roster],
+        modalities=modalities,
+        reason=row.reason,
+        expires_at=row.expires_at,
+    )
+
+
+def close_undecided(conn: Connection, node_id: str, challenge_id: str, reason: str, now: float) -> None:
+    """Close a challenge that could not be decided through our own fault: nothing is entered, the next is due now."""
+    _end(conn, challenge_id, ChallengeState.UNDECIDED, now)
+    audit.append(conn, "undecided", _AUTHORITY, node_id, {"challenge": challenge_id, "reason": reason}, now)
+    _set_schedule(conn, node_id, next_challenge_at=now)
+
+
+def open_summons(conn: Connection, node_id: str, now: float) -> list[Push]:
+    """The node's open summons, for a node that has just connected."""
+    row = _open_challenge(conn, node_id)
+    if row is None or row.state != ChallengeState.SUMMONED or row.expires_at <= now:
+        return []
+    return [(node_id, summons(conn, row, now))]
+
+
+def _outage_s(conn: Connection, rt: Runtime, now: float) -> float:
+    """Seconds since the last sweep if that was an outage, else 0; now and then notes that we are here."""
+    last = _read_time(conn, _HEARTBEAT)
+    if last is not None and 0 <= now - last < rt.policy.scheduler.outage_s / 4:
+        return 0.0
+    _write_time(conn, _HEARTBEAT, now)
+    if last is None or now - last <= rt.policy.scheduler.outage_s:
+        return 0.0
+    audit.append(conn, "outage", _AUTHORITY, None, {"from": last, "to": now}, now)
+    return now - last
+
+
+def _forgive_attestations(conn: Connection, outage_s: float) -> None:
+    row = schema.schedule
+    late = row.c.attest_deadline_at + outage_s
+    conn.execute(update(row).where(row.c.attest_deadline_at.is_not(None)).values(attest_deadline_at=late))
+
+
+def _close_overdue(conn: Connection, rt: Runtime, now: float, *, outage_from: float) -> list[Push]:
+    row = schema.challenge
+    summoned = (row.c.state == ChallengeState.SUMMONED) & (row.c.expires_at <= now)
+    activated = (row.c.state == ChallengeState.ACTIVATED) & (row.c.deadline_at <= now)
+    found = conn.execute(select(row).where(summoned | activated).order_by(row.c.node_id)).all()
+    return [push for each in found for push in _close(conn, rt, each, outage_from, now)]
+
+
+def _close(conn: Connection, rt: Runtime, row: Row[Any], outage_from: float, now: float) -> list[Push]:
+    activated = row.state == ChallengeState.ACTIVATED
+    ended = row.deadline_at if activated else row.expires_at
+    if outage_from < ended:
+        close_undecided(conn, row.node_id, row.id, "the authority was away", now)
+        return []
+    kind = PresentationKind.FAILED if activated else PresentationKind.MISSED
+    _end(conn, row.id, ChallengeState(kind.value), now)
+    if activated:
+        _count_failure(conn, rt, row.record_id, now)
+    return standing.record_presentation(conn, rt, row.node_id, row.id, kind, None, None, now).pushes
+
+
+def _count_failure(conn: Connection, rt: Runtime, record_id: str | None, now: float) -> None:
+    """A challenge that was begun and never answered counts against the profile like a refused answer."""
+    row = schema.profile
+    mine = row.c.record_id == record_id
+    conn.execute(update(row).where(mine).values(failures_in_row=row.c.failures_in_row + 1))
+    failures = conn.scalar(select(row.c.failures_in_row).where(mine)) or 0
+    if failures >= rt.policy.lockout.failures:
+        conn.execute(update(row).where(mine).values(locked_until=now + rt.policy.lockout.duration_s))
+
+
+def _end(conn: Connection, challenge_id: str, state: ChallengeState, now: float) -> None:
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(state=state.value, answered_at=now))
+
+
+def _add_missing_schedules(conn: Connection, now: float) -> None:
+    """A node's first challenge is due as soon as somebody is enrolled there."""
+    known = exists().where(schema.schedule.c.node_id == schema.node.c.id)
+    for node_id in conn.scalars(select(schema.node.c.id).where(~known)).all():
+        conn.execute(
+            insert(schema.schedule).values(node_id=node_id, epoch=0, next_challenge_at=now, next_attest_at=now)
+        )
+
+
+def _issue_due(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    node, plan, row = schema.node, schema.schedule, schema.challenge
+    waiting = exists().where((row.c.node_id == node.c.id) & row.c.state.in_(OPEN_CHALLENGES))
+    enrolled = exists().where((schema.profile.c.node_id == node.c.id) & (schema.profile.c.state == ACTIVE_PROFILE))
+    due = plan.c.next_challenge_at <= now
+    query = select(node).join(plan).where(due & ~waiting & enrolled & node.c.state.not_in(_NEVER_SUMMONED))
+    nodes = [each for each in conn.execute(query).all() if _roster(conn, each.id, now)]
+    return [push for each in nodes for push in _issue(conn, rt, each, SCHEDULED, now)]
+
+
+def _issue(conn: Connection, rt: Runtime, node: Row[Any], reason: str, now: float) -> list[Push]:
+    mine = schema.schedule.c.node_id == node.id
+    epoch = conn.execute(select(schema.schedule.c.epoch).where(mine)).scalar_one() + 1
+    _set_schedule(conn, node.id, epoch=epoch, next_challenge_at=draw_next(rt.policy, now, rt.random, lab_node=node.lab))
+    challenge_id = rt.random(16).hex()
+    values = {"id": challenge_id, "node_id": node.id, "epoch": epoch, "state": ChallengeState.SUMMONED.value}
+    expires_at = now + rt.policy.challenge.grace_s
+    conn.execute(insert(schema.challenge).values(**values, reason=reason, summoned_at=now, expires_at=expires_at))
+    audit.append(conn, "summons", _AUTHORITY, node.id, {"challenge": challenge_id, "reason": reason}, now)
+    row = conn.execute(select(schema.challenge).where(schema.challenge.c.id == challenge_id)).one()
+    return [(node.id, summons(conn, row, now))]
+
+
+def _open_challenge(conn: Connection, node_id: str) -> Row[Any] | None:
+    row = schema.challenge
+    return conn.execute(select(row).where((row.c.node_id == node_id) & row.c.state.in_(OPEN_CHALLENGES))).first()
+
+
+def _roster(conn: Connection, node_id: str, now: float) -> Sequence[Row[Any]]:
+    row, admin = schema.profile, schema.administrator
+    unlocked = row.c.locked_until.is_(None) | (row.c.locked_until <= now)
+    query = select(row).join(admin, admin.c.name == row.c.admin).where(admin.c.revoked_at.is_(None) & unlocked)
+    mine = (row.c.node_id == node_id) & (row.c.state == ACTIVE_PROFILE)
+    return conn.execute(query.where(mine).order_by(row.c.admin, row.c.record_id)).all()
+
+
+def _request_attestations(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    node, plan = schema.node, schema.schedule
+    due = (plan.c.next_attest_at <= now) & node.c.state.not_in(_NEVER_SUMMONED)
+    rows = conn.execute(select(plan).join(node).where(due)).all()
+    return [_request_attestation(conn, rt, row, now) for row in rows]
+
+
+def _request_attestation(conn: Connection, rt: Runtime, row: Row[Any], now: float) -> Push:
+    rules = rt.policy.attestation
+    nonce, expires_at = rt.random(32), now + rules.answer_s
+    values = {"value": nonce.hex(), "node_id": row.node_id, "purpose": ATTEST_PURPOSE}
+    conn.execute(insert(schema.nonce).values(**values, expires_at=expires_at))
+    silent_at = row.attest_deadline_at if row.attest_deadline_at is not None else now + rules.overdue_after_s
+    _set_schedule(conn, row.node_id, next_attest_at=now + rules.interval_s, attest_deadline_at=silent_at)
+    return row.node_id, AttestRequest(nonce=nonce, pcr_selection=[*rules.pcr_selection], expires_at=expires_at)
+
+
+def _set_schedule(conn: Connection, node_id: str, **values: Any) -> None:
+    conn.execute(update(schema.schedule).where(schema.schedule.c.node_id == node_id).values(**values))
+
+
+def _due_for_refresh(conn: Connection, rt: Runtime, now: float) -> bool:
+    last = _read_time(conn, _REFRESHED)
+    if last is not None and 0 <= now - last < rt.policy.scheduler.refresh_s:
+        return False
+    _write_time(conn, _REFRESHED, now)
+    return True
+
+
+def _forget_superseded(conn: Connection, now: float) -> None:
+    """Drop nonces long expired and deliveries that newer ones replaced a day ago."""
+    conn.execute(delete(schema.nonce).where(schema.nonce.c.expires_at < now - _KEEP_SUPERSEDED_S))
+    sent = schema.delivery
+    newer = sent.alias("newer")
+    replaced = exists().where(
+        (newer.c.node_id == sent.c.node_id)
+        & (newer.c.network == sent.c.network)
+        & (newer.c.number > sent.c.number)
+        & (newer.c.issued_at < now - _KEEP_SUPERSEDED_S)
+    )
+    conn.execute(delete(sent).where(replaced))
+
+
+def _read_time(conn: Connection, key: str) -> float | None:
+    value = conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+    try:
+        moment = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    return moment if math.isfinite(moment) else None
+
+
+def _write_time(conn: Connection, key: str, moment: float) -> None:
+    changed = conn.execute(update(schema.meta).where(schema.meta.c.key == key).values(value=repr(moment)))
+    if changed.rowcount == 0:
+        conn.execute(insert(schema.meta).values(key=key, value=repr(moment)))

@@ -1,0 +1,158 @@
+"""The authority as a process: two listeners, one writer, and the beat that keeps time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from sqlalchemy import Connection
+
+from authority import audit, scheduler
+from authority.alerts import AlertPump, AlertSink, FileSink, Origin, parse_sink
+from authority.config import AuthorityConfig, ConfigError, Site, load_site
+from authority.keys import FileKek
+from authority.operators import Scope, create_operator_token
+from authority.pki import CertificateAuthority
+from authority.planes import Hub, create_node_app, node_server, operator_server
+from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.runtime import Runtime
+from authority.store import Store, StoreUnavailable
+from authority.trust import load_policy
+
+BEAT_S = 0.5
+YEAR_S = 365 * 86400.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Everything that `serve` holds open."""
+
+    site: Site
+    store: Store
+    runtime: Runtime
+    ca: CertificateAuthority
+
+
+def initialise(
+    site: Site, names: list[str], now: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+) -> None:
+    """Make CA, KEK, database and the first operator's token in an empty state folder."""
+    CertificateAuthority.create(site.path("ca"), names, now())
+    FileKek.create(site.path("kek.key"), random)
+    authority = open_authority(site, now, random)
+    try:
+        authority.store.run(lambda conn: _first_operator(conn, authority))
+    finally:
+        authority.store.close()
+
+
+def _first_operator(conn: Connection, authority: Authority) -> None:
+    rt = authority.runtime
+    token = create_operator_token(conn, rt, "first-operator", [Scope.ADMIN], YEAR_S)
+    audit.append(conn, "initialised", "authority", None, {"policy": rt.policy.version}, rt.now())
+    with os.fdopen(os.open(authority.site.operator_token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token + "\n")
+
+
+def open_authority(
+    site: Site, now: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+) -> Authority:
+    """Load keys and policy, open the store and bring its schema up to date."""
+    ca = CertificateAuthority.load(site.path("ca"))
+    runtime = Runtime(
+        policy=load_policy(site.path(site.config.policy)),
+        now=now,
+        random=random,
+        kek=FileKek.open(site.path("kek.key"), random),
+        kos_key=ca.kos_key,
+        generation=1,
+    )
+    store = Store(f"sqlite:///{site.path(site.config.database)}")
+    return Authority(site, store, runtime, ca)
+
+
+def roots_of(site: Site, names: list[str]) -> list[x509.Certificate]:
+    """The certificates in PEM files; raises `ConfigError` naming the file at fault."""
+    found: list[x509.Certificate] = []
+    for name in names:
+        try:
+            found += x509.load_pem_x509_certificates(site.path(name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"endorsement root {site.path(name)}: {error}", "Name a PEM file.") from None
+    return found
+
+
+def alert_sinks(site: Site) -> list[AlertSink]:
+    """The destinations that the configuration names."""
+    alerts: list[AlertSink] = []
+    if site.config.alerts.file:
+        alerts.append(FileSink(site.path(site.config.alerts.file)))
+    if site.config.alerts.syslog:
+        alerts.append(parse_sink(site.config.alerts.syslog))
+    return alerts
+
+
+def serve(folder: Path) -> None:
+    """Serve both planes until SIGTERM or SIGINT."""
+    site = load_site(folder)
+    authority = open_authority(site)
+    pump = AlertPump(
+        authority.store.run,
+        alert_sinks(site),
+        Origin(socket.gethostname(), procid=str(os.getpid())),
+        authority.runtime.now,
+        pause_s=BEAT_S,
+    )
+    pump.start()
+    try:
+        asyncio.run(_serve(authority, site.config))
+    finally:
+        pump.stop()
+        authority.store.close()
+
+
+async def _serve(authority: Authority, config: AuthorityConfig) -> None:
+    hub = Hub()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    site, rt, ca = authority.site, authority.runtime, authority.ca
+    roots = roots_of(site, config.endorsement.roots)
+    lab_roots = roots_of(site, config.endorsement.lab_roots)
+    node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub)
+    operator_app = create_operator_app(OperatorContext(authority.store, rt, hub, ca.ca_sha256))
+    servers = [
+        node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
+        operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),
+    ]
+    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    tasks.append(asyncio.create_task(beat(authority, hub)))
+    ended = asyncio.create_task(stop.wait())
+    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for server in servers:
+        server.should_exit = True
+    tasks[-1].cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks)
+
+
+async def beat(authority: Authority, hub: Hub) -> None:
+    """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
+    while True:
+        try:
+            rt = authority.runtime
+            await hub.push(await authority.store.arun(lambda conn: scheduler.sweep(conn, rt, rt.now())))
+        except StoreUnavailable as error:
+            _log.error("the store is unavailable", extra={"cause": str(error)})
+        await asyncio.sleep(BEAT_S)

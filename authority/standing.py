@@ -1,0 +1,290 @@
+"""A node's standing: what presentations, attestations, time and operators make of it, and what follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from authority import audit
+from authority.alerts import Severity, raise_alert
+from authority.alerts.transitions import Change, notices
+from authority.keys.orchestrator import reissue
+from authority.refusal import Refused
+from authority.runtime import Push, Refusal, Runtime
+from authority.store import schema
+from authority.trust import (
+    OPEN_CHALLENGES,
+    Assessment,
+    ChallengeState,
+    Circumstances,
+    Facts,
+    OperatorAction,
+    Presentation,
+    PresentationKind,
+    TransitionRefused,
+    assess,
+    distribute_key,
+    effective_access,
+    next_state,
+    ordered_state,
+    tier_of,
+)
+from protocol.levels import NodeState, Tier
+from protocol.messages import StatusEvent
+from protocol.problems import ErrorCode
+
+_HISTORY_LENGTH = 64
+_AUTHORITY = "authority"
+_History = list[tuple[int, Presentation]]
+"""Sequence numbers and presentations, oldest first."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A node's standing after an event; `score` in thousandths, `pushes` is what nodes are to be told."""
+
+    score: int
+    tier: Tier
+    explanation: str
+    state: NodeState
+    pushes: list[Push]
+
+
+def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it carries
+    conn: Connection,
+    rt: Runtime,
+    node_id: str,
+    challenge_id: str,
+    kind: PresentationKind | str,
+    speed: int | None,
+    quality: int | None,
+    now: float,
+) -> Standing:
+    """Enter a decided presentation and draw the consequences.
+
+    `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
+    attestation. The caller closes the challenge's row.
+    """
+    kind = PresentationKind(kind)
+    values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
+    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality))
+    detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality}
+    audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
+    if kind is PresentationKind.ACCEPTED:
+        _attested(conn, node_id, now)
+        _set_node(conn, node_id, attestation_failed=False)
+    else:
+        _alert_presentation(conn, node_id, kind, challenge_id, now)
+    return _settle(conn, rt, node_id, now, tell=True)
+
+
+def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, reason: str, now: float) -> Standing:
+    """Enter a machine attestation: it keeps or lowers trust.
+
+    After a failed one, trust comes back with the next accepted presentation only; a good attestation then makes the
+    next challenge due at once.
+    """
+    row = _node(conn, node_id)
+    if ok:
+        _attested(conn, node_id, now)
+        if row.attestation_failed:
+            _summon_soon(conn, node_id, now)
+    elif not row.attestation_failed:
+        _set_node(conn, node_id, attestation_failed=True)
+        audit.append(conn, "attestation-failed", _AUTHORITY, node_id, {"reason": reason}, now)
+        text = f"{row.name}: the machine's attestation failed: {reason}"
+        raise_alert(conn, Severity.ERROR, "attestation-failed", node_id, text, {"reason": reason}, now)
+    return _settle(conn, rt, node_id, now, tell=False)
+
+
+def refresh(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Push]:
+    """Let the passing of time take effect on a node's standing."""
+    return _settle(conn, rt, node_id, now, tell=False).pushes
+
+
+def refresh_all(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    """As `refresh`, for every node that may hold a key."""
+    skipped = [state.value for state in (NodeState.PENDING, NodeState.BANNED, NodeState.RETIRED)]
+    nodes = conn.scalars(select(schema.node.c.id).where(schema.node.c.state.not_in(skipped))).all()
+    return [push for node_id in nodes for push in refresh(conn, rt, node_id, now)]
+
+
+def status(conn: Connection, node_id: str) -> StatusEvent:
+    """What a node is told of its own standing; never when it will be challenged next."""
+    row = _node(conn, node_id)
+    grant = distribute_key(row.score)
+    access = effective_access(NodeState(row.state), grant)
+    return StatusEvent(state=row.state, score=row.score, tier=grant.tier, access=access, rotation=grant.rotation)
+
+
+def isolate(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> list[Push]:
+    """Cut a node off from every peer; accepted presentations, as the policy counts them, or a release end it."""
+    return _order(conn, rt, node_id, OperatorAction.ISOLATE, actor, reason, now)
+
+
+def release(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> list[Push]:
+    """End an isolation or a ban: the node is `demoted` until its next accepted presentation. Raises `Refused`."""
+    return _order(conn, rt, node_id, OperatorAction.RELEASE, actor, reason, now)
+
+
+def ban(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> list[Push]:
+    """Cut a node off until an operator releases it; it is not challenged meanwhile."""
+    return _order(conn, rt, node_id, OperatorAction.BAN, actor, reason, now)
+
+
+def retire(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> list[Push]:
+    """Take a node out of service for good."""
+    return _order(conn, rt, node_id, OperatorAction.RETIRE, actor, reason, now)
+
+
+def _order(
+    conn: Connection, rt: Runtime, node_id: str, action: OperatorAction, actor: str, reason: str, now: float
+) -> list[Push]:
+    before = NodeState(_node(conn, node_id).state)
+    presented = any(each.kind is PresentationKind.ACCEPTED for _, each in _history(conn, node_id))
+    try:
+        state = ordered_state(before, action, presented=presented)
+    except TransitionRefused as error:
+        raise Refusal(str(error), "Look at the node's state with `node show`.") from None
+    if state is before:
+        return []
+    audit.append(conn, f"node-{action.value}", actor, node_id, {"from": before.value, "reason": reason}, now)
+    _set_node(conn, node_id, state=state.value, reason=reason, counted_after=_newest_seq(conn, node_id))
+    if state in {NodeState.BANNED, NodeState.RETIRED}:
+        _withdraw_challenges(conn, node_id, now)
+    return _settle(conn, rt, node_id, now, tell=True, ordered_from=before).pushes
+
+
+def _settle(
+    conn: Connection, rt: Runtime, node_id: str, now: float, *, tell: bool, ordered_from: NodeState | None = None
+) -> Standing:
+    """Score, tier and state as they now are; what changed is written, told and turned into keys.
+
+    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone.
+    """
+    row = _node(conn, node_id)
+    history = _history(conn, node_id)
+    overdue = _attestation_overdue(conn, node_id, now)
+    assessment = assess(rt.policy, [each for _, each in history], _circumstances(row, history, overdue=overdue), now)
+    tier = tier_of(assessment.score)
+    facts = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
+    ruled = next_state(NodeState(row.state), facts, rt.policy.isolation)
+    state = ruled if ordered_from is None else NodeState(row.state)
+    change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
+    _write(conn, row, assessment, change)
+    pushes = _announce(conn, rt, row, change, assessment, now)
+    if not pushes and (tell or assessment.score != row.score):
+        pushes = [(node_id, status(conn, node_id))]
+    return Standing(assessment.score, tier, assessment.explanation, state, pushes)
+
+
+def _circumstances(row: Row[Any], history: _History, *, overdue: bool) -> Circumstances:
+    """`recovering` runs from an isolation, or a release, to the first presentation accepted after it."""
+    return Circumstances(
+        attestation_failed=row.attestation_failed,
+        attestation_overdue=overdue,
+        software_enclave=any(device["driver"] == "software" for device in json.loads(row.devices)),
+        recovering=row.state == NodeState.ISOLATED or (row.counted_after > 0 and not _accepted_since(row, history)),
+    )
+
+
+def _accepted_since(row: Row[Any], history: _History) -> bool:
+    return any(seq > row.counted_after and each.kind is PresentationKind.ACCEPTED for seq, each in history)
+
+
+def _facts(row: Row[Any], history: _History, tier: Tier, *, overdue: bool) -> Facts:
+    """A missed summons ends a row of acceptances, and neither ends nor lengthens a row of failures."""
+    counted = [each.kind for seq, each in reversed(history) if seq > row.counted_after]
+    accepted = takewhile(lambda kind: kind is PresentationKind.ACCEPTED, counted)
+    since = takewhile(lambda kind: kind is not PresentationKind.ACCEPTED, counted)
+    failed = [kind for kind in since if kind is PresentationKind.FAILED]
+    return Facts(tier, len(failed), len([*accepted]), overdue)
+
+
+def _write(conn: Connection, row: Row[Any], assessment: Assessment, change: Change) -> None:
+    values: dict[str, Any] = {"state": change.after.value, "tier": change.tier_after.value}
+    if change.after is not NodeState(row.state):
+        values["reason"] = assessment.explanation
+        if NodeState.ISOLATED in {change.before, change.after}:
+            values["counted_after"] = _newest_seq(conn, row.id)
+    _set_node(conn, row.id, score=assessment.score, explanation=assessment.explanation, **values)
+
+
+def _announce(
+    conn: Connection, rt: Runtime, row: Row[Any], change: Change, assessment: Assessment, now: float
+) -> list[Push]:
+    """Audit, alerts, the node's status and new keys, if state or tier changed."""
+    if change.before is change.after and change.tier_before is change.tier_after:
+        return []
+    detail = {
+        "state": change.after.value,
+        "tier": change.tier_after.value,
+        "score": assessment.score,
+        "was": {"state": change.before.value, "tier": change.tier_before.value, "score": row.score},
+        "explanation": assessment.explanation,
+    }
+    audit.append(conn, "standing", _AUTHORITY, row.id, detail, now)
+    for notice in notices(change):
+        data = {"state": change.after.value, "tier": change.tier_after.value, "score": assessment.score}
+        text = f"{row.name}: {notice.text} ({assessment.explanation})"
+        raise_alert(conn, notice.severity, notice.kind, row.id, text, data, now)
+    return [(row.id, status(conn, row.id)), *reissue(conn, rt, row.id, now)]
+
+
+def _alert_presentation(conn: Connection, node_id: str, kind: PresentationKind, challenge_id: str, now: float) -> None:
+    missed = kind is PresentationKind.MISSED
+    severity = Severity.NOTICE if missed else Severity.WARNING
+    what = "nobody answered a summons" if missed else "a presentation failed"
+    text = f"{_node(conn, node_id).name}: {what}"
+    raise_alert(conn, severity, f"presentation-{kind.value}", node_id, text, {"challenge": challenge_id}, now)
+
+
+def _attestation_overdue(conn: Connection, node_id: str, now: float) -> bool:
+    due = conn.scalar(select(schema.schedule.c.attest_deadline_at).where(schema.schedule.c.node_id == node_id))
+    return due is not None and due < now
+
+
+def _attested(conn: Connection, node_id: str, now: float) -> None:
+    _set_node(conn, node_id, last_attested_at=now)
+    mine = schema.schedule.c.node_id == node_id
+    conn.execute(update(schema.schedule).where(mine).values(attest_deadline_at=None))
+
+
+def _summon_soon(conn: Connection, node_id: str, now: float) -> None:
+    mine = schema.schedule.c.node_id == node_id
+    conn.execute(update(schema.schedule).where(mine).values(next_challenge_at=now))
+
+
+def _withdraw_challenges(conn: Connection, node_id: str, now: float) -> None:
+    row = schema.challenge
+    mine = (row.c.node_id == node_id) & row.c.state.in_(OPEN_CHALLENGES)
+    conn.execute(update(row).where(mine).values(state=ChallengeState.WITHDRAWN.value, answered_at=now))
+
+
+def _node(conn: Connection, node_id: str) -> Row[Any]:
+    row = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
+    if row is None:
+        raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such node", "List nodes with `node list`.")
+    return row
+
+
+def _set_node(conn: Connection, node_id: str, **values: Any) -> None:
+    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(**values))
+
+
+def _history(conn: Connection, node_id: str) -> _History:
+    row = schema.presentation
+    newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
+    return [
+        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0))
+        for each in reversed(conn.execute(newest).all())
+    ]
+
+
+def _newest_seq(conn: Connection, node_id: str) -> int:
+    row = schema.presentation
+    return conn.scalar(select(func.max(row.c.seq)).where(row.c.node_id == node_id)) or 0

@@ -1,0 +1,194 @@
+"""The trust score: integer thousandths from a history of presentations, with its explanation. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from authority.trust.policy import Policy, SpeedRules
+
+FULL = 1000
+QUALITY_LEVELS = 4
+"""Highest quality bucket of evidence (`protocol.evidence.LEVELS` - 1)."""
+_UNIT = 1_000_000
+_HISTORY = 64
+
+
+class PresentationKind(StrEnum):
+    """How a summons ended."""
+
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths."""
+
+    at: float
+    kind: PresentationKind
+    speed: int = 0
+    quality: int = 0
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What caps the score beside the history. `behaviour` is in thousandths; 1000 while nothing is reported.
+
+    `recovering`: the node is isolated, or nothing has been accepted since its last isolation or release.
+    """
+
+    attestation_failed: bool = False
+    attestation_overdue: bool = False
+    software_enclave: bool = False
+    recovering: bool = False
+    behaviour: int = FULL
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Score in thousandths, what it is made of in words, and the rows at the end of the history."""
+
+    score: int
+    explanation: str
+    failures_in_row: int
+    missed_last: bool
+    stale: bool
+
+
+@dataclass(frozen=True)
+class _Cap:
+    limit: int
+    why: str
+
+
+def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circumstances, now: float) -> Assessment:
+    """Score of a node whose presentations are `history`, oldest first.
+
+    A recency-weighted mean over the presentations and the prior, each worth its success, speed and quality; a
+    presentation that was not accepted has no speed or quality, a missed one keeps the prior's. Raising a speed, a
+    quality, a kind (failed < missed < accepted) or a circumstance never lowers the result.
+    """
+    recent = history[-_HISTORY:]
+    losses = _losses(policy, recent, circumstances.behaviour, now)
+    worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
+    failures = _failures_in_row(recent)
+    stale = [*_staleness(policy, recent, now)]
+    caps = [*_caps(policy, circumstances, failures), *stale]
+    lowest = min(caps, key=lambda cap: cap.limit, default=None)
+    score = min(worth, lowest.limit) if lowest else worth
+    return Assessment(
+        score,
+        _explain(score, worth, losses, lowest),
+        failures,
+        bool(recent) and recent[-1].kind is PresentationKind.MISSED,
+        bool(stale),
+    )
+
+
+def speed_value(policy: Policy, elapsed_s: float, modalities: Sequence[str]) -> int:
+    """Thousandths: 1000 up to the sum of the modalities' norms, from there linearly to 0 at the activation deadline."""
+    norm = sum(_norm_s(policy.speed, modality) for modality in modalities)
+    deadline = policy.challenge.activation_s
+    if elapsed_s <= norm:
+        return FULL
+    if elapsed_s >= deadline:
+        return 0
+    return int(FULL * (deadline - elapsed_s) / (deadline - norm))
+
+
+def quality_value(bucket: int) -> int:
+    """Thousandths of a quality bucket 0 to 4; raises `ValueError` outside."""
+    if not 0 <= bucket <= QUALITY_LEVELS:
+        raise ValueError(f"a quality bucket is 0 to {QUALITY_LEVELS}, not {bucket}")
+    return bucket * FULL // QUALITY_LEVELS
+
+
+def is_too_fast(policy: Policy, elapsed_s: float) -> bool:
+    """Whether an answer came sooner than any live presentation could."""
+    return elapsed_s < policy.speed.min_elapsed_s
+
+
+def _norm_s(rules: SpeedRules, modality: str) -> float:
+    norms = {"fingerprint": rules.fingerprint_s, "face": rules.face_s, "voice": rules.voice_s}
+    return norms.get(modality, rules.other_s)
+
+
+def _weight(policy: Policy, position: int, age_s: float) -> int:
+    """Millionths; `position` counts back from the newest presentation."""
+    halvings = position / policy.recency.half_life_presentations + max(0.0, age_s) / policy.recency.half_life_s
+    return round(_UNIT * math.pow(0.5, halvings))
+
+
+def _losses(policy: Policy, recent: Sequence[Presentation], behaviour: int, now: float) -> dict[str, int]:
+    """What each cause costs, in thousandths times a million, against a score of 1000."""
+    weights = [_weight(policy, len(recent) - 1 - index, now - each.at) for index, each in enumerate(recent)]
+    prior = round(_UNIT * policy.recency.prior_weight)
+    total = prior + sum(weights)
+    parts = policy.weights
+    personal = parts.success + parts.speed + parts.quality
+    causes = {"short history": prior * personal * (FULL - policy.recency.prior)}
+    for each, weight in zip(recent, weights, strict=True):
+        for cause, loss in _presentation_losses(policy, each).items():
+            causes[cause] = causes.get(cause, 0) + weight * loss
+    losses = {cause: -(-loss * _UNIT // (total * FULL)) for cause, loss in causes.items()}
+    losses["behaviour"] = parts.behaviour * (FULL - behaviour) * _UNIT // FULL
+    return losses
+
+
+def _presentation_losses(policy: Policy, each: Presentation) -> dict[str, int]:
+    """Loss of one presentation by cause, in millionths of the score."""
+    parts = policy.weights
+    match each.kind:
+        case PresentationKind.ACCEPTED:
+            speed, quality = parts.speed * (FULL - each.speed), parts.quality * (FULL - each.quality)
+            return {"speed": speed, "quality": quality}
+        case PresentationKind.MISSED:
+            unknown = (parts.speed + parts.quality) * (FULL - policy.recency.prior)
+            return {"missed challenge": parts.success * FULL + unknown}
+        case PresentationKind.FAILED:
+            return {"failed presentation": (parts.success + parts.speed + parts.quality) * FULL}
+
+
+def _failures_in_row(recent: Sequence[Presentation]) -> int:
+    """Failures since the last acceptance; a missed summons between them neither counts nor ends the row."""
+    count = 0
+    for each in reversed(recent):
+        if each.kind is PresentationKind.ACCEPTED:
+            break
+        count += each.kind is PresentationKind.FAILED
+    return count
+
+
+def _caps(policy: Policy, circumstances: Circumstances, failures: int) -> list[_Cap]:
+    caps = policy.caps
+    rules = (
+        (circumstances.attestation_failed, caps.attestation_failed, "the machine's attestation failed"),
+        (failures >= 2, caps.two_failures, "the last presentations failed"),
+        (circumstances.recovering, caps.two_failures, "recovering from isolation"),
+        (failures == 1, caps.one_failure, "the last presentation failed"),
+        (circumstances.attestation_overdue, caps.attestation_overdue, "the machine's attestation is overdue"),
+        (circumstances.software_enclave, caps.software_enclave, "software enclave"),
+    )
+    return [_Cap(limit, why) for applies, limit, why in rules if applies]
+
+
+def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:
+    accepted = [each.at for each in recent if each.kind is PresentationKind.ACCEPTED]
+    if not accepted:
+        return [_Cap(500, "no accepted presentation yet")]
+    age = now - accepted[-1]
+    if age > policy.caps.stale_low_s:
+        return [_Cap(500, "the last accepted presentation is long ago")]
+    return [_Cap(800, "the last accepted presentation is long ago")] if age > policy.caps.stale_medium_s else []
+
+
+def _explain(score: int, worth: int, losses: dict[str, int], cap: _Cap | None) -> str:
+    rounded = {cause: round(loss / _UNIT / 10) for cause, loss in losses.items()}
+    parts = [f"{cause} \u2212{hundredths / 100:.2f}" for cause, hundredths in rounded.items() if hundredths]
+    if cap is not None and cap.limit < worth:
+        parts.append(f"capped at {cap.limit / FULL:.2f}: {cap.why}")
+    return f"{score / FULL:.2f}: {', '.join(parts) or 'nothing against it'}"

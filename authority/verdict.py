@@ -1,0 +1,35 @@
+"""What becomes of evidence: three outcomes and no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The evidence holds. `speed` and `quality` are thousandths, `counter` the token's."""
+
+    speed: int
+    quality: int
+    counter: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The evidence does not hold; `reason` is for the audit log, not for the node.
+
+    `machine` tells that the machine itself is not in its reference state.
+    """
+
+    reason: str
+    machine: bool = False
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """The authority could not decide, through a fault of its own."""
+
+    reason: str
+
+
+Appraisal = Accepted | Rejected | Undecided

@@ -1,0 +1,152 @@
+"""What operators see of nodes, keys, alerts and the audit log: rows turned into plain values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from authority.runtime import Runtime
+from authority.store import schema
+from authority.trust import distribute_key
+from protocol.levels import Access, NodeState
+
+View = dict[str, Any]
+
+
+def node_list(conn: Connection, rt: Runtime) -> list[View]:
+    """Every node by name, as `node_view` shows it."""
+    return [node_view(conn, rt, row) for row in conn.execute(select(schema.node).order_by(schema.node.c.name))]
+
+
+def find_node(conn: Connection, name: str) -> Row[Any] | None:
+    """The node of that name or id."""
+    wanted = (schema.node.c.name == name) | (schema.node.c.id == name)
+    return conn.execute(select(schema.node).where(wanted)).first()
+
+
+def node_view(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
+    """Standing, keys and next challenge of one node; scores in thousandths, times in POSIX seconds."""
+    grant = distribute_key(row.score)
+    cut_off = row.state in {NodeState.ISOLATED, NodeState.BANNED, NodeState.RETIRED}
+    due = conn.execute(select(schema.schedule).where(schema.schedule.c.node_id == row.id)).first()
+    return {
+        "id": row.id,
+        "name": row.name,
+        "state": row.state,
+        "reason": row.reason,
+        "lab": row.lab,
+        "score": row.score,
+        "explanation": row.explanation,
+        "tier": row.tier,
+        "rotation": grant.rotation.value,
+        "rotation_s": rt.policy.rotation.period_s(grant.rotation),
+        "access": Access.ISOLATED.value if cut_off else grant.access.value,
+        "next_challenge_at": due.next_challenge_at if due else None,
+        "last_seen_at": row.last_seen_at,
+        "last_attested_at": row.last_attested_at,
+        "certificate_not_after": row.certificate_not_after,
+        "networks": _memberships(conn, row.id),
+        "challenge": _last_challenge(conn, row.id),
+        "profiles": _count(conn, schema.profile.c.record_id, schema.profile.c.node_id == row.id),
+        "answered": _count(conn, schema.presentation.c.seq, schema.presentation.c.node_id == row.id),
+    }
+
+
+def node_detail(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
+    """As `node_view`, with profiles, devices and the last presentations."""
+    presentations = conn.execute(
+        select(schema.presentation)
+        .where(schema.presentation.c.node_id == row.id)
+        .order_by(schema.presentation.c.seq.desc())
+        .limit(20)
+    )
+    return {
+        **node_view(conn, rt, row),
+        "devices": json.loads(row.devices),
+        "profiles": profile_list(conn, row.id),
+        "presentations": [_columns(entry, "at", "kind", "speed", "quality") for entry in presentations],
+    }
+
+
+def profile_list(conn: Connection, node_id: str | None = None, state: str | None = None) -> list[View]:
+    """Registered profiles, newest first: who, where, with which models; nothing biometric is there to show."""
+    query = select(schema.profile, schema.node.c.name.label("node")).join(schema.node)
+    if node_id is not None:
+        query = query.where(schema.profile.c.node_id == node_id)
+    if state is not None:
+        query = query.where(schema.profile.c.state == state)
+    rows = conn.execute(query.order_by(schema.profile.c.created_at.desc()))
+    fields = ("record_id", "admin", "node", "state", "created_at", "approved_at", "approved_by", "failures_in_row")
+    return [{**_columns(row, *fields), "modalities": json.loads(row.modalities)} for row in rows]
+
+
+def alert_list(conn: Connection, after: int = 0, limit: int = 200) -> list[View]:
+    """Alerts with an id above `after`, oldest first."""
+    names = select(schema.node.c.id, schema.node.c.name)
+    nodes = {row.id: row.name for row in conn.execute(names)}
+    rows = conn.execute(select(schema.alert).where(schema.alert.c.id > after).order_by(schema.alert.c.id).limit(limit))
+    return [
+        {
+            **_columns(row, "id", "at", "severity", "kind", "text", "delivered_at"),
+            "node": nodes.get(row.node_id or ""),
+            "data": json.loads(row.data),
+        }
+        for row in rows
+    ]
+
+
+def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]:
+    """Audit records with a sequence number above `after`, oldest first."""
+    rows = conn.execute(
+        select(schema.audit).where(schema.audit.c.seq > after).order_by(schema.audit.c.seq).limit(limit)
+    )
+    return [
+        {**_columns(row, "seq", "at", "kind", "actor", "node_id", "hash"), "data": json.loads(row.data)} for row in rows
+    ]
+
+
+def network_list(conn: Connection) -> list[View]:
+    """Networks with their members and key versions; no secret is among them."""
+    networks = conn.execute(select(schema.network).order_by(schema.network.c.name)).all()
+    return [
+        {"name": row.name, "members": _members(conn, row.name), "keys": key_list(conn, row.name)} for row in networks
+    ]
+
+
+def key_list(conn: Connection, network: str) -> list[View]:
+    """Key versions of a network: number, state, times."""
+    versions = schema.key_version
+    rows = conn.execute(select(versions).where(versions.c.network == network).order_by(versions.c.version))
+    return [_columns(row, "version", "state", "kek_id", "created_at", "destroyed_at") for row in rows]
+
+
+def _members(conn: Connection, network: str) -> list[View]:
+    query = select(schema.member, schema.node.c.name).join(schema.node).where(schema.member.c.network == network)
+    fields = ("name", "address", "resource_class", "version", "epoch", "rotate_at")
+    return [_columns(row, *fields) for row in conn.execute(query.order_by(schema.node.c.name))]
+
+
+def _memberships(conn: Connection, node_id: str) -> list[View]:
+    versions = schema.key_version
+    joined = schema.member.outerjoin(
+        versions, (versions.c.network == schema.member.c.network) & (versions.c.version == schema.member.c.version)
+    )
+    query = select(schema.member, versions.c.state.label("version_state")).select_from(joined)
+    fields = ("network", "address", "resource_class", "version", "version_state", "epoch", "rotate_at")
+    return [_columns(row, *fields) for row in conn.execute(query.where(schema.member.c.node_id == node_id))]
+
+
+def _last_challenge(conn: Connection, node_id: str) -> View | None:
+    query = select(schema.challenge).where(schema.challenge.c.node_id == node_id)
+    row = conn.execute(query.order_by(schema.challenge.c.epoch.desc()).limit(1)).first()
+    return None if row is None else _columns(row, "id", "state", "reason", "summoned_at", "expires_at", "answered_at")
+
+
+def _count(conn: Connection, column: ColumnElement[Any], condition: ColumnElement[bool]) -> int:
+    return conn.execute(select(func.count(column)).where(condition)).scalar_one()
+
+
+def _columns(row: Row[Any], *names: str) -> View:
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,1 @@
+"""The lab: simulated fleets, the demo, and attacks on them. Nothing imports it."""

@@ -1,0 +1,113 @@
+"""The demo: a site in miniature, the story played on it, and a summary of what it showed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.syntax import Syntax
+
+from simulators.lab.policy import DEMO_POLICY
+from simulators.lab.processes import LabError
+from simulators.lab.station import personas_of
+from simulators.lab.story import Story
+from simulators.lab.view import JsonView, LiveView, View
+from simulators.lab.watch import Watch
+from simulators.lab.world import World
+
+NODE_NAMES = ("node-a", "node-b", "node-c")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """How the demo runs: `data` holds real samples, `serve` keeps it running, `keep` keeps its folder."""
+
+    data: Path | None = None
+    serve: bool = False
+    as_json: bool = False
+    keep: Path | None = None
+
+
+def run_demo(options: DemoOptions) -> bool:
+    """Play the story; true when everything that it had to show was shown. Raises `LabError`."""
+    console = Console()
+    show_policy(options, console)
+    folder = make_folder(options.keep)
+    began = time.monotonic()
+    try:
+        people = list(personas_of(None if options.data is None else str(options.data)))[: len(NODE_NAMES)]
+        with World(folder, NODE_NAMES, DEMO_POLICY, options.data) as world:
+            return _play(world, people, options, console, began)
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(keep: Path | None) -> Path:
+    """The lab's folder: `keep`, which must not exist yet, or a private temporary one with a short path."""
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="kv-"))
+    try:
+        keep.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise LabError(f"cannot make {keep}: {error.strerror}", "Name a folder that does not exist yet.") from None
+    return keep.resolve()
+
+
+def show_policy(options: DemoOptions, console: Console) -> None:
+    """Print the policy that the demo runs under."""
+    if options.as_json:
+        print(json.dumps({"event": "policy", "toml": DEMO_POLICY}), flush=True)  # noqa: T201
+    else:
+        console.rule("[bold]Demo policy")
+        console.print(Syntax(DEMO_POLICY, "toml", background_color="default"))
+
+
+def _play(world: World, people: Sequence[str], options: DemoOptions, console: Console, began: float) -> bool:
+    view: View = JsonView() if options.as_json else LiveView(console)
+    try:
+        view.act("Starting the authority")
+        world.raise_authority()
+        watch = Watch(world.authority, lambda: view.changed(watch))
+        watch.start()
+        try:
+            story = Story(world, watch, people, view.act)
+            story.play()
+            world.check()
+            view.end(story.findings, _numbers(world, began))
+            if options.serve:
+                _serve(world, console)
+        finally:
+            watch.close()
+    finally:
+        view.close()
+    return all(found.met for found in story.findings)
+
+
+def _numbers(world: World, began: float) -> dict[str, Any]:
+    agents = [memory for node in world.nodes if (memory := node.agent.peak_memory_mb()) is not None]
+    authority = world.authority.server.peak_memory_mb()
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "peak memory of an agent, MB": round(max(agents, default=0.0)),
+        "peak memory of the authority, MB": round(authority or 0.0),
+    }
+
+
+def _serve(world: World, console: Console) -> None:
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    console.print(f"The site keeps running; try: keyvigil-authority node list --state {world.authority.state}")
+    console.print("Ctrl-C ends it.")
+    while not done.wait(1.0):
+        world.check()

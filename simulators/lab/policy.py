@@ -1,0 +1,50 @@
+"""The demo's policy: the product's rules with periods of seconds, which only a lab policy may have."""
+
+DEMO_POLICY = """\
+version = "demo-1"
+lab = true                  # periods of seconds are for lab nodes only
+
+[challenge]
+min_s = 12                  # a production policy: 1 h to 24 h
+max_s = 30
+grace_s = 12
+activation_s = 30
+
+[speed]                     # seconds a practised person takes; slower costs score, down to none at the deadline
+fingerprint_s = 2.5
+face_s = 2.5
+voice_s = 3
+min_elapsed_s = 0.3
+
+[recency]
+half_life_s = 600
+
+[caps]
+stale_medium_s = 90
+stale_low_s = 180
+
+[attestation]               # machine attestation, without a person
+interval_s = 10
+answer_s = 8
+overdue_after_s = 40
+
+[rotation]                  # a production policy: 24 h, 1 h, 5 min
+standard_s = 30
+increased_s = 10
+very_fast_s = 3
+
+[isolation]
+failures = 3                # failed presentations in a row
+recover_after = 2           # accepted ones in a row
+
+[lockout]
+failures = 5
+duration_s = 5
+
+[delivery]
+lease_s = 60
+
+[scheduler]
+refresh_s = 1
+outage_s = 10
+"""

@@ -1,0 +1,143 @@
+"""The demo's story: onboarding, trust earned, trust worn down, trust broken, trust regained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulators.lab.processes import LabError
+from simulators.lab.watch import Watch
+from simulators.lab.world import Node, World
+
+HIGH, MEDIUM, LOW = "high", "medium", "low"
+SLOW_S = 14.0
+SLOPPY = 0.35
+ANSWER_S = 45.0
+ROUNDS = 9
+
+
+@dataclass
+class Finding:
+    """One thing that the story had to show, and whether it did."""
+
+    act: str
+    expected: str
+    seen: str
+    met: bool
+
+
+@dataclass
+class Story:
+    """Plays the acts in order; `tell` announces each, `findings` collects what was shown."""
+
+    world: World
+    watch: Watch
+    people: Sequence[str]
+    tell: Callable[[str], None]
+    findings: list[Finding] = field(default_factory=list)
+
+    def play(self) -> None:
+        """The whole story."""
+        for act in (self._onboard, self._trust_earned, self._trust_worn, self._trust_broken, self._trust_regained):
+            act()
+
+    def _onboard(self) -> None:
+        self.tell("Onboarding: each node joins with its TPM, its administrator enrols there")
+        self._everywhere(self._onboard_one)
+        self.watch.refresh()
+        joined = [entry["name"] for entry in self.watch.nodes.values() if entry["profiles"] > 0]
+        self._find(
+            "onboarding", "every node joined, one administrator enrolled at each", ", ".join(joined), len(joined)
+        )
+
+    def _onboard_one(self, pair: tuple[Node, str]) -> None:
+        node, person = pair
+        self.world.raise_station(node)
+        self.world.join(node)
+        self.world.enrol(node, person)
+        self.world.start_agent(node)
+
+    def _trust_earned(self) -> None:
+        self.tell("Challenges answered by the right people: latest keys, standard rotation, full access")
+        self._everywhere(lambda pair: self._until(pair[0], "high", lambda entry: _grants(entry, HIGH, "full")))
+        for node in self.world.nodes:
+            self._saw("trust earned", node, HIGH, "latest", "standard", "full")
+
+    def _trust_worn(self) -> None:
+        node = self.world.nodes[1]
+        self.tell(
+            f"{node.name}: the right person, but slow and careless: previous keys, increased rotation, limited access"
+        )
+        node.send(self.people[1], delay_s=SLOW_S, care=SLOPPY)
+        self._until(node, "medium", lambda entry: _grants(entry, MEDIUM, "limited"))
+        self._saw("trust worn down", node, MEDIUM, "previous", "increased", "limited")
+
+    def _trust_broken(self) -> None:
+        node = self.world.nodes[2]
+        impostor = self.people[0]
+        self.tell(f"{node.name}: another person at the sensors: outdated keys, very fast rotation, an alert, isolation")
+        node.send(impostor)
+        self._until(node, "low", lambda entry: _grants(entry, LOW, "restricted") or entry["access"] == "isolated")
+        self._saw("trust broken", node, LOW, "outdated", "very-fast", "restricted")
+        self._until(node, "isolation", lambda entry: entry["state"] == "isolated")
+        entry = self.watch.nodes[node.name]
+        self._find(
+            "isolation", "isolated, no keys", f"{entry['state']}, {entry['access']}", entry["access"] == "isolated"
+        )
+        alerts = [alert["text"] for alert in self.watch.alerts if alert["node"] == node.name]
+        self._find("alert", f"an alert about {node.name}", alerts[-1] if alerts else "none", bool(alerts))
+
+    def _trust_regained(self) -> None:
+        steady, back = self.world.nodes[1], self.world.nodes[2]
+        self.tell(f"{back.name}: the right person is back; {steady.name}: careful again. Recovery, step by step")
+        steady.send(self.people[1])
+        back.send(self.people[2])
+        self._until(back, "release", lambda entry: entry["state"] != "isolated")
+        steps = [self.watch.nodes[back.name]["tier"]]
+        self._until(back, "medium", lambda entry: entry["tier"] in (MEDIUM, HIGH))
+        steps.append(self.watch.nodes[back.name]["tier"])
+        self._until(back, "high", lambda entry: _grants(entry, HIGH, "full"))
+        steps.append(self.watch.nodes[back.name]["tier"])
+        self._find("recovery", "isolated, then up to high", "isolated → " + " → ".join(steps), steps[-1] == HIGH)
+        self._until(steady, "high", lambda entry: entry["tier"] == HIGH)
+        self._saw("trust regained", back, HIGH, "latest", "standard", "full")
+
+    def _until(self, node: Node, what: str, reached: Callable[[dict[str, Any]], bool]) -> None:
+        """Challenge the node until it is as wanted, at most `ROUNDS` times."""
+        for _ in range(ROUNDS):
+            if reached(self.watch.nodes[node.name]):
+                return
+            answered = self.watch.nodes[node.name]["answered"]
+            self.world.authority.call("node", "challenge", node.name)
+            limit = time.monotonic() + ANSWER_S
+            while time.monotonic() < limit and not reached(entry := self.watch.wait(node.name)):
+                if entry["answered"] > answered:
+                    break
+        self.watch.settle()
+        if not reached(self.watch.nodes[node.name]):
+            entry = self.watch.nodes[node.name]
+            raise LabError(
+                f"{node.name} did not reach {what} in {ROUNDS} challenges: "
+                f"{entry['state']}, {entry['score']}, {entry['explanation']}"
+            )
+
+    def _everywhere(self, act: Callable[[tuple[Node, str]], None]) -> None:
+        pairs: Iterator[tuple[Node, str]] = zip(self.world.nodes, self.people, strict=False)
+        with ThreadPoolExecutor(len(self.world.nodes)) as pool:
+            list(pool.map(act, pairs))
+
+    def _saw(self, act: str, node: Node, tier: str, version: str, rotation: str, access: str) -> None:
+        entry = self.watch.wait_for_key(node.name, version)
+        wanted = (tier, version, rotation, access)
+        seen = (entry["tier"], entry["version_state"], entry["rotation"], entry["access"])
+        self._find(f"{act}: {node.name}", ", ".join(wanted), ", ".join(map(str, seen)), seen == wanted)
+
+    def _find(self, act: str, expected: str, seen: str, met: object) -> None:
+        self.findings.append(Finding(act, expected, seen, bool(met)))
+
+
+def _grants(entry: dict[str, Any], tier: str, access: str) -> bool:
+    return bool(entry["tier"] == tier and entry["access"] == access)

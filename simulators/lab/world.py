@@ -1,0 +1,261 @@
+"""A site in miniature: one authority and some nodes as separate processes, on simulated devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from hal import available_drivers
+from simulators.devices.swtpm import SwtpmFactory
+from simulators.lab import hook
+from simulators.lab.processes import Child, LabError, command, run
+from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, StationConfig
+
+T = TypeVar("T")
+START_S = 40.0
+NETWORK = "lab"
+RESOURCE_CLASSES = ("critical", "normal", "normal")
+
+
+def wait_for(what: str, probe: Callable[[], T | None], seconds: float, *children: Child) -> T:
+    """The first answer of `probe` that is not None; raises `LabError` when a child ends or time runs out."""
+    limit = time.monotonic() + seconds
+    while (found := probe()) is None:
+        for child in children:
+            child.check()
+        if time.monotonic() > limit:
+            raise LabError(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.05)
+    return found
+
+
+def free_port() -> int:
+    """A TCP port of loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Authority:
+    """A running authority, spoken to through its own command line and operator API."""
+
+    folder: Path
+    node_port: int
+    operator_port: int
+    server: Child = field(init=False)
+
+    @property
+    def state(self) -> Path:
+        """Its state folder."""
+        return self.folder / "state"
+
+    def initialise(self, tpm_roots: Path, policy: Path) -> None:
+        """Make its keys, database and configuration."""
+        self.folder.mkdir(mode=0o700)
+        where = ["--node-port", str(self.node_port), "--operator-port", str(self.operator_port)]
+        options = ["--name", "127.0.0.1", "--listen", "127.0.0.1", "--lab-roots", os.fspath(tpm_roots)]
+        self.call("init", *where, *options, "--policy", os.fspath(policy))
+        argv = [command("keyvigil-authority"), "serve", "--state", os.fspath(self.state)]
+        self.server = Child("authority", argv, self.folder / "authority.log")
+
+    def start(self) -> None:
+        """Serve, and return when the operator plane answers."""
+        self.server.start()
+        wait_for("the authority's first answer", self._answers, START_S, self.server)
+
+    def call(self, *arguments: str) -> Any:
+        """What a command of `keyvigil-authority` printed as JSON."""
+        argv = [command("keyvigil-authority"), *arguments, "--state", os.fspath(self.state), "--json"]
+        return json.loads(run(argv))
+
+    def _answers(self) -> bool | None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.operator_port), 0.2):
+            return True
+        return None
+
+
+@dataclass
+class Node:
+    """A simulated node: its station, its agent, and its folder."""
+
+    name: str
+    folder: Path
+    admin: str
+    station: Child
+    agent: Child
+    camera_port: int
+    endpoints: Endpoints | None = None
+
+    @property
+    def config(self) -> Path:
+        """The agent's configuration."""
+        return self.folder / "agent.toml"
+
+    @property
+    def keys(self) -> Path:
+        """Where the file sink keeps the node's keys."""
+        return self.folder / "keys.json"
+
+    def holds_keys(self) -> bool:
+        """Whether the file sink holds any pair key now."""
+        return self.keys.exists() and '"key"' in self.keys.read_text()
+
+    def send(self, person: str | None, *, delay_s: float = 0.0, care: float = 1.0) -> None:
+        """Who answers at this node from now on, and how."""
+        self.tell({"op": "send", "person": person, "delay_s": delay_s, "care": care})
+
+    def tell(self, order: dict[str, object]) -> dict[str, object]:
+        """One command to the station; raises `LabError` when it refuses."""
+        try:
+            answer = hook.ask(os.fspath(self.folder / CONTROL_SOCKET), order)
+        except OSError as error:
+            raise LabError(f"the station of {self.name} does not answer: {error}") from None
+        if not answer["ok"]:
+            raise LabError(f"the station of {self.name} refused: {answer['error']}")
+        return answer
+
+    def environment(self) -> dict[str, str]:
+        """What the agent's process needs to hear the simulated microphone."""
+        return {**os.environ, **(self.endpoints.environment if self.endpoints else {})}
+
+    def call(self, *arguments: str, timeout: float = 90) -> Any:
+        """What a command of `keyvigil` printed as JSON."""
+        argv = [command("keyvigil"), *arguments, "--config", os.fspath(self.config), "--json"]
+        return json.loads(run(argv, env=self.environment(), timeout=timeout))
+
+
+class World:
+    """Makes the processes and ends them; a context manager."""
+
+    def __init__(self, folder: Path, names: Sequence[str], policy: str, data: Path | None) -> None:
+        self.folder = folder
+        self._data = data
+        self._factory = SwtpmFactory(folder / "tpm")
+        self._policy = policy
+        self.authority = Authority(folder / "authority", free_port(), free_port())
+        self.nodes = [self._make_node(name, number) for number, name in enumerate(names, 1)]
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for child in self.children():
+            child.stop()
+
+    def children(self) -> list[Child]:
+        """Every process that was started, agents first."""
+        made = [node.agent for node in self.nodes] + [node.station for node in self.nodes]
+        server = getattr(self.authority, "server", None)
+        return [child for child in [*made, server] if child is not None and child.process is not None]
+
+    def check(self) -> None:
+        """Raise `LabError` when a process ended by itself."""
+        for child in self.children():
+            child.check()
+
+    def raise_authority(self) -> None:
+        """Initialise and start the authority, with the software TPMs' manufacturer as a lab root."""
+        roots, policy = self.folder / "tpm-roots.pem", self.folder / "policy.toml"
+        roots.write_bytes(self._factory.ca_certificates)
+        policy.write_text(self._policy)
+        self.authority.initialise(roots, policy)
+        self.authority.start()
+        self.authority.call("network", "create", NETWORK)
+
+    def raise_station(self, node: Node) -> None:
+        """Start the simulated devices of a node and write its agent's configuration."""
+        state = self._factory.manufacture(node.name)
+        config = StationConfig(
+            folder=os.fspath(node.folder),
+            tpm_state=os.fspath(state.path),
+            serial=f"SIM-{node.name}",
+            camera_port=node.camera_port,
+            data=None if self._data is None else os.fspath(self._data),
+        )
+        (node.folder / "station.in").write_bytes(msgspec.json.encode(config))
+        node.station.start()
+        ready = node.folder / READY_FILE
+        found = wait_for(f"the station of {node.name}", lambda: _read(ready), START_S, node.station)
+        node.endpoints = found
+        node.config.write_text(agent_config(node, found, self.authority.node_port))
+
+    def join(self, node: Node) -> None:
+        """Onboard the node: token, join, membership in the lab's network."""
+        token = node.folder / "join.token"
+        self.authority.call("node", "token", "--name", node.name, "--lab", "--out", os.fspath(token))
+        node.call("join", "--token-file", os.fspath(token))
+        number = self.nodes.index(node)
+        where = ["--node", node.name, "--address", f"10.77.0.{number + 1}"]
+        resource = RESOURCE_CLASSES[number % len(RESOURCE_CLASSES)]
+        self.authority.call("network", "add", NETWORK, *where, "--class", resource)
+
+    def enrol(self, node: Node, person: str) -> str:
+        """Onboard the node's administrator, played by `person`; the approved record's id."""
+        node.send(person)
+        ticket, pin = node.folder / "ticket", node.folder / "pin"
+        out = ["--out", os.fspath(ticket), "--pin-out", os.fspath(pin)]
+        self.authority.call("admin", "ticket", "--admin", node.admin, "--node", node.name, *out)
+        secrets = ["--ticket-file", os.fspath(ticket), "--pin-file", os.fspath(pin)]
+        made = node.call("enroll", "--admin", node.admin, *secrets, "--accept-consent")
+        self.authority.call("admin", "approve", made["record_id"])
+        return str(made["record_id"])
+
+    def _make_node(self, name: str, number: int) -> Node:
+        folder = self.folder / name
+        folder.mkdir(mode=0o700)
+        station_argv = [command("keyvigil-lab"), "station", "--config", os.fspath(folder / "station.in")]
+        agent_argv = [command("keyvigil"), "agent", "run", "--config", os.fspath(folder / "agent.toml")]
+        return Node(
+            name=name,
+            folder=folder,
+            admin=f"admin-{number}",
+            station=Child(f"station of {name}", station_argv, folder / "station.log"),
+            agent=Child(f"agent of {name}", agent_argv, folder / "agent.log"),
+            camera_port=free_port(),
+        )
+
+    def start_agent(self, node: Node) -> None:
+        """Run the node's daemon."""
+        node.agent.env = node.environment()
+        node.agent.start()
+
+
+def agent_config(node: Node, endpoints: Endpoints, node_port: int) -> str:
+    """The agent's TOML: shipped drivers pinned by their hashes, pointed at the simulated devices."""
+    drivers = available_drivers()
+    devices = {
+        "fingerprint": ("uru4000", {"usbip": endpoints.usbip, "serial": f"SIM-{node.name}"}),
+        "face": ("opencv", {"source": endpoints.camera}),
+        "voice": ("portaudio", {"device": endpoints.microphone}),
+        "enclave": ("tpm2", {"tcti": endpoints.tcti}),
+    }
+    hook_argv = [sys.executable, "-I", "-S", hook.__file__, os.fspath(node.folder / CONTROL_SOCKET)]
+    lines = ["[node]", f"name = {_toml(node.name)}", f"state_dir = {_toml(os.fspath(node.folder / 'state'))}"]
+    lines += [f'authority = "https://127.0.0.1:{node_port}"', "", "[prompt]", f"hook = {_toml(hook_argv)}"]
+    lines += ["hook_timeout_s = 30", "retry_s = 2", "", "[connection]", "retry_min_s = 0.2", "retry_max_s = 2"]
+    lines += ["", "[log]", 'format = "json"', "", "[debug]", "timings = true"]
+    for section, (driver, options) in devices.items():
+        lines += ["", f"[devices.{section}]", f"driver = {_toml(driver)}", f"sha256 = {_toml(drivers[driver].sha256)}"]
+        lines += [f"[devices.{section}.options]", *(f"{key} = {_toml(value)}" for key, value in options.items())]
+    lines += ["", "[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {_toml(os.fspath(node.keys))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """A JSON string or array of strings is TOML as it stands."""
+    return json.dumps(value)
+
+
+def _read(ready: Path) -> Endpoints | None:
+    return msgspec.json.decode(ready.read_bytes(), type=Endpoints) if ready.exists() else None

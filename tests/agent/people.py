@@ -1,0 +1,200 @@
+"""People and sensors that need no hardware: what somebody shows is a text, and a template holds the texts to expect."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from agent.pipelines import Examined, Match
+from agent.prompting import Feedback, ResultNote, Step, SummonsCall
+from hal import (
+    AudioBlock,
+    Deadline,
+    DeviceInfo,
+    DeviceKind,
+    Disconnected,
+    FingerprintImage,
+    Frame,
+    NotFound,
+    TimedOut,
+    Transport,
+)
+from protocol.messages import ModalityModel, SensorIdentity
+
+KINDS = {"fingerprint": DeviceKind.FINGERPRINT, "face": DeviceKind.CAMERA, "voice": DeviceKind.MICROPHONE}
+
+
+@dataclass
+class Scene:
+    """Who stands there: by modality, what each capture shows next (the last one for ever); an exception is raised."""
+
+    shows: dict[str, list[str | Exception]] = field(default_factory=dict)
+
+    def take(self, modality: str) -> str:
+        line = self.shows.get(modality, ["nothing"])
+        found = line.pop(0) if len(line) > 1 else line[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@dataclass(frozen=True)
+class Shown(FingerprintImage):
+    """A capture that is a text."""
+
+    text: str = ""
+
+
+class _Device:
+    def __init__(self, modality: str, scene: Scene) -> None:
+        self.modality, self.scene = modality, scene
+        self.info = DeviceInfo(KINDS[modality], f"fake-{modality}", Transport.VIRTUAL, "port-1")
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class _Reader(_Device):
+    def capture(self, deadline: Deadline, on_ready: Callable[[], None] | None = None) -> FingerprintImage:
+        if on_ready:
+            on_ready()
+        deadline.check("a capture")
+        return Shown(np.zeros((2, 2), np.uint8), 500, 1, 1, self.scene.take(self.modality))
+
+    def wait_removed(self, deadline: Deadline) -> None:
+        deadline.check("lifting")
+
+
+class _Camera(_Device):
+    def read(self, deadline: Deadline) -> Frame:
+        deadline.check("a frame")
+        text = self.scene.take(self.modality).encode()
+        return Frame(np.frombuffer(text, np.uint8).reshape(1, -1, 1), 1, 1)
+
+
+class _Microphone(_Device):
+    def blocks(self, deadline: Deadline) -> Iterator[AudioBlock]:
+        text = self.scene.take(self.modality).encode()
+        yield AudioBlock(np.frombuffer(text, np.uint8).astype(np.int16), 1, 1, 1)
+        yield AudioBlock(np.zeros(100, np.int16), 1, 2, 1)
+
+
+class FakeDevices:
+    """Devices before one scene; `missing` ones are not attached."""
+
+    def __init__(self, scene: Scene, modalities: Sequence[str] = ("fingerprint", "face", "voice")) -> None:
+        self.scene = scene
+        self.modalities = list(modalities)
+        self.missing: set[str] = set()
+
+    def open_fingerprint(self) -> _Reader:
+        return _Reader("fingerprint", self.scene)
+
+    def open_camera(self) -> _Camera:
+        return _Camera("face", self.scene)
+
+    def open_microphone(self) -> _Microphone:
+        return _Microphone("voice", self.scene)
+
+    def identify(self, name: str) -> SensorIdentity:
+        if name in self.missing:
+            raise NotFound(f"the {name} device is not attached")
+        return sensor(name)
+
+    def identity_of(self, name: str, device: Any) -> SensorIdentity:
+        return sensor(name)
+
+
+def sensor(name: str) -> SensorIdentity:
+    return SensorIdentity(
+        kind=KINDS[name].value, driver=f"fake-{name}", driver_sha256="0" * 64, transport="virtual", port="port-1"
+    )
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    text: str
+
+    def to_bytes(self) -> bytes:
+        return self.text.encode().ljust(8, b"\0")
+
+
+class TextPipeline:
+    """Accepts every text but those beginning with "bad"; matches one that the template holds."""
+
+    def __init__(self, modality: str, version: str = "1") -> None:
+        self.modality = modality
+        self.model = ModalityModel(modality=modality, model=f"text-{modality}", parameters=version)
+
+    def examine(self, captures: Sequence[Any], purpose: str) -> Examined:
+        text = _text(captures[0])
+        if text.startswith("bad"):
+            return Examined(10, f"{text} is not clear")
+        return Examined(80, "", TextFeatures(text))
+
+    def enrol(self, samples: Sequence[Any]) -> bytes:
+        return json.dumps([sample.text for sample in samples]).encode()
+
+    def match(self, template: bytes, sample: Any) -> Match:
+        return Match(sample.text in json.loads(template), 50)
+
+    def warm_up(self) -> None:
+        pass
+
+
+def pipelines(version: str = "1") -> dict[str, TextPipeline]:
+    return {name: TextPipeline(name, version) for name in KINDS}
+
+
+def _text(capture: Any) -> str:
+    if isinstance(capture, Shown):
+        return capture.text
+    if isinstance(capture, Frame):
+        return capture.bgr.tobytes().decode()
+    return bytes(capture.pcm.astype(np.uint8)).rstrip(b"\0").decode()
+
+
+@dataclass
+class QuietPrompter:
+    """Answers every summons with a name, and remembers what it was told."""
+
+    admin: str | None = "alice"
+    declines: set[str] = field(default_factory=set)
+    calls: list[SummonsCall] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    feedbacks: list[Feedback] = field(default_factory=list)
+    results: list[ResultNote] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def summon(self, call: SummonsCall) -> str | None:
+        self.calls.append(call)
+        return self.admin
+
+    def instruct(self, step: Step) -> bool:
+        self.steps.append(step)
+        return step.step not in self.declines
+
+    def feedback(self, feedback: Feedback) -> None:
+        self.feedbacks.append(feedback)
+
+    def result(self, note: ResultNote) -> None:
+        self.results.append(note)
+        self.ended.set()
+
+
+GONE = Disconnected("the device went away")
+LATE = TimedOut("nobody came")

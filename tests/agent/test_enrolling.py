@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.biometrics.errors import StraySample
+from agent.capturing import Booth
+from agent.client import AuthorityClient
+from agent.clocks import StoppableClock
+from agent.config import EnrolmentSection, PresentationSection
+from agent.enclave import EnclaveGate
+from agent.enrolling import Enrolment, Guide, consent_to
+from agent.errors import AgentError, AuthorityRefused, ConfigError, EnrolmentFailed
+from agent.identity import pinned_context
+from agent.profile import ProfileVault
+from agent.state import StateDirectory
+from authority.tpm import CertifiedUse, verify_certify
+from hal import Disconnected
+from protocol.codec import decode
+from protocol.digests import enrol_digest
+from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+from protocol.problems import ErrorCode
+from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, pipelines
+from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
+from tests.agent.world import NODE, delivery_key, identity, kos_for
+
+GOOD = {"fingerprint": ["f1", "f2", "f3", "f4"], "face": ["face"], "voice": ["v1", "v2", "v3"]}
+SESSION = EnrolSession(
+    enrolment_id="e1",
+    nonce=b"n" * 32,
+    record_id="r9",
+    release_share=b"s" * 32,
+    modalities=["fingerprint", "face", "voice"],
+    consent_version="1",
+    consent_text="May we?",
+    expires_at=9e9,
+)
+
+
+@dataclass
+class Desk:
+    """An enrolment at a node whose person shows what the scene says."""
+
+    authority: ScriptedAuthority
+    enrolment: Enrolment
+    gate: EnclaveGate
+    vault: ProfileVault
+    prompter: QuietPrompter = field(default_factory=QuietPrompter)
+    waits: list[float] = field(default_factory=list)
+
+    def guide(self, shows: dict[str, list[Any]], **settings: Any) -> Guide:
+        devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
+        clock = _Patient(threading.Event())
+        booth = Booth("node-a", "alice", "enrolment", devices, self.prompter, clock)
+        return Guide(booth, self.enrolment.pipelines, EnrolmentSection(**settings), os.urandom)
+
+    def enrol(self, shows: dict[str, list[Any]], **settings: Any) -> EnrolResult:
+        guide = self.guide(shows, **settings)
+        chosen = self.enrolment.choose(SESSION, ["fingerprint", "face", "voice"])
+        return self.enrolment.finish(SESSION, "alice", guide, chosen, consent_to(SESSION, 7.0))
+
+    def finished(self) -> list[EnrolFinish]:
+        return [decode(body, EnrolFinish) for body in self.authority.seen("/v1/enrolments/e1")]
+
+
+class _Patient(StoppableClock):
+    """Time passes only as it is slept away, and does not pass while a frame is looked at."""
+
+    def sleep(self, seconds: float) -> None:
+        pass
+
+
+@pytest.fixture
+def desk(tmp_path: Path, state: StateDirectory, gate: EnclaveGate) -> Iterator[Desk]:
+    with served(tmp_path) as authority:
+        authority.on("PUT", "/v1/enrolments/e1", lambda _: EnrolResult(record_id="r9", state="pending"))
+        authority.on("POST", "/v1/enrolments", lambda _: SESSION)
+        key = gate.run(delivery_key)
+        vault, waits = ProfileVault(state, os.urandom), list[float]()
+        with AuthorityClient(authority.url, pinned_context(authority.ca.pem), 5.0) as client:
+            node = identity(kos_for(key), key)
+            enrolment = Enrolment(
+                node, client, vault, gate, pipelines(), PresentationSection(), lambda: 7.0, waits.append
+            )
+            yield Desk(authority, enrolment, gate, vault, waits=waits)
+
+
+def test_an_administrator_is_enrolled_with_a_certified_key_and_a_sealed_record(desk: Desk) -> None:
+    assert desk.enrol(GOOD).state == "pending"
+    (finish,) = desk.finished()
+    ak = desk.gate.run(lambda enclave: enclave.attestation_key())
+    key = finish.profile_key
+    digest = enrol_digest("e1", "r9", b"n" * 32)
+    verify_certify(key.attest, key.signature, ak, digest, key.public, CertifiedUse.SIGN)
+    with desk.gate.use() as enclave:
+        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    assert profile.header.admin == "alice"
+    assert profile.templates["fingerprint"] == b'["f1", "f2", "f3", "f4"]'
+    assert len(profile.templates) == 3
+
+
+def test_nothing_biometric_and_no_share_goes_to_the_authority(desk: Desk) -> None:
+    desk.enrol(GOOD)
+    body = desk.authority.seen("/v1/enrolments/e1")[0]
+    with desk.gate.use() as enclave:
+        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    for secret in (*profile.templates.values(), profile.auth, b"f1", b"v1"):
+        import base64
+
+        assert base64.b64encode(secret).rstrip(b"=") not in body
+
+
+def test_consent_is_recorded_as_version_hash_and_time(desk: Desk) -> None:
+    import hashlib
+
+    desk.enrol(GOOD)
+    (finish,) = desk.finished()
+    wanted = ("1", hashlib.sha256(b"May we?").hexdigest(), 7.0)
+    assert (finish.consent_version, finish.consent_sha256, finish.consent_at) == wanted
+
+
+def test_a_refused_sample_is_explained_and_taken_again(desk: Desk) -> None:
+    desk.enrol(GOOD | {"fingerprint": ["f1", "bad one", "f2", "f3", "f4"]})
+    said = [(note.accepted, note.reason, note.done) for note in desk.prompter.feedbacks if note.step == "fingerprint"]
+    assert said == [(True, "", 1), (False, "bad one is not clear", 1), (True, "", 2), (True, "", 3), (True, "", 4)]
+
+
+def test_too_many_refusals_end_the_enrolment_with_the_reason_and_nothing_stored(desk: Desk) -> None:
+    with pytest.raises(EnrolmentFailed, match="bad one is not clear"):
+        desk.enrol(GOOD | {"fingerprint": ["bad one"]}, refusals=3)
+    assert desk.vault.headers() == []
+    assert desk.finished() == []
+
+
+def test_a_face_that_never_becomes_clear_ends_with_the_reason(desk: Desk) -> None:
+    with pytest.raises(EnrolmentFailed, match="bad light is not clear"):
+        desk.enrol(GOOD | {"face": ["bad light"]}, capture_timeout_s=0.2)
+
+
+def test_somebody_who_leaves_ends_the_enrolment(desk: Desk) -> None:
+    desk.prompter.declines = {"voice"}
+    with pytest.raises(EnrolmentFailed):
+        desk.enrol(GOOD)
+    assert desk.vault.headers() == []
+
+
+def test_a_device_that_goes_away_ends_the_enrolment(desk: Desk) -> None:
+    with pytest.raises(Disconnected):
+        desk.enrol(GOOD | {"fingerprint": ["f1", GONE]})
+    assert desk.vault.headers() == []
+
+
+def test_a_stray_sample_is_taken_anew(desk: Desk) -> None:
+    class Picky(TextPipeline):
+        def enrol(self, samples: Any) -> bytes:
+            for index, sample in enumerate(samples):
+                if sample.text == "stray":
+                    raise StraySample(self.modality, index)
+            return super().enrol(samples)
+
+    desk.enrolment.pipelines["fingerprint"] = Picky("fingerprint")  # type: ignore[index]
+    desk.enrol(GOOD | {"fingerprint": ["f1", "stray", "f3", "f4", "f2"]})
+    with desk.gate.use() as enclave:
+        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    assert profile.templates["fingerprint"] == b'["f1", "f3", "f4", "f2"]'
+
+
+def test_a_refused_enrolment_leaves_no_record(desk: Desk) -> None:
+    def refuse(_: bytes) -> object:
+        raise Refusal(403, ErrorCode.ATTESTATION_REJECTED, "no")
+
+    desk.authority.on("PUT", "/v1/enrolments/e1", refuse)
+    with pytest.raises(AuthorityRefused):
+        desk.enrol(GOOD)
+    assert desk.vault.headers() == []
+
+
+@pytest.mark.parametrize("answers", [[Raw(503, b""), Raw(503, b"")], [Raw(502, b"x")]])
+def test_an_authority_that_is_away_is_asked_again(desk: Desk, answers: list[object]) -> None:
+    script = [*answers, EnrolResult(record_id="r9", state="pending")]
+    desk.authority.on("PUT", "/v1/enrolments/e1", lambda _: script.pop(0))
+    assert desk.enrol(GOOD).state == "pending"
+    assert len(desk.waits) == len(answers)
+
+
+def test_an_enrolment_that_nobody_confirmed_keeps_its_record(desk: Desk) -> None:
+    desk.authority.on("PUT", "/v1/enrolments/e1", lambda _: Raw(503, b""))
+    with pytest.raises(AgentError, match="did not confirm"):
+        desk.enrol(GOOD)
+    assert [header.record_id for header in desk.vault.headers()] == ["r9"]
+
+
+def test_too_few_sensors_are_a_configuration_error(desk: Desk) -> None:
+    with pytest.raises(ConfigError, match="2 modalities"):
+        desk.enrolment.choose(SESSION, ["face"])
+    chosen: Callable[..., list[str]] = desk.enrolment.choose
+    assert chosen(SESSION, ["fingerprint", "voice"]) == ["fingerprint", "voice"]
+
+
+def test_ticket_and_pin_travel_once_and_show_in_no_repr(desk: Desk) -> None:
+    desk.enrolment.start("alice", "kvt1.x", "12345678")
+    start = decode(desk.authority.seen("/v1/enrolments")[0], EnrolStart)
+    assert (start.ticket, start.pin) == ("kvt1.x", "12345678")
+    assert "12345678" not in repr(start)
+    assert "kvt1" not in repr(start)
+    assert repr(SESSION.release_share) not in repr(SESSION)

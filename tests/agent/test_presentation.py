@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from agent.capturing import Booth
+from agent.clocks import StoppableClock
+from agent.config import PresentationSection
+from agent.enclave import EnclaveGate
+from agent.gathering import Gathering
+from agent.presentation import Answer, Presentation
+from agent.profile import ProfileDraft, ProfileVault
+from agent.state import StateDirectory
+from agent.timings import Stopwatch
+from authority.tpm import public_key, verify_quote
+from hal import Deadline
+from protocol.codec import b64url, unb64url
+from protocol.digests import evidence_digest, failure_digest
+from protocol.evidence import read_claims
+from protocol.messages import Activation
+from tests.agent.people import GONE, LATE, FakeDevices, QuietPrompter, Scene, pipelines, sensor
+from tests.agent.world import NODE, SELECTION, Tpm, delivery_key, identity, kos_for
+
+RECORD = "r1"
+SHARE = b"s" * 32
+ACTIVATION = Activation(
+    challenge_id="c1",
+    record_id=RECORD,
+    nonce=b"n" * 32,
+    digits="4719",
+    gestures=["blink", "left"],
+    release_share=SHARE,
+    deadline_s=60.0,
+    pcr_selection=SELECTION,
+)
+GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
+
+
+@dataclass
+class Stage:
+    """A node with alice enrolled, whose presentations go through a real TPM."""
+
+    vault: ProfileVault
+    gate: EnclaveGate
+    profile_public: bytes
+    ak: bytes
+    prompter: QuietPrompter
+    clock: StoppableClock
+    delivery: Any
+
+    def present(self, shows: dict[str, list[Any]], **changes: Any) -> Answer:
+        activation = changes.pop("activation", ACTIVATION)
+        settings = PresentationSection(**changes)
+        watch = Stopwatch()
+        devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
+        booth = Booth("node-a", "alice", "challenge", devices, self.prompter, self.clock, "4719", ("blink", "left"))
+        deadline = Deadline.after(activation.deadline_s, self.clock)
+        presentation = Presentation(
+            identity=identity(kos_for(self.delivery), self.delivery),
+            certificate="cc" * 32,
+            activation=activation,
+            header=self.vault.header(RECORD),
+            modalities=["fingerprint", "face", "voice"],
+            gathering=Gathering(booth, pipelines(), settings, deadline, watch),
+            pipelines=pipelines(),
+            vault=self.vault,
+            gate=self.gate,
+            settings=settings,
+            random=os.urandom,
+            watch=watch,
+        )
+        return presentation.perform()
+
+
+@pytest.fixture
+def stage(gate: EnclaveGate, state: StateDirectory) -> Stage:
+    vault = ProfileVault(state, os.urandom)
+    templates = {name: pipeline.enrol([_Text(GENUINE[name][0])]) for name, pipeline in pipelines().items()}
+    models = [pipeline.model for pipeline in pipelines().values()]
+    draft = ProfileDraft(RECORD, "alice", models, [sensor(name) for name in templates], "1", 0.0, templates)
+    with gate.use() as enclave:
+        key = vault.seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
+        delivery, ak = delivery_key(enclave), enclave.attestation_key()
+    return Stage(vault, gate, key.public, ak, QuietPrompter(), StoppableClock(threading.Event()), delivery)
+
+
+@dataclass
+class _Text:
+    text: str
+
+
+def test_the_right_person_gives_evidence_that_holds(stage: Stage) -> None:
+    answer = stage.present(GENUINE)
+    assert answer.evidence is not None
+    token = answer.evidence.token
+    claims = read_claims(token)
+    assert [model.modality for model in claims.modalities] == ["fingerprint", "face", "voice"]
+    assert [one.kind for one in claims.sensors] == ["fingerprint", "camera", "microphone"]
+    assert (claims.iss, claims.challenge, claims.record) == (NODE, "c1", RECORD)
+    assert (claims.eat_nonce, claims.certificate, claims.counter) == (b64url(b"n" * 32), "cc" * 32, 1)
+    assert (claims.quality, claims.margin, claims.elapsed) == (4, 2, 0)
+    signed, _, signature = token.rpartition(".")
+    raw = unb64url(signature)
+    r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+    public_key(stage.profile_public).verify(encode_dss_signature(r, s), signed.encode(), ec.ECDSA(SHA256()))
+    quote = answer.evidence.quote
+    verify_quote(quote.attest, quote.signature, stage.ak, evidence_digest(token), SELECTION, quote.pcrs)
+
+
+def test_two_of_three_are_enough_and_only_they_are_named(stage: Stage) -> None:
+    answer = stage.present(GENUINE | {"voice": ["somebody else"]})
+    assert answer.evidence is not None
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "face"]
+
+
+@pytest.mark.parametrize(
+    "shows",
+    [
+        {"fingerprint": ["other"], "face": ["other"], "voice": ["other"]},
+        GENUINE | {"face": ["other"], "voice": ["other"]},
+        {"fingerprint": ["bad 1"], "face": [LATE], "voice": ["bad 2"]},
+        {"fingerprint": [GONE], "face": [GONE], "voice": [GONE]},
+    ],
+)
+def test_the_wrong_person_gives_a_failure_report_that_says_nothing(stage: Stage, shows: dict[str, list[Any]]) -> None:
+    answer = stage.present(shows, capture_timeout_s=0.3)
+    assert answer.evidence is None
+    assert answer.failure is not None
+    quote = answer.failure.quote
+    digest = failure_digest("c1", RECORD, b"n" * 32)
+    verify_quote(quote.attest, quote.signature, stage.ak, digest, SELECTION, quote.pcrs)
+
+
+def test_failure_reports_are_alike_whatever_failed(stage: Stage) -> None:
+    """Only the signature's and the clock's encodings may differ in value, never the shape."""
+    one = stage.present({"fingerprint": ["other"], "face": ["other"], "voice": ["other"]}).failure
+    two = stage.present({"fingerprint": [GONE], "face": [GONE], "voice": [GONE]}).failure
+    assert one is not None
+    assert two is not None
+    assert len(one.quote.attest) == len(two.quote.attest)
+    assert one.quote.pcrs == two.quote.pcrs
+
+
+def test_the_counter_grows_with_every_evidence(stage: Stage) -> None:
+    counters = [read_claims(stage.present(GENUINE).evidence.token).counter for _ in range(3)]  # type: ignore[union-attr]
+    assert counters == [1, 2, 3]
+
+
+def test_commitments_hide_and_differ_although_the_features_are_the_same(stage: Stage) -> None:
+    first, second = (read_claims(stage.present(GENUINE).evidence.token) for _ in range(2))  # type: ignore[union-attr]
+    assert set(first.commitments).isdisjoint(second.commitments)
+
+
+def test_a_finger_that_does_not_match_may_try_again(stage: Stage) -> None:
+    shows = {"fingerprint": ["other", "other", "finger"], "face": ["face"], "voice": ["other"]}
+    answer = stage.present(shows)
+    assert answer.evidence is not None
+    assert [step.action for step in stage.prompter.steps if step.step == "fingerprint"] == [
+        "place",
+        "lift",
+        "place",
+        "lift",
+        "place",
+    ]
+
+
+def test_the_tries_of_a_finger_are_counted_over_quality_and_match(stage: Stage) -> None:
+    shows = {"fingerprint": ["bad", "other", "other", "finger"], "face": ["face"], "voice": ["other"]}
+    assert stage.present(shows).evidence is None
+
+
+def test_no_further_try_is_asked_for_when_it_cannot_help(stage: Stage) -> None:
+    stage.present({"fingerprint": ["other"], "face": ["other"], "voice": ["other"]})
+    assert sum(step.action == "place" for step in stage.prompter.steps) == 1
+
+
+def test_steps_carry_what_the_authority_drew(stage: Stage) -> None:
+    stage.present(GENUINE)
+    by_step = {step.step: step for step in stage.prompter.steps}
+    assert by_step["voice"].digits == "4719"
+    assert by_step["face"].gestures == ["blink", "left"]
+    assert by_step["fingerprint"].digits == ""
+
+
+def test_somebody_who_declines_a_step_does_without_it(stage: Stage) -> None:
+    stage.prompter.declines = {"voice"}
+    answer = stage.present(GENUINE)
+    assert answer.evidence is not None
+    assert len(read_claims(answer.evidence.token).modalities) == 2
+
+
+def test_a_wrong_release_share_ends_in_a_failure_report(stage: Stage) -> None:
+    activation = msgspec.structs.replace(ACTIVATION, release_share=b"x" * 32)
+    assert stage.present(GENUINE, activation=activation).failure is not None
+
+
+def test_moved_pcrs_end_in_a_failure_report(stage: Stage, tpm: Tpm) -> None:
+    tpm.extend()
+    assert stage.present(GENUINE).failure is not None
+
+
+def test_stopping_the_agent_ends_the_captures(stage: Stage) -> None:
+    abort = threading.Event()
+    stopped = replace(stage, clock=StoppableClock(abort))
+    abort.set()
+    assert stopped.present(GENUINE).evidence is None

@@ -1,0 +1,144 @@
+"""The outbox and the pump: nothing lost, nothing twice, nobody waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection, select
+
+from authority.alerts import AlertPump, Origin, SinkError, raise_alert
+from authority.store import schema
+from tests.authority.world import World, open_world
+
+T = TypeVar("T")
+ORIGIN = Origin("ta1")
+
+
+class Collector:
+    """A sink that keeps what it gets and refuses on demand."""
+
+    def __init__(self, name: str = "a") -> None:
+        self.name, self.got, self.refuses = name, [], False
+        self.taken = threading.Event()
+
+    def send(self, record: bytes) -> None:
+        if self.refuses:
+            raise SinkError("away")
+        self.got.append(record)
+        self.taken.set()
+
+    def close(self) -> None:
+        pass
+
+
+class Outbox:
+    """`run` over the one connection of the test, one caller at a time as on a writer thread."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.lock = world, threading.Lock()
+
+    def run(self, action: Callable[[Connection], T], /) -> T:
+        with self.lock:
+            return action(self.world.conn)
+
+    def alert(self, text: str) -> None:
+        self.run(lambda conn: raise_alert(conn, "error", "tier-low", None, text, {"score": 1}, self.world.clock))
+
+    def pump(self, *sinks: Collector) -> AlertPump:
+        return AlertPump(self.run, sinks, ORIGIN, lambda: self.world.clock, pause_s=0.01)
+
+    def rows(self) -> list[tuple[float | None, int]]:
+        row = schema.alert
+        return [
+            tuple(each)
+            for each in self.world.conn.execute(select(row.c.delivered_at, row.c.attempts).order_by(row.c.id))
+        ]
+
+
+@pytest.fixture
+def outbox() -> Iterator[Outbox]:
+    with open_world() as world:
+        yield Outbox(world)
+
+
+def test_what_was_raised_is_sent_once_and_marked(outbox: Outbox) -> None:
+    sink = Collector()
+    pump = outbox.pump(sink)
+    outbox.alert("one")
+    outbox.alert("two")
+    assert (pump.pump(sink), pump.pump(sink)) == (2, 0)
+    assert [record[-3:] for record in sink.got] == [b"one", b"two"]
+    assert b'[keyvigil@32473 id="1" kind="tier-low" score="1"]' in sink.got[0]
+    assert outbox.rows() == [(outbox.world.clock, 0)] * 2
+
+
+def test_an_alert_names_its_node(outbox: Outbox) -> None:
+    sink, node = Collector(), outbox.world.node("n1")
+    raise_alert(outbox.world.conn, "error", "tier-low", node, "low", {}, 0.0)
+    outbox.pump(sink).pump(sink)
+    assert f'node="n1" nodeId="{node}"'.encode() in sink.got[0]
+
+
+def test_a_refused_record_is_counted_and_sent_later_in_order(outbox: Outbox) -> None:
+    sink = Collector()
+    pump = outbox.pump(sink)
+    outbox.alert("one")
+    outbox.alert("two")
+    sink.refuses = True
+    for _ in range(3):
+        with pytest.raises(SinkError):
+            pump.pump(sink)
+    assert outbox.rows() == [(None, 3), (None, 0)]
+    sink.refuses = False
+    assert pump.pump(sink) == 2
+    assert [record[-3:] for record in sink.got] == [b"one", b"two"]
+
+
+def test_a_sink_that_is_away_delays_no_other_and_nothing_comes_twice(outbox: Outbox) -> None:
+    well, away = Collector("well"), Collector("away")
+    away.refuses = True
+    pump = outbox.pump(well, away)
+    outbox.alert("one")
+    assert pump.pump(well) == 1
+    with pytest.raises(SinkError):
+        pump.pump(away)
+    assert outbox.rows() == [(None, 1)]
+    away.refuses = False
+    assert (pump.pump(well), pump.pump(away)) == (0, 1)
+    assert outbox.rows()[0][0] is not None
+    assert (len(well.got), len(away.got)) == (1, 1)
+
+
+def test_a_restart_repeats_nothing_that_was_remembered(outbox: Outbox) -> None:
+    well, away = Collector("well"), Collector("away")
+    away.refuses = True
+    outbox.alert("one")
+    outbox.pump(well, away).pump(well)
+    assert outbox.pump(well, away).pump(well) == 0
+
+
+def test_a_sink_added_later_gets_no_old_alerts(outbox: Outbox) -> None:
+    first, second = Collector("first"), Collector("second")
+    outbox.alert("old")
+    outbox.pump(first).pump(first)
+    outbox.alert("new")
+    pump = outbox.pump(first, second)
+    pump.pump(first)
+    assert pump.pump(second) == 1
+    assert second.got[0].endswith(b"new")
+
+
+def test_threads_deliver_past_a_sink_that_hangs(outbox: Outbox) -> None:
+    well, hanging, freed = Collector("well"), Collector("hanging"), threading.Event()
+    hanging.send = lambda record: (freed.wait(30), None)[1]
+    pump = outbox.pump(hanging, well)
+    outbox.alert("one")
+    pump.start()
+    assert well.taken.wait(20)
+    outbox.alert("written while a sink hangs")
+    freed.set()
+    pump.stop(20)
+    assert [each[0] is not None for each in outbox.rows()] == [True, True]

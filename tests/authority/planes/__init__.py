@@ -1,0 +1,1 @@
+"""Tests of the two planes, over real sockets where the wire matters."""

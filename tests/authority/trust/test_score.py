@@ -1,0 +1,216 @@
+"""The score: golden trajectories, gates and caps, and that raising an input never lowers it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authority.trust import (
+    Circumstances,
+    Presentation,
+    PresentationKind,
+    assess,
+    default_policy,
+    is_too_fast,
+    quality_value,
+    speed_value,
+    tier_of,
+)
+from protocol.levels import Tier
+
+POLICY = default_policy()
+STEP_S = 12 * 3600.0
+GOOD = ("accepted", 1000, 1000)
+FAIR = ("accepted", 800, 750)
+SLOW_AND_POOR = ("accepted", 0, 0)
+FAILED = ("failed", 0, 0)
+MISSED = ("missed", 0, 0)
+NOTHING_SPECIAL = Circumstances()
+Entry = tuple[str, int, int]
+
+
+def history(*entries: Entry) -> list[Presentation]:
+    return [
+        Presentation(index * STEP_S, PresentationKind(kind), speed, quality)
+        for index, (kind, speed, quality) in enumerate(entries)
+    ]
+
+
+def score(*entries: Entry, circumstances: Circumstances = NOTHING_SPECIAL) -> int:
+    made = history(*entries)
+    return assess(POLICY, made, circumstances, made[-1].at if made else 0.0).score
+
+
+def trajectory(*entries: Entry) -> list[int]:
+    return [score(*entries[: count + 1]) for count in range(len(entries))]
+
+
+GOLDEN = {
+    "fresh node, all well": ([GOOD] * 6, [775, 834, 861, 875, 884, 889]),
+    "fresh node, fair answers": ([FAIR] * 6, [735, 784, 806, 818, 825, 830]),
+    "one impostor, then the right person": (
+        [GOOD] * 4 + [FAILED] + [GOOD] * 4,
+        [775, 834, 861, 875, 652, 730, 782, 817, 842],
+    ),
+    "two impostors in a row": ([GOOD] * 4 + [FAILED] * 2, [775, 834, 861, 875, 652, 500]),
+    "an impostor at a fresh node": ([GOOD, FAILED], [775, 503]),
+    "missed summonses": ([GOOD] * 4 + [MISSED] * 4, [775, 834, 861, 875, 697, 584, 508, 457]),
+    "slow and poor from the first day": ([SLOW_AND_POOR] * 6, [600, 613, 619, 622, 624, 625]),
+    "slow and poor after good ones": ([GOOD] * 4 + [SLOW_AND_POOR] * 4, [775, 834, 861, 875, 794, 742, 707, 684]),
+    "recovery from three failures": (
+        [GOOD] * 4 + [FAILED] * 3 + [GOOD] * 6,
+        [775, 834, 861, 875, 652, 500, 415, 559, 659, 728, 778, 813, 838],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_trajectory(name: str) -> None:
+    entries, expected = GOLDEN[name]
+    assert trajectory(*entries) == expected
+
+
+def test_a_node_without_presentations_is_low() -> None:
+    assessment = assess(POLICY, [], Circumstances(), 0.0)
+    assert tier_of(assessment.score) is Tier.LOW
+    assert "no accepted presentation yet" in assessment.explanation
+
+
+@pytest.mark.parametrize("before", range(8))
+def test_one_impostor_leaves_medium_at_most_and_two_leave_low(before: int) -> None:
+    assert score(*[GOOD] * before, FAILED) <= 800
+    assert score(*[GOOD] * before, FAILED, FAILED) <= 500
+
+
+def test_a_missed_summons_does_not_wash_a_failure_away() -> None:
+    assert score(*[GOOD] * 6, FAILED, MISSED, FAILED) <= 500
+
+
+def test_quality_and_speed_never_rescue_a_failure() -> None:
+    assert score(GOOD, ("failed", 1000, 1000)) == score(GOOD, FAILED)
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "limit"),
+    [
+        (Circumstances(attestation_failed=True), 0),
+        (Circumstances(recovering=True), 500),
+        (Circumstances(attestation_overdue=True), 800),
+        (Circumstances(software_enclave=True), 800),
+    ],
+)
+def test_circumstances_cap_a_perfect_history(circumstances: Circumstances, limit: int) -> None:
+    assert score(*[GOOD] * 20) > 800
+    assert score(*[GOOD] * 20, circumstances=circumstances) == limit
+
+
+@pytest.mark.parametrize(("days", "tier"), [(1.9, Tier.HIGH), (2.1, Tier.MEDIUM), (3.9, Tier.MEDIUM), (4.1, Tier.LOW)])
+def test_an_idle_clock_never_keeps_a_node_trusted(days: float, tier: Tier) -> None:
+    made = history(*[GOOD] * 20)
+    assert tier_of(assess(POLICY, made, Circumstances(), made[-1].at + days * 86400).score) is tier
+
+
+def test_the_explanation_names_what_it_cost() -> None:
+    made = history(GOOD, GOOD, GOOD, ("accepted", 200, 1000), MISSED)
+    text = assess(POLICY, made, Circumstances(), made[-1].at).explanation
+    assert text == "0.67: short history \u22120.12, speed \u22120.03, missed challenge \u22120.19"
+
+
+def test_the_explanation_names_the_cap_that_binds() -> None:
+    made = history(*[GOOD] * 6)
+    capped = assess(POLICY, made, Circumstances(software_enclave=True), made[-1].at).explanation
+    assert capped.startswith("0.80: ")
+    assert capped.endswith("capped at 0.80: software enclave")
+    assert "capped" not in assess(POLICY, made, Circumstances(), made[-1].at).explanation
+
+
+def test_speed_falls_from_the_norm_to_the_deadline() -> None:
+    norm = POLICY.speed.fingerprint_s + POLICY.speed.face_s
+    times = [0.0, norm, (norm + 60) / 2, 60, 90]
+    assert [speed_value(POLICY, each, ["fingerprint", "face"]) for each in times] == [1000, 1000, 500, 0, 0]
+
+
+def test_speed_where_the_norm_is_beyond_the_deadline() -> None:
+    assert speed_value(POLICY, 59, ["voice"] * 6) == 1000
+
+
+def test_too_fast_to_be_true() -> None:
+    assert is_too_fast(POLICY, 1.9)
+    assert not is_too_fast(POLICY, 2.0)
+
+
+def test_quality_buckets() -> None:
+    assert [quality_value(bucket) for bucket in range(5)] == [0, 250, 500, 750, 1000]
+    with pytest.raises(ValueError, match="bucket"):
+        quality_value(5)
+
+
+kinds = st.sampled_from(PresentationKind)
+thousandths = st.integers(0, 1000)
+presentations = st.lists(
+    st.builds(Presentation, st.floats(0, 30 * 86400), kinds, thousandths, thousandths), min_size=1, max_size=70
+).map(lambda made: sorted(made, key=lambda each: each.at))
+circumstances = st.builds(
+    Circumstances,
+    attestation_failed=st.booleans(),
+    attestation_overdue=st.booleans(),
+    software_enclave=st.booleans(),
+    recovering=st.booleans(),
+    behaviour=thousandths,
+)
+RANK = {PresentationKind.FAILED: 0, PresentationKind.MISSED: 1, PresentationKind.ACCEPTED: 2}
+
+
+@given(presentations, circumstances, st.data())
+def test_raising_any_presentation_never_lowers_the_score(
+    made: list[Presentation], around: Circumstances, data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(made) - 1))
+    old = made[index]
+    better = replace(
+        old,
+        kind=data.draw(st.sampled_from([kind for kind in RANK if RANK[kind] >= RANK[old.kind]])),
+        speed=data.draw(st.integers(old.speed, 1000)),
+        quality=data.draw(st.integers(old.quality, 1000)),
+    )
+    now = 30 * 86400.0
+    raised = [*made[:index], better, *made[index + 1 :]]
+    assert assess(POLICY, raised, around, now).score >= assess(POLICY, made, around, now).score
+
+
+@given(
+    presentations,
+    circumstances,
+    st.sampled_from(["attestation_failed", "attestation_overdue", "software_enclave", "recovering"]),
+)
+def test_clearing_a_circumstance_never_lowers_the_score(
+    made: list[Presentation], around: Circumstances, name: str
+) -> None:
+    now = 30 * 86400.0
+    worse, better = replace(around, **{name: True}), replace(around, **{name: False})
+    assert assess(POLICY, made, better, now).score >= assess(POLICY, made, worse, now).score
+
+
+@given(presentations, circumstances, thousandths, thousandths)
+def test_better_behaviour_never_lowers_the_score(
+    made: list[Presentation], around: Circumstances, one: int, other: int
+) -> None:
+    low, high = sorted((one, other))
+    now = 30 * 86400.0
+    worse = assess(POLICY, made, replace(around, behaviour=low), now).score
+    assert assess(POLICY, made, replace(around, behaviour=high), now).score >= worse
+
+
+@given(presentations, circumstances)
+def test_the_score_is_in_range_and_explained(made: list[Presentation], around: Circumstances) -> None:
+    assessment = assess(POLICY, made, around, 30 * 86400.0)
+    assert 0 <= assessment.score <= 1000
+    assert assessment.explanation.startswith(f"{assessment.score / 1000:.2f}: ")
+
+
+@given(st.integers(1, 80))
+def test_slow_and_poor_answers_alone_are_medium(count: int) -> None:
+    assert tier_of(score(*[SLOW_AND_POOR] * count)) is Tier.MEDIUM

@@ -1,0 +1,1 @@
+"""Whole processes, driven from outside."""
