@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from sqlalchemy import Connection, Row
 
-from authority.attesting import ClockWentBack, StateChanged, check_quote
+from authority import profiles
+from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected, public_key
 from authority.trust import is_too_fast, quality_value, speed_value
@@ -21,6 +22,9 @@ from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
+
+MAX_COUNTER = 2**53
+"""Every JSON reader and the database keep integers up to here."""
 
 
 @dataclass(frozen=True)
@@ -34,32 +38,60 @@ class Presented:
     elapsed_s: float
 
 
+@dataclass(frozen=True)
+class _Enrolled:
+    """What the enrolment left: the profile's P-256 key, and every modality's model with its sensor."""
+
+    key: ec.EllipticCurvePublicKey
+    sensors: dict[ModalityModel, SensorIdentity]
+
+
 class _Unsound(Exception):
     """One check that evidence did not pass."""
 
 
 def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: EvidenceSubmission) -> Appraisal:
-    """The appraisal of evidence for an activated, unanswered challenge within its deadline."""
+    """The appraisal of evidence for an activated, unanswered challenge within its deadline.
+
+    What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
+    """
     try:
-        key = public_key(presented.profile.public)
-    except TpmFormatError as error:
-        return Undecided(f"the registered profile key cannot be read: {error}")
-    try:
-        claims = read_claims(evidence.token)
-        _check_signature(evidence.token, key)
-        _check_binding(claims, presented)
-        _check_content(rt, claims, presented)
-        check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token))
-    except StateChanged as error:
+        claims = _check(conn, rt, presented, _enrolled(presented.profile), evidence)
+    except RegistrationUnreadable as error:
+        return Undecided(str(error))
+    except (TpmRejected, StateChanged, ClockWentBack) as error:
         return Rejected(str(error), machine=True)
-    except (ProtocolViolation, _Unsound, TpmRejected, ClockWentBack) as error:
+    except (ProtocolViolation, _Unsound) as error:
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)
     return Accepted(speed=speed, quality=quality_value(claims.quality), counter=claims.counter)
 
 
-def _check_signature(token: str, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> None:
+def _check(
+    conn: Connection, rt: Runtime, presented: Presented, enrolled: _Enrolled, evidence: EvidenceSubmission
+) -> EvidenceClaims:
+    claims = read_claims(evidence.token)
+    _check_signature(evidence.token, enrolled.key)
+    _check_binding(claims, presented)
+    _check_content(rt, claims, enrolled, presented)
+    check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token))
+    return claims
+
+
+def _enrolled(profile: Row[Any]) -> _Enrolled:
+    try:
+        key = public_key(profile.public)
+        models = decode(profile.modalities, list[ModalityModel])
+        sensors = dict(zip(models, decode(profile.sensors, list[SensorIdentity]), strict=True))
+    except (TpmFormatError, ValueError) as error:
+        raise RegistrationUnreadable(f"the registered profile cannot be read: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise RegistrationUnreadable("the registered profile has no P-256 key")
+    return _Enrolled(key, sensors)
+
+
+def _check_signature(token: str, key: ec.EllipticCurvePublicKey) -> None:
     """ES256 by the registered profile key, and nothing else."""
     spki = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
@@ -80,20 +112,19 @@ def _check_binding(claims: EvidenceClaims, presented: Presented) -> None:
     for what, (said, expected) in wanted.items():
         if said != expected:
             raise _Unsound(f"the token is for another {what}")
-    if claims.counter <= presented.profile.counter:
+    if not presented.profile.counter < claims.counter <= MAX_COUNTER:
         raise _Unsound("the token's counter did not grow")
+    if presented.profile.state != profiles.ACTIVE:
+        raise _Unsound("the profile was revoked meanwhile")
 
 
-def _check_content(rt: Runtime, claims: EvidenceClaims, presented: Presented) -> None:
+def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented) -> None:
     """Enough enrolled modalities, by the models and sensors of the enrolment, not sooner than a person can."""
-    enrolled = decode(presented.profile.modalities, list[ModalityModel])
-    if any(model not in enrolled for model in claims.modalities):
+    if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
     if len(claims.modalities) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
-    pinned = zip(enrolled, decode(presented.profile.sensors, list[SensorIdentity]), strict=True)
-    sensors = {model.modality: sensor for model, sensor in pinned}
-    if claims.sensors != [sensors[model.modality] for model in claims.modalities]:
+    if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
         raise _Unsound("a sensor is not the one that was pinned at enrolment")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")

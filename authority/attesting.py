@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
 from authority.runtime import Runtime
 from authority.store import schema
-from authority.tpm import Quote, verify_quote
+from authority.tpm import Quote, TpmFormatError, public_key, verify_quote
+from protocol.codec import decode
 from protocol.messages import QuoteEvidence
 
 CLOCK_SLACK_MS = 60_000
@@ -24,15 +24,21 @@ class ClockWentBack(Exception):
     """A sound quote by a TPM that was reset, restored or cloned to an earlier time."""
 
 
+class RegistrationUnreadable(Exception):
+    """What the authority itself keeps of the node cannot be read: a fault of ours that proves nothing of the node."""
+
+
 def check_quote(conn: Connection, rt: Runtime, node: Row[Any], evidence: QuoteEvidence, extra_data: bytes) -> Quote:
     """The verified quote; the node's newest TPM clock is kept.
 
-    Raises `authority.tpm.TpmRejected` when it does not hold, `StateChanged`, and `ClockWentBack`.
+    Raises `authority.tpm.TpmRejected` when it does not hold, `StateChanged`, `ClockWentBack`, and
+    `RegistrationUnreadable`.
     """
+    reference = _reference(node)
     selection = rt.policy.attestation.pcr_selection
     quote = verify_quote(evidence.attest, evidence.signature, node.ak_public, extra_data, selection, evidence.pcrs)
     _check_clock(quote, node)
-    _check_reference(quote, node)
+    _check_reference(quote, reference)
     newest = max((quote.clock.reset_count, quote.clock.clock), (node.reset_count, node.clock))
     values = {"reset_count": newest[0], "clock": newest[1]}
     conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
@@ -44,8 +50,16 @@ def _check_clock(quote: Quote, node: Row[Any]) -> None:
         raise ClockWentBack("the TPM's clock or reset counter went back")
 
 
-def _check_reference(quote: Quote, node: Row[Any]) -> None:
-    reference = {int(index): bytes.fromhex(value) for index, value in json.loads(node.reference_pcrs).items()}
+def _reference(node: Row[Any]) -> dict[int, bytes]:
+    try:
+        public_key(node.ak_public)
+        return {index: bytes.fromhex(value) for index, value in decode(node.reference_pcrs, dict[int, str]).items()}
+    except (TpmFormatError, ValueError) as error:
+        raise RegistrationUnreadable(f"the node's registration cannot be read: {error}") from None
+
+
+def _check_reference(quote: Quote, reference: dict[int, bytes]) -> None:
+    """A register without a reference value, after a change of the policy's selection, is not in its reference state."""
     changed = sorted(index for index, value in quote.pcrs.items() if reference.get(index) != value)
     if changed:
         raise StateChanged(f"the machine's state differs from its reference in PCR {', '.join(map(str, changed))}")

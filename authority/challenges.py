@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Row, select, update
 from authority import audit, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
-from authority.attesting import ClockWentBack, StateChanged, check_quote
+from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.joining import take_nonce
+from authority.keys import KekError
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.scheduler import ATTEST_PURPOSE
@@ -44,6 +45,9 @@ GESTURES = ("blink", "left", "right")
 _NEXT = "Wait for the next one."
 _REFUSED_TEXT = "evidence refused"
 _FAILURE_TEXT = "presentation failed"
+_UNDECIDED_TEXT = "the authority could not decide, through a fault of its own"
+_LARGEST = 2**63 - 1
+"""Largest integer that the database takes."""
 
 
 def begin(
@@ -54,6 +58,7 @@ def begin(
     if row.state != ChallengeState.SUMMONED or row.expires_at <= now:
         raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this summons is over", _NEXT)
     profile = _answering_profile(conn, node_id, request.record_id, now)
+    share = _release_share(conn, rt, row, profile, now)
     nonce = rt.random(32)
     deadline = now + rt.policy.challenge.activation_s
     values = {"state": ChallengeState.ACTIVATED.value, "record_id": profile.record_id, "nonce": nonce}
@@ -66,7 +71,7 @@ def begin(
         nonce=nonce,
         digits=draw_digits(rt),
         gestures=draw_gestures(rt),
-        release_share=profiles.open_share(rt, profile),
+        release_share=share,
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
     )
@@ -101,9 +106,7 @@ def submit_evidence(
     decided = _decided_before(conn, row, digest, now)
     if decided is not None:
         return decided, []
-    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
-    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
-    presented = Presented(node, row, profile, certificate_sha256, now - row.activated_at)
+    presented = _presented(conn, row, certificate_sha256, now)
     return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
 
 
@@ -116,17 +119,16 @@ def report_failure(
     decided = _decided_before(conn, row, digest, now)
     if decided is not None:
         return decided, []
-    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
-    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
-    reason, machine = _FAILURE_TEXT, False
+    presented = _presented(conn, row, "", now)
+    digest_quoted = failure_digest(challenge_id, presented.profile.record_id, row.nonce)
+    found = Rejected(_FAILURE_TEXT)
     try:
-        check_quote(conn, rt, node, report.quote, failure_digest(challenge_id, profile.record_id, row.nonce))
-    except (TpmRejected, ClockWentBack) as error:
-        reason = f"failure report without a sound quote: {error}"
-    except StateChanged as error:
-        reason, machine = str(error), True
-    presented = Presented(node, row, profile, node.certificate_sha256, now - row.activated_at)
-    return _decide(conn, rt, presented, Rejected(reason, machine), digest, now)
+        check_quote(conn, rt, presented.node, report.quote, digest_quoted)
+    except (TpmRejected, StateChanged, ClockWentBack) as error:
+        found = Rejected(f"{_FAILURE_TEXT}, and {error}", machine=True)
+    except RegistrationUnreadable as error:
+        found = Rejected(f"{_FAILURE_TEXT}, and {error}")
+    return _decide(conn, rt, presented, found, digest, now)
 
 
 def attest(
@@ -139,6 +141,9 @@ def attest(
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     try:
         check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce))
+    except RegistrationUnreadable as error:
+        _tell_fault(conn, node_id, str(error), {}, now)
+        return AttestResult(outcome=Outcome.UNDECIDED, reason=_UNDECIDED_TEXT), []
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         result = standing.record_attestation(conn, rt, node_id, ok=False, reason=str(error), now=now)
         return AttestResult(outcome=Outcome.REJECTED, reason="attestation refused"), result.pushes
@@ -147,17 +152,21 @@ def attest(
 
 
 def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: DeliveryAck, now: float) -> None:
-    """Note what a node's sinks made of a delivery."""
+    """Note what a node's sinks made of a delivery; one that could not be installed is pushed again later."""
     del rt
     row = schema.delivery
     mine = (row.c.node_id == node_id) & (row.c.number == number)
-    known = conn.execute(update(row).where(mine).values(acked_at=now, ack=encode(ack).decode()))
-    if known.rowcount != 1:
+    known = conn.execute(select(row).where(mine)).first() if 0 < number <= _LARGEST else None
+    if known is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no delivery {number} for this node")
+    said = encode(ack).decode()
+    if known.ack == said:
+        return
+    conn.execute(update(row).where(mine).values(acked_at=now if ack.installed else None, ack=said))
     if not ack.installed:
-        text = f"delivery {number} could not be installed"
+        detail = {"number": number, "error": ack.error[:200]}
         raise_alert(
-            conn, "warning", "delivery-failed", node_id, text, {"number": number, "error": ack.error[:200]}, now
+            conn, "warning", "delivery-failed", node_id, f"delivery {number} could not be installed", detail, now
         )
 
 
@@ -190,6 +199,26 @@ def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
     return row
 
 
+def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: float) -> Presented:
+    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
+    node = conn.execute(select(schema.node).where(schema.node.c.id == row.node_id)).one()
+    return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
+
+
+def _release_share(conn: Connection, rt: Runtime, row: Row[Any], profile: Row[Any], now: float) -> bytes:
+    """The profile's release share; without it nobody can answer, and the summons is not counted as missed."""
+    try:
+        return profiles.open_share(rt, profile)
+    except KekError as error:
+        scheduler.close_undecided(conn, row.node_id, row.id, str(error), now)
+        _tell_fault(conn, row.node_id, str(error), {"record": profile.record_id}, now)
+        raise Refused(ErrorCode.UNAVAILABLE, 503, _UNDECIDED_TEXT, "Tell the operator.") from None
+
+
+def _tell_fault(conn: Connection, node_id: str, cause: str, detail: dict[str, Any], now: float) -> None:
+    raise_alert(conn, "error", "authority-fault", node_id, cause, detail, now)
+
+
 def _answering_profile(conn: Connection, node_id: str, record_id: str, now: float) -> Row[Any]:
     row, admin = schema.profile, schema.administrator
     mine = (row.c.record_id == record_id) & (row.c.node_id == node_id) & (row.c.state == profiles.ACTIVE)
@@ -214,13 +243,14 @@ def _decided_before(conn: Connection, row: Row[Any], digest: str, now: float) ->
     if row.evidence_sha256 is not None:
         audit.append(conn, "replay-refused", row.node_id, row.node_id, {"challenge": row.id}, now)
         raise Refused(ErrorCode.REPLAYED, 409, "this challenge was answered with other evidence", _NEXT)
-    if row.state != ChallengeState.ACTIVATED or row.nonce is None:
-        audit.append(conn, "late-evidence", row.node_id, row.node_id, {"challenge": row.id, "state": row.state}, now)
-        raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this challenge takes no answer", _NEXT)
-    if row.deadline_at <= now:
-        audit.append(conn, "late-evidence", row.node_id, row.node_id, {"challenge": row.id, "state": "expired"}, now)
+    expired = row.deadline_at is not None and row.deadline_at <= now
+    if row.state == ChallengeState.ACTIVATED and not expired:
+        return None
+    state = "expired" if expired else row.state
+    audit.append(conn, "late-evidence", row.node_id, row.node_id, {"challenge": row.id, "state": state}, now)
+    if expired:
         raise Refused(ErrorCode.NONCE_EXPIRED, 409, "the deadline of this challenge has passed", _NEXT)
-    return None
+    raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this challenge takes no answer", _NEXT)
 
 
 def _decide(
@@ -229,20 +259,21 @@ def _decide(
     node_id, challenge_id = presented.node.id, presented.challenge.id
     match found:
         case Accepted():
-            _close(conn, challenge_id, ChallengeState.ACCEPTED, digest, now)
+            _close(conn, challenge_id, ChallengeState.ACCEPTED, now)
             _count(conn, presented, failures=0, counter=found.counter)
             result = standing.record_presentation(
                 conn, rt, node_id, challenge_id, PresentationKind.ACCEPTED, found.speed, found.quality, now
             )
             outcome, reason = Outcome.ACCEPTED, ""
         case Rejected():
-            _close(conn, challenge_id, ChallengeState.FAILED, digest, now)
+            _close(conn, challenge_id, ChallengeState.FAILED, now)
             result = _reject(conn, rt, presented, found, now)
             outcome, reason = Outcome.REJECTED, _REFUSED_TEXT
         case Undecided():
             scheduler.close_undecided(conn, node_id, challenge_id, found.reason, now)
+            _tell_fault(conn, node_id, found.reason, {"challenge": challenge_id}, now)
             result = _unchanged(conn, node_id)
-            outcome, reason = Outcome.UNDECIDED, found.reason
+            outcome, reason = Outcome.UNDECIDED, _UNDECIDED_TEXT
     verdict = Verdict(
         challenge_id=challenge_id,
         outcome=outcome,
@@ -251,8 +282,8 @@ def _decide(
         tier=result.tier,
         explanation=result.explanation,
     )
-    stored = encode(verdict).decode()
-    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(verdict=stored))
+    values = {"verdict": encode(verdict).decode(), "evidence_sha256": digest}
+    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
     return verdict, result.pushes
 
 
@@ -262,9 +293,9 @@ def _unchanged(conn: Connection, node_id: str) -> standing.Standing:
     return standing.Standing(row.score, Tier(row.tier), row.explanation, NodeState(row.state), [])
 
 
-def _close(conn: Connection, challenge_id: str, state: ChallengeState, digest: str, now: float) -> None:
-    values = {"state": state.value, "answered_at": now, "evidence_sha256": digest}
-    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
+def _close(conn: Connection, challenge_id: str, state: ChallengeState, now: float) -> None:
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(state=state.value, answered_at=now))
 
 
 def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected, now: float) -> standing.Standing:

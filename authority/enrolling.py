@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from authority import audit, profiles
 from authority.alerts import raise_alert
-from authority.joining import create_join_token
+from authority.joining import VIRTUAL, create_join_token
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
@@ -113,8 +113,10 @@ def finish_enrolment(
         return EnrolResult(record_id=row.record_id, state=row.state)
     if row is None or row.state != profiles.OPEN or row.expires_at <= now:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such open enrolment", "Enrol again with a new ticket.")
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     _check_content(rt, request)
-    _check_key(conn, row, request, now)
+    _check_sensors(conn, node, request, now)
+    _check_key(conn, node, row, request, now)
     consent = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
     values = {
         "state": profiles.PENDING,
@@ -145,9 +147,10 @@ def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: floa
 
 def revoke_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
     """Stop accepting a profile; raises `Refused`."""
+    del rt
     row = _profile(conn, record_id)
     if row.state != profiles.REVOKED:
-        profiles.revoke(conn, rt, row, actor, "by order", now)
+        profiles.revoke(conn, row, actor, "by order", now)
     return []
 
 
@@ -208,16 +211,26 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
     least = rt.policy.challenge.min_modalities
     if len(set(names)) != len(names) or len(names) < least:
         raise Refused(ErrorCode.MALFORMED, 422, f"a profile needs at least {least} different modalities")
-    if not {*names} <= {*MODALITIES} or len(request.sensors) != len(names):
-        raise Refused(ErrorCode.MALFORMED, 422, "each modality is one that was offered, and has one sensor")
+    if not {*names} <= {*MODALITIES}:
+        raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(MODALITIES)}")
     consent = hashlib.sha256(CONSENT_TEXT.encode()).hexdigest()
     if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")
 
 
-def _check_key(conn: Connection, row: Row[Any], request: EnrolFinish, now: float) -> None:
+def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: float) -> None:
+    """One sensor for each modality, in the same order; a simulated one at a lab node only."""
+    if len(request.sensors) != len(request.modalities):
+        raise Refused(ErrorCode.MALFORMED, 422, "there is one sensor for each modality, in the same order")
+    virtual = [sensor.driver for sensor in request.sensors if sensor.transport == VIRTUAL]
+    if virtual and not node.lab:
+        cause = f"simulated sensors: {', '.join(virtual)}"
+        audit.append(conn, "enrolment-refused", node.id, node.id, {"cause": cause}, now)
+        raise Refused(ErrorCode.VIRTUAL_DEVICE, 403, f"this is no lab node ({cause})", "Use real sensors.")
+
+
+def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
     """The profile key is certified by this node's AK for this enrolment, and no profile has it yet."""
-    node = conn.execute(select(schema.node).where(schema.node.c.id == row.node_id)).one()
     key = request.profile_key
     digest = enrol_digest(row.enrolment_id, row.record_id, row.nonce)
     try:

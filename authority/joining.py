@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
@@ -85,6 +86,7 @@ def start_join(
     identity, lab_only = _endorsed(conn, request, roots, lab_roots, now)
     _check_lab(conn, request, token, lab_only=lab_only, now=now)
     _check_identity(conn, request, identity.node_id, now)
+    _check_side(conn, identity.node_id, lab=token.lab)
     secret, nonce, join_id = rt.random(32), rt.random(32), rt.random(16).hex()
     try:
         request_key(request.csr)
@@ -125,16 +127,12 @@ def finish_join(
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such attempt to join", "Run `keyvigil join` again.")
     request = decode(attempt.request, JoinRequest)
     quote = _check_proof(conn, rt, attempt, request, proof, now)
-    used = conn.execute(
-        update(schema.join_token)
-        .where((schema.join_token.c.lookup == attempt.token) & schema.join_token.c.used_at.is_(None))
-        .values(used_at=now)
-    )
-    if used.rowcount != 1:
-        _refuse_token(conn, request.name, "token used meanwhile", now)
+    token = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == attempt.token)).one()
     _check_identity(conn, request, attempt.node_id, now)
+    _check_side(conn, attempt.node_id, lab=token.lab)
+    _use_token(conn, token, now)
     certificate = ca.issue_node(request.csr, request.name, attempt.node_id, now, rt.policy.certificate.lifetime_s)
-    _register(conn, rt, attempt, request, proof, quote, certificate, now)
+    _register(conn, rt, _Joined(attempt.node_id, token.lab, request, proof, quote, certificate), now)
     result = JoinResult(
         node_id=attempt.node_id,
         certificate=certificate.public_bytes(Encoding.PEM).decode(),
@@ -275,12 +273,10 @@ def _check_identity(conn: Connection, request: JoinRequest, node_id: str, now: f
             ErrorCode.NAME_TAKEN,
             409,
             "this name belongs to another TPM",
-            "Retire the old node, or choose another name.",
+            "Choose another name; a name stays with its TPM.",
         )
     if known is not None and known.name != request.name:
-        raise Refused(
-            ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name, or retire it."
-        )
+        raise Refused(ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name.")
     if known is not None and known.state in {NodeState.BANNED, NodeState.RETIRED}:
         raise Refused(ErrorCode.NODE_BANNED, 403, f"this node is {known.state}", "An operator must release it first.")
 
@@ -310,48 +306,65 @@ def _check_proof(
     return quote
 
 
-def _register(  # noqa: PLR0913, PLR0917 - a row is made of what all the steps before have found
-    conn: Connection,
-    rt: Runtime,
-    attempt: Row[Any],
-    request: JoinRequest,
-    proof: JoinProof,
-    quote: Quote,
-    certificate: x509.Certificate,
-    now: float,
-) -> None:
-    token = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == attempt.token)).one()
-    values: dict[str, Any] = {
-        "name": request.name,
-        "lab": token.lab,
-        "ek_public": request.ek_public,
-        "ak_public": request.ak_public,
-        "delivery_public": proof.delivery_key.public,
-        "certificate_sha256": thumbprint(certificate),
-        "certificate_not_after": certificate.not_valid_after_utc.timestamp(),
-        "reference_pcrs": json.dumps({str(index): value.hex() for index, value in quote.pcrs.items()}),
-        "devices": encode(request.devices).decode(),
-        "reset_count": quote.clock.reset_count,
-        "clock": quote.clock.clock,
-    }
-    known = conn.execute(select(schema.node).where(schema.node.c.id == attempt.node_id)).first()
+def _use_token(conn: Connection, token: Row[Any], now: float) -> None:
+    unused = (schema.join_token.c.lookup == token.lookup) & schema.join_token.c.used_at.is_(None)
+    if conn.execute(update(schema.join_token).where(unused).values(used_at=now)).rowcount != 1:
+        _refuse_token(conn, token.name, "token used meanwhile", now)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """All that a node's row is made of."""
+
+    node_id: str
+    lab: bool
+    request: JoinRequest
+    proof: JoinProof
+    quote: Quote
+    certificate: x509.Certificate
+
+    def values(self) -> dict[str, Any]:
+        """Columns that every joining sets anew; the PCR values are trusted on this first use."""
+        return {
+            "name": self.request.name,
+            "lab": self.lab,
+            "ek_public": self.request.ek_public,
+            "ak_public": self.request.ak_public,
+            "delivery_public": self.proof.delivery_key.public,
+            "certificate_sha256": thumbprint(self.certificate),
+            "certificate_not_after": self.certificate.not_valid_after_utc.timestamp(),
+            "reference_pcrs": json.dumps(self.reference()),
+            "devices": encode(self.request.devices).decode(),
+            "reset_count": self.quote.clock.reset_count,
+            "clock": self.quote.clock.clock,
+        }
+
+    def reference(self) -> dict[str, str]:
+        """PCR index to value, both as JSON has them."""
+        return {str(index): value.hex() for index, value in self.quote.pcrs.items()}
+
+
+def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> None:
+    mine = schema.node.c.id == joined.node_id
+    known = conn.execute(select(schema.node).where(mine)).first()
     if known is None:
-        row = {**values, "id": attempt.node_id, "state": NodeState.PENDING.value, "joined_at": now}
+        row = {**joined.values(), "id": joined.node_id, "state": NodeState.PENDING.value, "joined_at": now}
         conn.execute(insert(schema.node).values(**row))
     else:
-        _check_still_lab(conn, known, lab=token.lab)
-        conn.execute(update(schema.node).where(schema.node.c.id == attempt.node_id).values(**values))
-        if tpm_name(known.ak_public) != tpm_name(request.ak_public):
-            profiles.revoke_all(conn, rt, known.id, known.id, "joined again with another attestation key", now)
-    detail = {"name": request.name, "lab": token.lab, "reference_pcrs": json.loads(values["reference_pcrs"])}
+        conn.execute(update(schema.node).where(mine).values(**joined.values()))
+        if tpm_name(known.ak_public) != tpm_name(joined.request.ak_public):
+            cause = "joined again with another attestation key"
+            profiles.revoke_all(conn, known.id, known.id, cause, now)
+    detail = {"name": joined.request.name, "lab": joined.lab, "reference_pcrs": joined.reference()}
     detail["policy"] = rt.policy.version
-    audit.append(conn, "joined" if known is None else "re-joined", attempt.node_id, attempt.node_id, detail, now)
+    audit.append(conn, "joined" if known is None else "re-joined", joined.node_id, joined.node_id, detail, now)
 
 
-def _check_still_lab(conn: Connection, known: Row[Any], *, lab: bool) -> None:
+def _check_side(conn: Connection, node_id: str, *, lab: bool) -> None:
     """Lab nodes and others share no network, so a node does not change sides while it is a member of one."""
-    member = schema.member
-    if known.lab != lab and conn.scalar(select(exists().where(member.c.node_id == known.id))):
+    node, member = schema.node, schema.member
+    moving = select(node.c.id).where((node.c.id == node_id) & (node.c.lab != lab))
+    if conn.scalar(moving.where(exists().where(member.c.node_id == node_id))) is not None:
         raise Refused(
             ErrorCode.CONFLICT,
             409,

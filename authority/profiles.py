@@ -24,24 +24,23 @@ def wrap_share(rt: Runtime, record_id: str, share: bytes) -> bytes:
 
 
 def open_share(rt: Runtime, row: Row[Any]) -> bytes:
-    """The release share of a profile's row; raises `KekError` when the KEK is not its own."""
+    """The release share of a profile's row; raises `KekError` when it was destroyed, or the KEK is another."""
     return rt.kek.unwrap(row.release_share, _share_context(row.record_id))
 
 
-def revoke(conn: Connection, rt: Runtime, row: Row[Any], actor: str, reason: str, now: float) -> None:
+def revoke(conn: Connection, row: Row[Any], actor: str, reason: str, now: float) -> None:
     """Stop accepting a profile; its release share is destroyed, so that the node's record opens no more."""
-    share = wrap_share(rt, row.record_id, rt.random(SHARE_BYTES))
     mine = schema.profile.c.record_id == row.record_id
-    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, release_share=share))
+    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, release_share=b""))
     detail = {"admin": row.admin, "record": row.record_id, "reason": reason}
     audit.append(conn, "revoked", actor, row.node_id, detail, now)
 
 
-def revoke_all(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str, now: float) -> None:
+def revoke_all(conn: Connection, node_id: str, actor: str, reason: str, now: float) -> None:
     """Revoke every profile of a node."""
     row = schema.profile
     for each in conn.execute(select(row).where((row.c.node_id == node_id) & (row.c.state != REVOKED))).all():
-        revoke(conn, rt, each, actor, reason, now)
+        revoke(conn, each, actor, reason, now)
 
 
 def lock_s(rules: LockoutRules, failures_in_row: int) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvloop
 from cryptography import x509
 from sqlalchemy import Connection
 
@@ -115,7 +116,8 @@ def serve(folder: Path) -> None:
     )
     pump.start()
     try:
-        asyncio.run(_serve(authority, site.config))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(authority, site.config))
     finally:
         pump.stop()
         authority.store.close()
@@ -149,9 +151,9 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
 
 async def beat(authority: Authority, hub: Hub) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
+    rt = authority.runtime
     while True:
         try:
-            rt = authority.runtime
             await hub.push(await authority.store.arun(lambda conn: scheduler.sweep(conn, rt, rt.now())))
         except StoreUnavailable as error:
             _log.error("the store is unavailable", extra={"cause": str(error)})

@@ -320,4 +320,4 @@ def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
     async def health() -> View:
         """Whether the store answers, and how many nodes are connected."""
         await context.read(lambda conn: conn.execute(select(schema.meta.c.key).limit(1)).first())
-        return {"ok": True, "connected": context.hub.connected()}
+        return {"ok": True, "connected": len(context.hub.connected())}

@@ -55,7 +55,8 @@ class Store:
         path = make_url(url).database
         if path and path != ":memory:":
             _create_private(Path(path))
-        self._engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        thread_shared = {"check_same_thread": False}
+        self._engine = create_engine(url, poolclass=StaticPool, connect_args=thread_shared, hide_parameters=True)
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin_immediate)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")

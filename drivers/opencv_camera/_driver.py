@@ -30,7 +30,7 @@ class OpenCvCameraDriver:
 
     kind = DeviceKind.CAMERA
 
-    def __init__(self, clock: Clock | None = None, sysfs: Path = SYSFS, open_seconds: float = 5.0) -> None:
+    def __init__(self, clock: Clock | None = None, sysfs: Path = SYSFS, open_seconds: float = 10.0) -> None:
         self._clock = clock or SystemClock()
         self._sysfs = sysfs
         self._open_seconds = open_seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -29,12 +31,16 @@ NODE_NAMES = ("node-a", "node-b", "node-c")
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """How the demo runs: `data` holds real samples, `serve` keeps it running, `keep` keeps its folder."""
+    """How the demo runs: `data` holds real samples, `serve` keeps it running, `keep` keeps its folder.
+
+    `picture` gets the live view as SVG, as it was when a node was isolated.
+    """
 
     data: Path | None = None
     serve: bool = False
     as_json: bool = False
     keep: Path | None = None
+    picture: Path | None = None
 
 
 def run_demo(options: DemoOptions) -> bool:
@@ -80,7 +86,8 @@ def _play(world: World, people: Sequence[str], options: DemoOptions, console: Co
         watch = Watch(world.authority, lambda: view.changed(watch))
         watch.start()
         try:
-            story = Story(world, watch, people, view.act)
+            story = Story(world, watch, people, view.act, lambda: save_picture(view, options.picture))
+            story.everyone = options.data is not None
             story.play()
             world.check()
             view.end(story.findings, _numbers(world, began))
@@ -91,6 +98,16 @@ def _play(world: World, people: Sequence[str], options: DemoOptions, console: Co
     finally:
         view.close()
     return all(found.met for found in story.findings)
+
+
+def save_picture(view: View, file: Path | None) -> None:
+    """Write the live view as SVG, with the fonts of whoever looks at it."""
+    if file is None or not isinstance(view, LiveView):
+        return
+    canvas = Console(record=True, width=150, file=io.StringIO(), force_terminal=True)
+    canvas.print(view.picture())
+    svg = canvas.export_svg(title="keyvigil-lab demo")
+    file.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
 
 def _numbers(world: World, began: float) -> dict[str, Any]:

@@ -5,23 +5,25 @@ version = "demo-1"
 lab = true                  # periods of seconds are for lab nodes only
 
 [challenge]
-min_s = 12                  # a production policy: 1 h to 24 h
-max_s = 30
+min_s = 15                  # a production policy: 1 h to 24 h
+max_s = 40
 grace_s = 12
-activation_s = 30
+activation_s = 18
 
 [speed]                     # seconds a practised person takes; slower costs score, down to none at the deadline
-fingerprint_s = 2.5
-face_s = 2.5
+fingerprint_s = 2
+face_s = 2
 voice_s = 3
 min_elapsed_s = 0.3
 
 [recency]
+half_life_presentations = 1.5
 half_life_s = 600
+prior_weight = 0.5
 
 [caps]
-stale_medium_s = 90
-stale_low_s = 180
+stale_medium_s = 120
+stale_low_s = 240
 
 [attestation]               # machine attestation, without a person
 interval_s = 10

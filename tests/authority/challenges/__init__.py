@@ -1,0 +1,1 @@
+"""Challenges answered by a real TPM."""
