@@ -36,7 +36,7 @@ LEASE_CHECK_S = 60.0
 """Longest wait between two looks at the leases; a shorter one ends exactly at the next lease's end."""
 SOON_S = 1.0
 TIMED_DELIVERY_S = 60.0
-"""A delivery this soon after a presentation is taken to be its consequence in the timings."""
+"""The first delivery this soon after a presentation is taken to be its consequence in the timings."""
 
 EXPECTED = (AgentError, DeviceError, ProtocolViolation)
 
@@ -149,6 +149,7 @@ class Daemon:
         spans = {name: watch.since(name) for name in ("captured", "verdict")}
         if spans["captured"] is None or spans["captured"] > TIMED_DELIVERY_S:
             return
+        self._watch = None
         numbers = {f"since_{name}": round(span, 4) for name, span in spans.items() if span is not None}
         self.answerer.timings.write("delivery", challenge, numbers | {"number": float(number)})
 
@@ -201,8 +202,7 @@ class Daemon:
 
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():
-            await asyncio.to_thread(pipeline.warm_up)
-            event(logging.DEBUG, "models loaded", modality=name)
+            await self._tried(f"loading the models for {name}", pipeline.warm_up)
 
     async def _resume(self) -> None:
         """Evidence that an earlier run made and could not deliver."""

@@ -172,8 +172,8 @@ def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: D
 
 def deliveries_after(conn: Connection, node_id: str, after: int) -> list[DeliveryEvent]:
     """The newest delivery of each network, if its number is above `after`."""
-    row = schema.delivery
-    query = select(row).where((row.c.node_id == node_id) & (row.c.number > after)).order_by(row.c.number)
+    row, above = schema.delivery, min(max(after, 0), _LARGEST)
+    query = select(row).where((row.c.node_id == node_id) & (row.c.number > above)).order_by(row.c.number)
     newest = {each.network: each for each in conn.execute(query)}
     found = sorted(newest.values(), key=lambda each: each.number)
     return [DeliveryEvent(number=each.number, envelope=each.envelope) for each in found]

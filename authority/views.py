@@ -9,10 +9,12 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from authority.runtime import Runtime
 from authority.store import schema
-from authority.trust import distribute_key
-from protocol.levels import Access, NodeState
+from authority.trust import distribute_key, effective_access
+from protocol.levels import NodeState
 
 View = dict[str, Any]
+_LARGEST = 2**63 - 1
+"""Largest integer that the database takes."""
 
 
 def node_list(conn: Connection, rt: Runtime) -> list[View]:
@@ -29,7 +31,6 @@ def find_node(conn: Connection, name: str) -> Row[Any] | None:
 def node_view(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
     """Standing, keys and next challenge of one node; scores in thousandths, times in POSIX seconds."""
     grant = distribute_key(row.score)
-    cut_off = row.state in {NodeState.ISOLATED, NodeState.BANNED, NodeState.RETIRED}
     due = conn.execute(select(schema.schedule).where(schema.schedule.c.node_id == row.id)).first()
     return {
         "id": row.id,
@@ -42,7 +43,7 @@ def node_view(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
         "tier": row.tier,
         "rotation": grant.rotation.value,
         "rotation_s": rt.policy.rotation.period_s(grant.rotation),
-        "access": Access.ISOLATED.value if cut_off else grant.access.value,
+        "access": effective_access(NodeState(row.state), grant).value,
         "next_challenge_at": due.next_challenge_at if due else None,
         "last_seen_at": row.last_seen_at,
         "last_attested_at": row.last_attested_at,
@@ -86,7 +87,8 @@ def alert_list(conn: Connection, after: int = 0, limit: int = 200) -> list[View]
     """Alerts with an id above `after`, oldest first."""
     names = select(schema.node.c.id, schema.node.c.name)
     nodes = {row.id: row.name for row in conn.execute(names)}
-    rows = conn.execute(select(schema.alert).where(schema.alert.c.id > after).order_by(schema.alert.c.id).limit(limit))
+    above = schema.alert.c.id > min(after, _LARGEST)
+    rows = conn.execute(select(schema.alert).where(above).order_by(schema.alert.c.id).limit(limit))
     return [
         {
             **_columns(row, "id", "at", "severity", "kind", "text", "delivered_at"),
@@ -99,9 +101,8 @@ def alert_list(conn: Connection, after: int = 0, limit: int = 200) -> list[View]
 
 def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]:
     """Audit records with a sequence number above `after`, oldest first."""
-    rows = conn.execute(
-        select(schema.audit).where(schema.audit.c.seq > after).order_by(schema.audit.c.seq).limit(limit)
-    )
+    above = schema.audit.c.seq > min(after, _LARGEST)
+    rows = conn.execute(select(schema.audit).where(above).order_by(schema.audit.c.seq).limit(limit))
     return [
         {**_columns(row, "seq", "at", "kind", "actor", "node_id", "hash"), "data": json.loads(row.data)} for row in rows
     ]

@@ -18,6 +18,9 @@ _CLIP_HIGH = 251
 def judge(rgb: NDArray[np.uint8], box: Box, points: NDArray[np.float64], purpose: Purpose) -> Quality:
     """Quality of the face in `box` with its five landmarks `[5, 2]`."""
     grading = Grading()
+    grading.judge(
+        "confidence", box.confidence, parameters.FACE_CONFIDENCE, "Show the whole face, with nothing before it."
+    )
     _judge_pose(grading, points, purpose)
     _judge_light(grading, _crop(rgb, box))
     return grading.quality()

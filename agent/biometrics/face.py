@@ -80,13 +80,13 @@ class FacePipeline:
         if not boxes:
             return _Sighting(rgb, None, Quality(0, (_NO_FACE,)))
         box = boxes[0]
-        if len(boxes) > 1 and boxes[1].width > parameters.FACE_SECOND_SHARE * box.width:
+        if any(_is_second_person(other, box) for other in boxes[1:]):
             return _Sighting(rgb, box, Quality(0, (_SECOND_FACE,)))
         points = self._engine.points(rgb, box)
         return _Sighting(rgb, box, _face_quality.judge(rgb, box, points, purpose))
 
     def _find(self, rgb: NDArray[np.uint8]) -> list[Box]:
-        """Faces, the largest first, searched in a picture of bounded size for speed."""
+        """Faces, the surest first, searched in a picture of bounded size for speed."""
         import cv2
 
         least, most = parameters.FACE_SEARCH_SIDE
@@ -95,7 +95,7 @@ class FacePipeline:
         searched = rgb if factor == 1.0 else cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         boxes = self._engine.detect(searched) or self._engine.detect(searched, upsample=1)
         found = boxes if factor == 1.0 else [box.scaled(1.0 / factor) for box in boxes]
-        return sorted(found, key=lambda box: -box.width)
+        return sorted(found, key=lambda box: -box.confidence)
 
 
 def _rgb(frame: Frame) -> NDArray[np.uint8]:
@@ -106,6 +106,12 @@ def _rgb(frame: Frame) -> NDArray[np.uint8]:
     if not (min(picture.shape[:2]) >= 64 and max(picture.shape[:2]) <= 4096):
         raise BiometricError(f"the camera sent a picture of {picture.shape[1]} x {picture.shape[0]} pixels")
     return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def _is_second_person(other: Box, main: Box) -> bool:
+    """Whether another find is large and sure enough to be somebody and not a pattern in the background."""
+    large = other.width > parameters.FACE_SECOND_SHARE * main.width
+    return large and other.confidence >= parameters.FACE_SECOND_CONFIDENCE
 
 
 def _spread(descriptors: NDArray[np.float64]) -> float:

@@ -74,6 +74,8 @@ FACE_SEARCH_SIDE: Final = (480, 640)
 FACE_FRAMES_MAXIMUM: Final = 5
 FACE_SECOND_SHARE: Final = 0.5
 """Another face of this share of the largest face's width counts as a second person."""
+FACE_SECOND_CONFIDENCE: Final = 0.6
+FACE_CONFIDENCE: Final = Limit(poor=0.0, good=1.0, refuse=0.1)
 FACE_FRAME_SPREAD: Final = 0.55
 """Two frames whose descriptors are further apart than this do not show the same face."""
 FACE_EYE_DISTANCE: Final = {Purpose.ENROL: Limit(20.0, 60.0, 32.0), Purpose.VERIFY: Limit(16.0, 60.0, 24.0)}

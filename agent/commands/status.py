@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from agent.commands._common import config_option, configured, json_option, print_json
 from agent.config import Config
@@ -113,10 +111,10 @@ def _sinks(config: Config) -> list[dict[str, Any]]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2))
-    for name, value in _lines(facts):
-        table.add_row(name, printable(value))
-    Console().print(table, markup=False, highlight=False)
+    lines = _lines(facts)
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        click.echo(f"{printable(name):<{width}}  {printable(value)}")
 
 
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:

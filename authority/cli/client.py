@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import httpx
 
 from authority.cli.output import CommandFailed
 from authority.config import load_site
@@ -76,6 +75,9 @@ class OperatorClient:
                 f"cannot read {name}: {error}", "Name --state, or --token-file and --ca-file."
             ) from None
         headers = {"authorization": f"Bearer {token}"}
+        import httpx  # not needed to serve, where memory counts
+
+        self._failure = httpx.HTTPError
         self._http = httpx.Client(base_url=where.url, headers=headers, verify=context, timeout=15, trust_env=False)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -92,7 +94,7 @@ class OperatorClient:
             if answer.is_success:
                 return answer.json()
             problem = answer.json()
-        except httpx.HTTPError as error:
+        except self._failure as error:
             raise CommandFailed(
                 f"the authority at {self._where.url} does not answer: {error}",
                 "Start it with `keyvigil-authority serve`, or name another --url.",

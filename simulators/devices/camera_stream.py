@@ -201,7 +201,7 @@ class _Watcher(BaseHTTPRequestHandler):
             if not camera.stalled:
                 self.wfile.write(_part(camera.picture()))
             due = max(due + int(1e9 / camera.fps), camera.clock.monotonic_ns())
-            if self._left_within((due - camera.clock.monotonic_ns()) / 1e9):
+            if self._left_within(max(0, due - camera.clock.monotonic_ns()) / 1e9):
                 return
 
     def _left_within(self, seconds: float) -> bool:

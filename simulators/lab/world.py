@@ -64,7 +64,7 @@ class Authority:
 
     def initialise(self, tpm_roots: Path, policy: Path) -> None:
         """Make its keys, database and configuration."""
-        self.folder.mkdir(mode=0o700)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         where = ["--node-port", str(self.node_port), "--operator-port", str(self.operator_port)]
         options = ["--name", "127.0.0.1", "--listen", "127.0.0.1", "--lab-roots", os.fspath(tpm_roots)]
         self.call("init", *where, *options, "--policy", os.fspath(policy))
@@ -200,14 +200,14 @@ class World:
         node.endpoints = found
         node.config.write_text(agent_config(node, found, self.authority.node_port, self._settings))
 
-    def join(self, node: Node) -> None:
+    def join(self, node: Node, resource_class: str | None = None) -> None:
         """Onboard the node: token, join, membership in the lab's network."""
         token = node.folder / "join.token"
         self.authority.call("node", "token", "--name", node.name, "--lab", "--out", os.fspath(token))
         node.call("join", "--token-file", os.fspath(token))
         number = self.nodes.index(node)
         where = ["--node", node.name, "--address", f"10.77.0.{number + 1}"]
-        resource = RESOURCE_CLASSES[number % len(RESOURCE_CLASSES)]
+        resource = resource_class or RESOURCE_CLASSES[number % len(RESOURCE_CLASSES)]
         self.authority.call("network", "add", NETWORK, *where, "--class", resource)
 
     def enrol(self, node: Node, person: str) -> str:

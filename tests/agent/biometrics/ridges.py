@@ -1,4 +1,4 @@
-"""A small ridge generator for tests: oriented band-pass filtering of noise, then a press with its own pose and noise."""
+"""A small ridge generator for tests: oriented filtering of noise, then presses with their own pose and noise."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ def template(
     enclaves: tuple[Enclave, Enclave],
 ) -> Template:
     database, kek = tmp_path_factory.mktemp("template") / "authority.db", FileKek(random_bytes(32))
+    tpm_maker.manufacture("third")  # before the clock is set: its certificate does not hold any earlier
     store, node = Store(f"sqlite:///{database}"), Machine("n1", enclaves[0])
     site = Site(store, ca, kek, lab_roots=load_roots(tpm_maker.ca_certificates), clock=float(int(time.time())))
     node.join(site)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from authority.tpm import parse_attest
-from hal import KeyUse
+from hal import Enclave, KeyUse, load_driver
 from protocol.digests import evidence_digest
 from protocol.levels import Tier
 from protocol.messages import (
@@ -18,6 +20,7 @@ from protocol.messages import (
     Outcome,
     QuoteEvidence,
 )
+from simulators.devices.swtpm import Swtpm, SwtpmFactory
 from tests.authority.challenges.answers import (
     activated,
     answered,
@@ -25,8 +28,8 @@ from tests.authority.challenges.answers import (
     reasons,
     set_profile,
 )
-from tests.authority.tpm.forge import NULL, Forger, pcr_digest, selection
 from tests.authority.nodes import SELECTION, Machine, Site
+from tests.authority.tpm.forge import NULL, Forger, pcr_digest, selection
 
 
 def changed_quotes(node: Machine, other: Machine, token: str) -> dict[str, QuoteEvidence]:
@@ -85,8 +88,6 @@ def test_a_quote_that_does_not_hold_fails_person_and_machine(site: Site, enrolle
 
 
 def test_an_empty_selection_by_the_node_s_own_key_is_rejected(site: Site, enrolled: Machine):
-    from tests.authority.tpm.forge import NULL, Forger, selection
-
     forger = Forger()
     site.set_node(enrolled.node_id, ak_public=forger.public)
     quotes = {
@@ -138,9 +139,7 @@ def test_a_machine_in_another_state_is_worth_nothing(site: Site, enrolled: Machi
 
 def test_a_register_without_a_reference_value_is_not_in_its_reference_state(site: Site, enrolled: Machine):
     replace = msgspec.structs.replace
-    site.policy = replace(
-        site.policy, attestation=attestation(site.policy.attestation, pcr_selection=(*SELECTION, 8))
-    )
+    site.policy = replace(site.policy, attestation=replace(site.policy.attestation, pcr_selection=(*SELECTION, 8)))
     activation = activated(site, enrolled)
     evidence = enrolled.evidence(enrolled.claims(activation))
     evidence = replace(evidence, quote=enrolled.quote(evidence_digest(evidence.token), (*SELECTION, 8)))
@@ -162,9 +161,8 @@ def test_a_tpm_whose_clock_went_back_is_a_copy_of_an_earlier_one(
     activation = activated(site, enrolled)
     evidence = enrolled.evidence(enrolled.claims(activation))
     clock = parse_attest(evidence.quote.attest).clock_info
-    quote_with(
-        site, enrolled, **{"clock": clock.clock, "reset_count": clock.reset_count, field: getattr(clock, field) + by}
-    )
+    newest = {"clock": clock.clock, "reset_count": clock.reset_count}
+    site.set_node(enrolled.node_id, **{**newest, field: newest[field] + by})
     verdict = enrolled.submit(site, activation.challenge_id, evidence)
     assert verdict.outcome is outcome
     assert site.node(enrolled.node_id).attestation_failed is (outcome is Outcome.REJECTED)
@@ -175,3 +173,62 @@ def test_the_newest_clock_is_kept(site: Site, enrolled: Machine):
     answered(site, enrolled)
     after = site.node(enrolled.node_id)
     assert (after.reset_count, after.clock) > (before.reset_count, before.clock)
+
+
+@contextmanager
+def opened(tpm: Swtpm) -> Iterator[Enclave]:
+    driver, _ = load_driver("tpm2", None)
+    with driver.open({"tcti": tpm.tcti}) as enclave:
+        yield enclave
+
+
+def onboarded(site: Site, tpm: Swtpm) -> Machine:
+    """A node that joined, enrolled and answered once."""
+    with opened(tpm) as enclave:
+        node = Machine("n3", enclave)
+        node.join(site)
+        node.enrol(site)
+        assert answered(site, node) is Outcome.ACCEPTED
+    return node
+
+
+def answers(site: Site, node: Machine, tpm: Swtpm) -> Outcome:
+    with opened(tpm) as node.enclave:
+        return answered(site, node)
+
+
+def extend(tpm: Swtpm, index: int) -> None:
+    from tpm2_pytss import ESAPI, ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
+
+    with ESAPI(tpm.tcti) as esys:
+        value = TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=TPMU_HA(sha256=b"\x5a" * 32))
+        esys.pcr_extend(ESYS_TR.PCR0 + index, TPML_DIGEST_VALUES([value]))
+
+
+def test_a_register_extended_on_the_machine_takes_the_score_until_it_boots_anew(
+    site: Site, tpm_maker: SwtpmFactory, tmp_path: Path
+):
+    with Swtpm(tpm_maker.manufacture("third").copy(tmp_path / "tpm")) as tpm:
+        node = onboarded(site, tpm)
+        extend(tpm, 8)
+        assert answers(site, node, tpm) is Outcome.ACCEPTED  # a register that the policy leaves out
+        extend(tpm, 4)
+        assert answers(site, node, tpm) is Outcome.REJECTED
+        assert site.node(node.node_id).score == 0
+        assert "PCR 4" in reasons(site)[-1]
+        tpm.reboot()
+        assert answers(site, node, tpm) is Outcome.ACCEPTED
+
+
+def test_an_earlier_copy_of_the_tpm_does_not_stand_in_for_it(site: Site, tpm_maker: SwtpmFactory, tmp_path: Path):
+    """Same keys, same registers, right signatures: the reset counter alone tells."""
+    earlier = tpm_maker.manufacture("third").copy(tmp_path / "earlier")
+    with Swtpm(earlier.copy(tmp_path / "tpm")) as tpm:
+        for _ in range(3):
+            tpm.reboot()
+        node = onboarded(site, tpm)
+        with Swtpm(earlier) as clone:
+            assert answers(site, node, clone) is Outcome.REJECTED
+        assert "went back" in reasons(site)[-1]
+        assert site.node(node.node_id).score == 0
+        assert answers(site, node, tpm) is Outcome.ACCEPTED

@@ -1,0 +1,144 @@
+"""Sites that the system tests share: real processes, started once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from simulators.lab.world import World, wait_for
+from tests.system.harness import Site
+from tests.system.insider import Insider
+from tests.system.processes import Recorder
+
+PERSON, IMPOSTOR = "persona-a", "persona-b"
+
+POLICY = """\
+version = "system-1"
+lab = true
+[challenge]
+min_s = 3600
+max_s = 7200
+grace_s = 900
+activation_s = 20
+[speed]
+min_elapsed_s = 0
+[attestation]
+interval_s = 3600
+overdue_after_s = 86400
+[isolation]
+failures = 10
+[lockout]
+failures = 10
+duration_s = 1
+[scheduler]
+refresh_s = 0.5
+outage_s = 30
+"""
+"""Challenges come when a test asks, and refused ones neither isolate nor lock out before the next test."""
+
+BRISK_POLICY = """\
+version = "system-brisk"
+lab = true
+[challenge]
+min_s = 3600
+max_s = 7200
+grace_s = 900
+activation_s = 3
+[speed]
+min_elapsed_s = 0
+[attestation]
+interval_s = 1
+answer_s = 5
+overdue_after_s = 20
+[certificate]
+lifetime_s = 12
+[isolation]
+failures = 10
+[lockout]
+failures = 10
+duration_s = 1
+[scheduler]
+refresh_s = 0.5
+outage_s = 4
+"""
+"""Deadlines and certificates of seconds."""
+
+QUICK = {
+    "enrolment": {"fingerprint_impressions": 3, "face_frames": 2, "voice_utterances": 2},
+    "presentation": {"deadline_margin_s": 3},
+}
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    """The arguments of every process that the tests start."""
+    with Recorder() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def folder(recorder: Recorder) -> Iterator[Path]:
+    """A folder with a short path, because sockets lie in it; KEYVIGIL_KEEP keeps it."""
+    made = Path(tempfile.mkdtemp(prefix="kv-"))
+    try:
+        yield made
+    finally:
+        if not os.environ.get("KEYVIGIL_KEEP"):
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path) -> Iterator[Site]:
+    """An authority and `node-a`, whose administrator `admin-1` is PERSON and has answered once; its agent runs."""
+    (folder / "main").mkdir()
+    with World(folder / "main", ["node-a"], POLICY, None, QUICK) as world:
+        world.raise_authority()
+        (node,) = world.nodes
+        world.raise_station(node)
+        world.join(node)
+        world.enrol(node, PERSON)
+        world.start_agent(node)
+        made = Site(world)
+        wait_for("the first answer", lambda: made.node("node-a")["answered"] or None, 60, *world.children())
+        yield made
+
+
+@pytest.fixture(scope="session")
+def brisk(folder: Path) -> Iterator[Site]:
+    """An authority whose deadlines and certificates last seconds; it has no nodes of its own."""
+    (folder / "brisk").mkdir()
+    with World(folder / "brisk", [], BRISK_POLICY, None) as world:
+        world.raise_authority()
+        yield Site(world)
+
+
+@pytest.fixture
+def insider(folder: Path) -> Iterator[Callable[[Site, str], Insider]]:
+    """Makes nodes in the hands of an attacker; their TPMs end with the test."""
+    with ExitStack() as stack:
+        yield lambda at, name: stack.enter_context(Insider(at, name, at.world.folder / name))
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test during which any process wrote a traceback into its log."""
+    yield
+    if "folder" in request.fixturenames:
+        made: Path = request.getfixturevalue("folder")
+        faulty = [log for log in made.rglob("*.log") if "Traceback" in log.read_text(errors="replace")]
+        assert not faulty, f"a traceback stands in {', '.join(map(str, faulty))}"
+
+
+@pytest.fixture(autouse=True)
+def every_process_lives(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test after which a process of a site has ended by itself."""
+    yield
+    for name in ("site", "brisk"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).world.check()

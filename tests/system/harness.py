@@ -1,0 +1,224 @@
+"""A site under test: its processes, what its operator sees, and commands that are expected to be refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.errors import AuthorityRefused
+from authority.cli.client import OperatorClient, target
+from authority.cli.output import CommandFailed
+from authority.runtime import Runtime
+from authority.service import open_authority
+from authority.store import Store
+from authority.trust import parse_policy
+from hal import available_drivers
+from protocol.problems import ErrorCode
+from simulators.devices.swtpm import SwtpmFactory
+from simulators.lab.processes import command
+from simulators.lab.world import World, wait_for
+
+OPEN = {"summoned", "activated"}
+SOON_S = 20.0
+"""What should happen at once, on a machine that is busy."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How a command failed: exit status, cause and remedy, and everything that it printed."""
+
+    status: int
+    error: str
+    remedy: str
+    output: str
+
+
+def refused(*argv: str, env: Mapping[str, str] | None = None, timeout: float = 60) -> Refusal:
+    """Run a command of this installation that must fail with a cause and a remedy, and without a traceback."""
+    done = subprocess.run(
+        [command(argv[0]), *argv[1:]],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode > 0, f"{argv[:3]} ended with {done.returncode}: {output}"
+    assert "Traceback" not in output
+    error, remedy = _json_trouble(output) if "--json" in argv else _text_trouble(done.stderr)
+    assert error, output
+    assert remedy, output
+    assert "internal error" not in error
+    return Refusal(done.returncode, error, remedy, output)
+
+
+def _json_trouble(output: str) -> tuple[str, str]:
+    lines = [line for line in output.splitlines() if line.startswith('{"error"')]
+    trouble = json.loads(lines[-1])
+    return trouble["error"], trouble["remedy"]
+
+
+def _text_trouble(output: str) -> tuple[str, str]:
+    found = dict(line.split(": ", 1) for line in output.splitlines() if line.startswith(("error: ", "remedy: ")))
+    return found.get("error", ""), found.get("remedy", "")
+
+
+class Site:
+    """A running site with the eyes of its operator."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.authority = world.authority
+        self.factory = SwtpmFactory(world.folder / "tpm")
+        self.policy = parse_policy((world.folder / "policy.toml").read_text())
+        self.operator = OperatorClient(target(self.authority.state, None, None, None))
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.authority.node_port}"
+
+    def node(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.operator.get(f"/v1/nodes/{name}")
+        return found
+
+    def names(self) -> list[str]:
+        return [entry["name"] for entry in self.operator.get("/v1/nodes")]
+
+    def connections(self) -> int:
+        """How many nodes hold a connection now."""
+        return int(self.operator.get("/v1/health")["connected"])
+
+    def token(self, name: str, *, lab: bool = True) -> str:
+        return str(self.operator.post("/v1/join-tokens", {"name": name, "lab": lab})["token"])
+
+    def ticket(self, admin: str, node: str) -> tuple[str, str]:
+        """A ticket and its PIN."""
+        made = self.operator.post(f"/v1/admins/{admin}/tickets", {"node": node})
+        return made["ticket"], made["pin"]
+
+    def challenge(self, name: str) -> str:
+        """Summon somebody to the node; the challenge's id."""
+        self.operator.post(f"/v1/nodes/{name}/challenge")
+        return str(self.node(name)["challenge"]["id"])
+
+    def reaches(self, name: str, challenge_id: str, state: str, seconds: float = SOON_S) -> None:
+        """Wait until this challenge is in `state`."""
+        what = f"challenge {challenge_id} of {name} is {state}"
+        wait_for(what, lambda: self._state(name, challenge_id) == state or None, seconds)
+
+    def ended(self, name: str, challenge_id: str, seconds: float = SOON_S) -> str:
+        """How this challenge, the node's newest, ends."""
+
+        def probe() -> str | None:
+            state = self._state(name, challenge_id)
+            return None if state in OPEN else state
+
+        return wait_for(f"the end of challenge {challenge_id} of {name}", probe, seconds)
+
+    def _state(self, name: str, challenge_id: str) -> str:
+        newest = self.node(name)["challenge"]
+        return str(newest["state"]) if newest["id"] == challenge_id else "gone"
+
+    def since(self) -> Since:
+        """A mark in the audit log and the alerts."""
+        return Since(self, _last(self._all("audit", "seq", 0), "seq"), _last(self._all("alerts", "id", 0), "id"))
+
+    def _all(self, what: str, key: str, after: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while page := self.operator.get(f"/v1/{what}", after=after):
+            found += page
+            after = page[-1][key]
+        return found
+
+    def library(self) -> tuple[Store, Runtime]:
+        """The authority's own database and keys, for what no command makes; the caller closes the store."""
+        from authority.config import load_site
+
+        opened = open_authority(load_site(self.authority.state))
+        return opened.store, opened.runtime
+
+    def restart_authority(self) -> None:
+        """Start the authority again, after it was killed, and wait until it answers operators."""
+        self.authority.start()
+        wait_for("the operator plane", self._answers, SOON_S, self.authority.server)
+
+    def _answers(self) -> bool | None:
+        try:
+            return bool(self.operator.get("/v1/health")["ok"])
+        except CommandFailed:
+            return None
+
+
+def _last(records: list[dict[str, Any]], key: str) -> int:
+    return int(records[-1][key]) if records else 0
+
+
+@dataclass(frozen=True)
+class Since:
+    """What was entered after a mark."""
+
+    site: Site
+    seq: int
+    alert_id: int
+
+    def audits(self, kind: str, **data: object) -> list[dict[str, Any]]:
+        """Audit records of this kind whose data have these values."""
+        found = self.site._all("audit", "seq", self.seq)
+        return [each for each in found if each["kind"] == kind and _has(each["data"], data)]
+
+    def audited(self, kind: str, **data: object) -> dict[str, Any]:
+        """The first such record; waits for it."""
+        return wait_for(f"audit line {kind} {data}", lambda: next(iter(self.audits(kind, **data)), None), SOON_S)
+
+    def alerted(self, kind: str, node: str | None = None) -> dict[str, Any]:
+        """The first alert of this kind; waits for it."""
+
+        def probe() -> dict[str, Any] | None:
+            alerts = self.site._all("alerts", "id", self.alert_id)
+            return next((each for each in alerts if each["kind"] == kind and node in (None, each["node"])), None)
+
+        return wait_for(f"alert {kind}", probe, SOON_S)
+
+
+def _has(data: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
+    return all(data.get(key) == value for key, value in wanted.items())
+
+
+def code_of(error: AuthorityRefused) -> ErrorCode:
+    """Why the authority refused."""
+    return error.problem.code
+
+
+def bare_config(folder: Path, name: str, url: str, tcti: str, **sections: Mapping[str, object]) -> Path:
+    """Configuration of a node that has an enclave and no sensors; it keeps its keys in `keys.json`."""
+    driver = available_drivers()["tpm2"].sha256
+    parts: dict[str, Mapping[str, object]] = {
+        "node": {"name": name, "state_dir": os.fspath(folder / "state"), "authority": url},
+        "connection": {"retry_min_s": 0.1, "retry_max_s": 0.5, "timeout_s": 10},
+        "log": {"format": "json", "level": "debug"},
+        "devices.enclave": {"driver": "tpm2", "sha256": driver},
+        "devices.enclave.options": {"tcti": tcti},
+        **sections,
+    }
+    lines = ["[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {json.dumps(os.fspath(folder / 'keys.json'))}"]
+    for title, values in parts.items():
+        lines += [f"[{title}]", *(f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items())]
+    file = folder / "agent.toml"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def secret_file(path: Path, text: str) -> Path:
+    """A 0600 file with one line."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text + "\n")
+    return path
