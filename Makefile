@@ -33,6 +33,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
+	$(BIN)/python benchmarks/bench_presentation.py
 	$(BIN)/python benchmarks/bench_tpm.py
 	$(BIN)/python benchmarks/bench_features.py
 

@@ -260,7 +260,7 @@ def _decide(
     match found:
         case Accepted():
             _close(conn, challenge_id, ChallengeState.ACCEPTED, now)
-            _count(conn, presented, failures=0, counter=found.counter)
+            _count_success(conn, presented, found.counter)
             result = standing.record_presentation(
                 conn, rt, node_id, challenge_id, PresentationKind.ACCEPTED, found.speed, found.quality, now
             )
@@ -306,11 +306,7 @@ def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected
     if found.reason != _FAILURE_TEXT:
         text = f"{presented.node.name}: evidence refused: {found.reason}"
         raise_alert(conn, "error", "evidence-refused", node_id, text, detail, now)
-    failures = presented.profile.failures_in_row + 1
-    _count(conn, presented, failures=failures, counter=presented.profile.counter)
-    if locked := profiles.lock_s(rt.policy.lockout, failures):
-        mine = schema.profile.c.record_id == presented.profile.record_id
-        conn.execute(update(schema.profile).where(mine).values(locked_until=now + locked))
+    profiles.count_failure(conn, rt, presented.profile.record_id, now)
     pushes: list[Push] = []
     if found.machine:
         pushes = standing.record_attestation(conn, rt, node_id, ok=False, reason=found.reason, now=now).pushes
@@ -319,9 +315,9 @@ def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected
     return replace(result, pushes=pushes + result.pushes)
 
 
-def _count(conn: Connection, presented: Presented, *, failures: int, counter: int) -> None:
+def _count_success(conn: Connection, presented: Presented, counter: int) -> None:
     mine = schema.profile.c.record_id == presented.profile.record_id
-    conn.execute(update(schema.profile).where(mine).values(failures_in_row=failures, counter=counter))
+    conn.execute(update(schema.profile).where(mine).values(failures_in_row=0, counter=counter))
 
 
 def _fingerprint(kind: str, token: str, quote: QuoteEvidence) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 CONFIG_NAME = "authority.toml"
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ConfigError(Exception):
@@ -22,15 +27,15 @@ class ConfigError(Exception):
 class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a plane listens."""
 
-    host: str
-    port: int
+    host: Text
+    port: Port
 
 
 class Endorsement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM files of the roots that EK certificates must chain to; `lab_roots` are good for lab nodes only."""
 
-    roots: list[str] = []
-    lab_roots: list[str] = []
+    roots: list[Text] = []
+    lab_roots: list[Text] = []
 
 
 class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,11 +48,11 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder."""
 
-    names: list[str]
+    names: Annotated[list[Text], msgspec.Meta(min_length=1)]
     node_plane: Listener
     operator_plane: Listener
-    policy: str = "policy.toml"
-    database: str = "authority.db"
+    policy: Text = "policy.toml"
+    database: Text = "authority.db"
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
 
@@ -89,15 +94,18 @@ def load_site(folder: Path) -> Site:
 
 
 def render(config: AuthorityConfig) -> str:
-    """TOML text of a configuration."""
-    lines = [f"names = {_array(config.names)}", f'policy = "{config.policy}"', f'database = "{config.database}"']
-    for title, listener in (("node_plane", config.node_plane), ("operator_plane", config.operator_plane)):
-        lines += ["", f"[{title}]", f'host = "{listener.host}"', f"port = {listener.port}"]
-    lines += ["", "[endorsement]", f"roots = {_array(config.endorsement.roots)}"]
-    lines += [f"lab_roots = {_array(config.endorsement.lab_roots)}"]
-    lines += ["", "[alerts]", f'file = "{config.alerts.file}"', f'syslog = "{config.alerts.syslog}"']
-    return "\n".join(lines) + "\n"
+    """TOML text of a configuration; `load_site` reads the same one back."""
+    settings = {"names": config.names, "policy": config.policy, "database": config.database}
+    parts = [_lines(settings)]
+    for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
+        parts.append([f"[{title}]", *_lines(msgspec.structs.asdict(getattr(config, title)))])
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _array(values: list[str]) -> str:
-    return msgspec.json.encode(values).decode()
+def _lines(settings: Mapping[str, str | int | Sequence[str]]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in settings.items()]
+
+
+def _toml(value: str | int | Sequence[str]) -> str:
+    """Strings, numbers and lists of strings are written alike in JSON and TOML, but for one control character."""
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from authority import audit, profiles
 from authority.alerts import raise_alert
-from authority.attesting import ClockWentBack, StateChanged, check_quote
+from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.keys import reissue
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
 from authority.refusal import Refused
@@ -166,6 +166,10 @@ def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: Rene
     except (TpmRejected, StateChanged, ClockWentBack, RequestRefused) as error:
         audit.append(conn, "renewal-refused", node.id, node.id, {"cause": str(error)}, now)
         raise refused from None
+    except RegistrationUnreadable as error:
+        audit.append(conn, "renewal-undecided", "authority", node.id, {"cause": str(error)}, now)
+        detail = "the authority cannot read this node's registration"
+        raise Refused(ErrorCode.UNAVAILABLE, 503, detail, "Tell the operator; join again if it stays so.") from None
     until = certificate.not_valid_after_utc.timestamp()
     values = {"certificate_sha256": thumbprint(certificate), "certificate_not_after": until}
     conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))

@@ -56,4 +56,4 @@ def find_operator(conn: Connection, text: str, now: float) -> Operator | None:
 
 
 def _lookup(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

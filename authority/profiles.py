@@ -49,6 +49,16 @@ def lock_s(rules: LockoutRules, failures_in_row: int) -> float:
     return 0.0 if beyond < 0 else min(rules.duration_s * 2.0 ** min(beyond, 16), max(LONGEST_LOCK_S, rules.duration_s))
 
 
+def count_failure(conn: Connection, rt: Runtime, record_id: str | None, now: float) -> None:
+    """A failed presentation counts against the profile, and locks it for a while after too many in a row."""
+    mine = schema.profile.c.record_id == record_id
+    failures = (conn.scalar(select(schema.profile.c.failures_in_row).where(mine)) or 0) + 1
+    values: dict[str, Any] = {"failures_in_row": failures}
+    if locked := lock_s(rt.policy.lockout, failures):
+        values["locked_until"] = now + locked
+    conn.execute(update(schema.profile).where(mine).values(**values))
+
+
 def _share_context(record_id: str) -> bytes:
     """What a wrapped release share is bound to."""
     return length_prefixed("keyvigil/release-share/1", record_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, standing
+from authority import audit, profiles, standing
 from authority.keys.orchestrator import tick
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -141,18 +141,8 @@ def _close(conn: Connection, rt: Runtime, row: Row[Any], outage_from: float, now
     kind = PresentationKind.FAILED if activated else PresentationKind.MISSED
     _end(conn, row.id, ChallengeState(kind.value), now)
     if activated:
-        _count_failure(conn, rt, row.record_id, now)
+        profiles.count_failure(conn, rt, row.record_id, now)
     return standing.record_presentation(conn, rt, row.node_id, row.id, kind, None, None, now).pushes
-
-
-def _count_failure(conn: Connection, rt: Runtime, record_id: str | None, now: float) -> None:
-    """A challenge that was begun and never answered counts against the profile like a refused answer."""
-    row = schema.profile
-    mine = row.c.record_id == record_id
-    conn.execute(update(row).where(mine).values(failures_in_row=row.c.failures_in_row + 1))
-    failures = conn.scalar(select(row.c.failures_in_row).where(mine)) or 0
-    if failures >= rt.policy.lockout.failures:
-        conn.execute(update(row).where(mine).values(locked_until=now + rt.policy.lockout.duration_s))
 
 
 def _end(conn: Connection, challenge_id: str, state: ChallengeState, now: float) -> None:

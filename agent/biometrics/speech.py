@@ -13,6 +13,7 @@ from agent.biometrics import parameters
 _FRAME = parameters.VOICE_RATE // 50
 _FLOOR_DB = -65.0
 _ABOVE_NOISE_DB = 9.0
+_ABOVE_NOISE_SHARE = 0.4
 _BELOW_PEAK_DB = 32.0
 _BRIDGE = 12
 _PAD = 5
@@ -40,7 +41,8 @@ def find(samples: NDArray[np.float32]) -> Speech:
     frames = samples[: count * _FRAME].reshape(count, _FRAME)
     decibels = 10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-10))
     loud, quiet = float(np.percentile(decibels, 95)), max(float(np.percentile(decibels, 10)), -90.0)
-    gate = max(_FLOOR_DB, min(quiet + _ABOVE_NOISE_DB, loud - 6.0), loud - _BELOW_PEAK_DB)
+    above = min(_ABOVE_NOISE_DB, _ABOVE_NOISE_SHARE * (loud - quiet))
+    gate = max(_FLOOR_DB, quiet + above, loud - _BELOW_PEAK_DB)
     active = decibels > gate
     kept = _widen(_bridge(active))
     limit = int(parameters.VOICE_SECONDS_MAXIMUM * parameters.VOICE_RATE)

@@ -8,7 +8,7 @@ import authority.cli.setup as setup_commands
 from authority.cli import admins, networks, nodes, records
 from authority.cli.output import run_group
 
-__all__ = ["main"]
+__all__ = ["cli", "main"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from authority.cli.client import connect, target_options
-from authority.cli.nodes import write_secret
+from authority.cli.client import connect, segment, target_options
 from authority.cli.output import emit, json_option, table, when
+from authority.cli.secret_files import secret_file
 
 
 @click.group()
@@ -30,10 +30,14 @@ def ticket(
     name: str, node: str, lifetime: int, out: Path | None, pin_out: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Make a one-time ticket and its PIN; hand the two over on different ways."""
-    made = connect(options).post(f"/v1/admins/{name}/tickets", {"node": node, "lifetime_s": lifetime})
+    body = {"node": node, "lifetime_s": lifetime}
+    with secret_file(out) as keep_ticket, secret_file(pin_out) as keep_pin:
+        made = connect(options).post(f"/v1/admins/{segment(name)}/tickets", body)
+        keep_ticket(made["ticket"])
+        keep_pin(made["pin"])
     for key, file in (("ticket", out), ("pin", pin_out)):
         if file is not None:
-            write_secret(file, made.pop(key))
+            del made[key]
             made[f"{key}_file"] = os.fspath(file)
     emit(made, as_json, _print_ticket)
 
@@ -44,7 +48,7 @@ def _print_ticket(made: dict[str, Any]) -> None:
 
 
 @admin.command("list")
-@click.option("--state", "wanted", type=click.Choice(["pending", "active", "revoked"]), help="Only these.")
+@click.option("--profile-state", "wanted", type=click.Choice(["pending", "active", "revoked"]), help="Only these.")
 @target_options
 @json_option
 def list_profiles(wanted: str | None, as_json: bool, **options: Any) -> None:
@@ -66,7 +70,7 @@ def _profile_action(verb: str, help_text: str) -> click.Command:
     @target_options
     @json_option
     def act(record: str, as_json: bool, **options: Any) -> None:
-        done = connect(options).post(f"/v1/profiles/{record}/{verb}")
+        done = connect(options).post(f"/v1/profiles/{segment(record)}/{verb}")
         emit(done, as_json, lambda _: click.echo(f"{record}: {verb} done"))
 
     return act

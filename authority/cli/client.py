@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import click
 
@@ -16,6 +18,8 @@ from authority.config import load_site
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_STATE = "/var/lib/keyvigil-authority"
+_URL = re.compile(r"https://[^\s/@?#]+/?")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,24 @@ class OperatorClient:
 
     def __init__(self, where: Target) -> None:
         self._where = where
+        if not _URL.fullmatch(where.url):
+            raise CommandFailed(f"{where.url!r} is not the address of an authority", "Name --url https://HOST:PORT.")
+        token = _read_token(where.token_file)
         try:
-            token = where.token_file.read_text().strip()
             context = ssl.create_default_context(cafile=os.fspath(where.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            name = getattr(error, "filename", None) or where.ca_file
+        except OSError as error:
             raise CommandFailed(
-                f"cannot read {name}: {error}", "Name --state, or --token-file and --ca-file."
+                f"cannot use {where.ca_file} as a CA certificate: {error.strerror or error}",
+                "Name --state, or --ca-file.",
             ) from None
-        headers = {"authorization": f"Bearer {token}"}
         import httpx  # not needed to serve, where memory counts
 
-        self._failure = httpx.HTTPError
-        self._http = httpx.Client(base_url=where.url, headers=headers, verify=context, timeout=15, trust_env=False)
+        headers = {"authorization": f"Bearer {token}", "connection": "close"}
+        self._failures = httpx.HTTPError, httpx.InvalidURL
+        try:
+            self._http = httpx.Client(base_url=where.url, headers=headers, verify=context, timeout=15, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise CommandFailed(f"{where.url!r}: {error}", "Name --url https://HOST:PORT.") from None
 
     def get(self, path: str, **query: Any) -> Any:
         """GET a view."""
@@ -94,23 +103,41 @@ class OperatorClient:
             if answer.is_success:
                 return answer.json()
             problem = answer.json()
-        except self._failure as error:
+        except self._failures as error:
             raise CommandFailed(
                 f"the authority at {self._where.url} does not answer: {error}",
                 "Start it with `keyvigil-authority serve`, or name another --url.",
             ) from None
         except ValueError:
             raise CommandFailed(f"{self._where.url} did not answer as an authority", "Check --url.") from None
-        raise CommandFailed(_words(problem, answer.status_code), str(problem.get("remedy", "")))
+        raise _refusal(problem, answer.status_code)
 
 
-def _words(problem: Any, status: int) -> str:
-    if not isinstance(problem, dict):
-        return f"refused with status {status}"
-    detail = problem.get("detail") or problem.get("title") or f"refused with status {status}"
-    if isinstance(detail, list):
-        return "; ".join(f"{'.'.join(map(str, entry.get('loc', ())))}: {entry.get('msg', '')}" for entry in detail)
-    return str(detail)
+def segment(text: str) -> str:
+    """`text` as one segment of a path: what a person types never names another resource."""
+    if text in {"", ".", ".."}:
+        raise CommandFailed(f"{text!r} is not a name", "Name it as the lists do.")
+    return quote(text, safe="")
+
+
+def _read_token(file: Path) -> str:
+    """The token, which goes into a header: the file's content is never repeated in an error."""
+    try:
+        token = file.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise CommandFailed(f"cannot read {file}: {error.strerror}", "Name --state, or --token-file.") from None
+    except ValueError:
+        token = ""
+    if not _TOKEN.fullmatch(token):
+        raise CommandFailed(f"{file} holds no operator token", "Name the file that `init` wrote.")
+    return token
+
+
+def _refusal(problem: Any, status: int) -> CommandFailed:
+    """The authority's own words, if it said any."""
+    said = problem if isinstance(problem, dict) else {}
+    words = said.get("detail") or said.get("title") or f"refused with status {status}"
+    return CommandFailed(str(words), str(said.get("remedy", "")))
 
 
 def connect(options: dict[str, Any]) -> OperatorClient:

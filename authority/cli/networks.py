@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from authority.cli.client import connect, target_options
-from authority.cli.output import emit, json_option, table, when
+from authority.cli.client import connect, segment, target_options
+from authority.cli.output import CommandFailed, emit, json_option, table, when
 
 
 @click.group()
@@ -41,7 +41,7 @@ def create(name: str, as_json: bool, **options: Any) -> None:
 def add(name: str, node: str, address: str, resource_class: str, as_json: bool, **options: Any) -> None:
     """Give a node a place in a network."""
     body = {"node": node, "address": address, "resource_class": resource_class}
-    done = connect(options).post(f"/v1/networks/{name}/members", body)
+    done = connect(options).post(f"/v1/networks/{segment(name)}/members", body)
     emit(done, as_json, lambda _: click.echo(f"{node}: member of {name} at {address}"))
 
 
@@ -54,6 +54,8 @@ def list_networks(as_json: bool, **options: Any) -> None:
 
 
 def _print_networks(networks: list[dict[str, Any]]) -> None:
+    if not networks:
+        click.echo("There is no network yet: make one with `network create`.")
     for entry in networks:
         headings = ("name", "address", "resource_class", "version", "epoch", "rotate_at")
         rows = [[*(each[key] for key in headings[:-1]), when(each["rotate_at"])] for each in entry["members"]]
@@ -71,7 +73,9 @@ def key() -> None:
 @json_option
 def list_keys(wanted: str | None, as_json: bool, **options: Any) -> None:
     """Versions with their states; never a key."""
-    found = [entry for entry in connect(options).get("/v1/networks") if wanted in (None, entry["name"])]
+    found = [entry for entry in connect(options).get("/v1/networks") if wanted in {None, entry["name"]}]
+    if wanted is not None and not found:
+        raise CommandFailed(f"no network named {wanted!r}", "List networks with `network list`.")
     emit([{"network": entry["name"], "keys": entry["keys"]} for entry in found], as_json, _print_keys)
 
 
@@ -90,5 +94,5 @@ def _print_keys(networks: list[dict[str, Any]]) -> None:
 @json_option
 def rotate(network_name: str, as_json: bool, **options: Any) -> None:
     """Make a new latest version; the others move down by one."""
-    done = connect(options).post(f"/v1/networks/{network_name}/rotate")
+    done = connect(options).post(f"/v1/networks/{segment(network_name)}/rotate")
     emit(done, as_json, lambda _: click.echo(f"{network_name}: rotated"))

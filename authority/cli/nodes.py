@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from authority.cli.client import connect, target_options
+from authority.cli.client import connect, segment, target_options
 from authority.cli.output import emit, json_option, pairs, score, table, until, when
+from authority.cli.secret_files import secret_file
 
 
 @click.group()
@@ -27,9 +28,11 @@ def node() -> None:
 @json_option
 def token(name: str, lab: bool, lifetime: int, out: Path | None, as_json: bool, **options: Any) -> None:
     """Make a one-time token with which a node joins."""
-    made = connect(options).post("/v1/join-tokens", {"name": name, "lab": lab, "lifetime_s": lifetime})
+    with secret_file(out) as keep:
+        made = connect(options).post("/v1/join-tokens", {"name": name, "lab": lab, "lifetime_s": lifetime})
+        keep(made["token"])
     if out is not None:
-        write_secret(out, made.pop("token"))
+        del made["token"]
         made["file"] = os.fspath(out)
     emit(made, as_json, lambda value: click.echo(value.get("token") or f"token written to {value['file']}"))
 
@@ -61,7 +64,7 @@ def _row(entry: dict[str, Any], now: float) -> tuple[object, ...]:
 @json_option
 def show(name: str, as_json: bool, **options: Any) -> None:
     """One node: standing with its explanation, profiles, devices, last presentations."""
-    emit(connect(options).get(f"/v1/nodes/{name}"), as_json, _print_node)
+    emit(connect(options).get(f"/v1/nodes/{segment(name)}"), as_json, _print_node)
 
 
 def _print_node(entry: dict[str, Any]) -> None:
@@ -83,7 +86,7 @@ def _print_node(entry: dict[str, Any]) -> None:
 @json_option
 def challenge(name: str, as_json: bool, **options: Any) -> None:
     """Summon somebody to the node now."""
-    done = connect(options).post(f"/v1/nodes/{name}/challenge")
+    done = connect(options).post(f"/v1/nodes/{segment(name)}/challenge")
     emit(done, as_json, lambda _: click.echo(f"{name}: challenge sent"))
 
 
@@ -94,7 +97,7 @@ def _operator_action(verb: str, help_text: str) -> click.Command:
     @target_options
     @json_option
     def act(name: str, reason: str, as_json: bool, **options: Any) -> None:
-        done = connect(options).post(f"/v1/nodes/{name}/{verb}", {"reason": reason})
+        done = connect(options).post(f"/v1/nodes/{segment(name)}/{verb}", {"reason": reason})
         emit(done, as_json, lambda _: click.echo(f"{name}: {verb} done"))
 
     return act
@@ -103,9 +106,3 @@ def _operator_action(verb: str, help_text: str) -> click.Command:
 _operator_action("isolate", "Cut the node off from every peer.")
 _operator_action("release", "Let an isolated or banned node back in.")
 _operator_action("ban", "Cut the node off until an operator releases it.")
-
-
-def write_secret(file: Path, text: str) -> None:
-    """Write a secret to a new 0600 file; an existing file is not overwritten."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text + "\n")

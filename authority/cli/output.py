@@ -24,32 +24,42 @@ class CommandFailed(Exception):
         self.remedy = remedy
 
 
-def run_group(group: click.Group) -> NoReturn:
-    """Run the command line and end the process; no error leaves a traceback."""
+def run_group(group: click.Group, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, by default the process's own, and end the process; no error leaves a traceback.
+
+    With `--json` among the `arguments` an error goes to standard output as JSON, beside the words for people.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments  # the parser may not have come to it when it gives up
     try:
-        group.main(standalone_mode=False)
+        group.main([*arguments], standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
+        _say_json(error.format_message(), "", as_json=as_json)
         error.show()
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", "", 130)
+        _fail("interrupted", "", 130, as_json=as_json)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last line before a traceback
         message = str(error) or type(error).__name__
-        _fail(message, str(getattr(error, "remedy", "")), 1)
+        _fail(message, str(getattr(error, "remedy", "")), 1, as_json=as_json)
     sys.exit(0)
 
 
-def _fail(message: str, remedy: str, status: int) -> NoReturn:
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": message, "remedy": remedy}))
+def _fail(message: str, remedy: str, status: int, *, as_json: bool) -> NoReturn:
+    _say_json(message, remedy, as_json=as_json)
     click.echo(f"error: {printable(message)}", err=True)
     if remedy:
         click.echo(f"remedy: {printable(remedy)}", err=True)
     sys.exit(status)
+
+
+def _say_json(message: str, remedy: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": message, "remedy": remedy}))
 
 
 def printable(text: str) -> str:

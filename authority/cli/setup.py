@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from authority.cli.client import state_option
+from authority.cli.logs import configure
 from authority.cli.output import CommandFailed, emit, json_option
 from authority.config import CONFIG_NAME, AuthorityConfig, Endorsement, Listener, Site, render
 
@@ -40,28 +42,56 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
 ) -> None:
     """Make the authority's keys, database, configuration, and the first operator's token."""
     from authority.keys import FileKek
+
+    _check_addresses(names, listen, node_port, operator_port)
+    _check_files((*ek_roots, *lab_roots), policy)
+    with _new_state(state):
+        endorsement = Endorsement(
+            roots=_adopt(state, ek_roots, "ek-roots"),
+            lab_roots=_adopt(state, lab_roots, "lab-roots"),
+        )
+        config = AuthorityConfig(
+            names=list(names),
+            node_plane=Listener(listen, node_port),
+            operator_plane=Listener(listen, operator_port),
+            endorsement=endorsement,
+        )
+        site = Site(state, config)
+        _fill(site, policy.read_text(encoding="utf-8") if policy else DEFAULT_POLICY)
+    made = {"state": os.fspath(state), "operator_token": os.fspath(site.operator_token), "warning": FileKek.WARNING}
+    emit(made, as_json, lambda _: _tell(site, FileKek.WARNING))
+
+
+def _fill(site: Site, policy: str) -> None:
+    """Everything in the state folder; the configuration last, for with it the folder holds an authority."""
     from authority.service import initialise
+
+    write_private(site.path(site.config.policy), policy)
+    initialise(site, site.config.names)
+    write_private(site.path(CONFIG_NAME), render(site.config))
+
+
+def _check_addresses(names: Sequence[str], listen: str, node_port: int, operator_port: int) -> None:
+    from authority.pki import check_names
+
+    check_names(names)
+    check_names([listen])
+    if node_port == operator_port:
+        raise CommandFailed("both planes cannot listen on one port", "Choose another --operator-port.")
+
+
+def _check_files(roots: Sequence[Path], policy: Path | None) -> None:
+    """Whether roots and policy can be used, before anything is made."""
+    from authority.tpm import load_roots
     from authority.trust import load_policy
 
     if policy is not None:
         load_policy(policy)
-    _make_state(state)
-    endorsement = Endorsement(
-        roots=_adopt(state, ek_roots, "ek-roots"),
-        lab_roots=_adopt(state, lab_roots, "lab-roots"),
-    )
-    config = AuthorityConfig(
-        names=list(names),
-        node_plane=Listener(listen, node_port),
-        operator_plane=Listener(listen, operator_port),
-        endorsement=endorsement,
-    )
-    write_private(state / config.policy, policy.read_text() if policy else DEFAULT_POLICY)
-    site = Site(state, config)
-    initialise(site, list(names))
-    write_private(state / CONFIG_NAME, render(config))
-    made = {"state": os.fspath(state), "operator_token": os.fspath(site.operator_token), "warning": FileKek.WARNING}
-    emit(made, as_json, lambda _: _tell(site, FileKek.WARNING))
+    for file in roots:
+        try:
+            load_roots(file.read_bytes())
+        except (OSError, ValueError):
+            raise CommandFailed(f"{file} holds no certificates", "Name a file with PEM certificates.") from None
 
 
 def _tell(site: Site, warning: str) -> None:
@@ -71,15 +101,34 @@ def _tell(site: Site, warning: str) -> None:
         click.echo("warning: no EK roots are configured, so that only lab nodes can join", err=True)
 
 
-def _make_state(state: Path) -> None:
+@contextmanager
+def _new_state(state: Path) -> Iterator[None]:
+    """The state folder, empty and the owner's alone; what was put into it is removed again when the body fails."""
     if (state / CONFIG_NAME).exists():
         raise CommandFailed(f"{state} already holds an authority", "Choose another --state; nothing was changed.")
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        empty = not any(state.iterdir())
     except OSError as error:
         raise CommandFailed(f"cannot make {state}: {error.strerror}", "Choose another --state.") from None
-    if any(state.iterdir()):
+    if not empty:
         raise CommandFailed(f"{state} is not empty", "Name an empty or new folder as --state.")
+    try:
+        state.chmod(0o700)
+        yield
+    except BaseException as error:
+        _empty(state)
+        if isinstance(error, OSError):
+            raise CommandFailed(f"cannot fill {state}: {error.strerror}", "Check the disk and try again.") from None
+        raise
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _adopt(state: Path, files: tuple[Path, ...], stem: str) -> list[str]:
@@ -105,6 +154,5 @@ def serve(state: Path, as_json: bool) -> None:
     """Serve nodes and operators until SIGTERM."""
     from authority.service import serve as run
 
-    form = '{"at": "%(asctime)s", "level": "%(levelname)s", "from": "%(name)s", "message": "%(message)s"}'
-    logging.basicConfig(level=logging.INFO, format=form if as_json else "%(asctime)s %(levelname)s %(message)s")
+    configure(as_json=as_json)
     run(state)

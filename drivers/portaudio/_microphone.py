@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
+import soxr
 from numpy.typing import NDArray
 
 from drivers.portaudio._backend import Backend

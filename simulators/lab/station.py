@@ -12,7 +12,7 @@ import os
 import signal
 import socketserver
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,8 @@ class Station:
                 manner = Manner(float(command.get("delay_s", 0)), float(command.get("care", 1)))
                 self.attendant.send(command["person"], manner)
             case "hear":
+                if not isinstance(command["message"], dict):
+                    raise TypeError("a message is a JSON object")
                 return {"present": self.attendant.hear(command["message"])}
             case "ping":
                 pass
@@ -131,13 +133,18 @@ class Station:
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         station: Station = self.server.station  # type: ignore[attr-defined]
-        for line in self.rfile:
-            try:
-                command = json.loads(line)
-            except ValueError:
-                command = {}
-            answer = station.obey(command if isinstance(command, dict) else {})
-            self.wfile.write(json.dumps(answer).encode() + b"\n")
+        with suppress(OSError):  # a hook that was stopped reads no answer
+            for line in self.rfile:
+                self.wfile.write(json.dumps(station.obey(_command(line))).encode() + b"\n")
+
+
+def _command(line: bytes) -> dict[str, Any]:
+    """The JSON object in a line, or an empty one."""
+    try:
+        command = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return command if isinstance(command, dict) else {}
 
 
 class _Control(socketserver.ThreadingUnixStreamServer):

@@ -185,6 +185,17 @@ def test_a_profile_key_must_be_certified_for_this_enrolment(site: Site, joined: 
     assert site.run(*finish(joined, session, good)).state == "pending"
 
 
+def test_two_profiles_never_share_a_key(site: Site, joined: Machine):
+    first, session = joined.start_enrolment(site, "bob"), joined.start_enrolment(site)
+    request = joined.enrolment(session)
+    row, public = schema.profile, request.profile_key.public
+    taken = update(row).where(row.c.record_id == first.record_id)
+    site.read(lambda conn: conn.execute(taken.values(public=public)))
+    assert site.refuses(*finish(joined, session, request)).code is ErrorCode.CONFLICT
+    site.read(lambda conn: conn.execute(taken.values(public=b"")))
+    assert site.run(*finish(joined, session, request)).state == "pending"
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

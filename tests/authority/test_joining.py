@@ -363,6 +363,26 @@ def test_a_machine_in_another_state_is_not_renewed(site: Site, machine: Machine)
     assert renew(site, machine.renewal(site))
 
 
+def test_a_renewal_that_we_cannot_judge_is_no_refusal(site: Site, machine: Machine):
+    machine.join(site)
+    kept = site.node(machine.node_id).reference_pcrs
+    site.set_node(machine.node_id, reference_pcrs="not JSON")
+    assert refuses_renewal(site, machine.renewal(site)) is ErrorCode.UNAVAILABLE
+    assert len(site.audit("renewal-undecided")) == 1 and site.audit("renewal-refused") == []
+    site.set_node(machine.node_id, reference_pcrs=kept)
+    assert renew(site, machine.renewal(site))
+
+
+@pytest.mark.parametrize(
+    ("order", "known"), [(standing.isolate, True), (standing.ban, False), (standing.retire, False)]
+)
+def test_the_certificate_of_a_banned_or_retired_node_is_worth_nothing(site: Site, machine: Machine, order, known):
+    machine.join(site)
+    site.run(order, machine.node_id, "operator", "stolen")
+    found = site.read(lambda conn: joining.node_of_certificate(conn, machine.certificate, site.clock))
+    assert (found is not None) is known
+
+
 def test_a_banned_node_is_not_renewed_and_an_unknown_one_learns_nothing(site: Site, machine: Machine):
     machine.join(site)
     site.run(standing.ban, machine.node_id, "operator", "stolen")

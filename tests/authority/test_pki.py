@@ -34,7 +34,8 @@ def request(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed2551
     names = x509.SubjectAlternativeName([x509.DNSName("vigil.example")])
     builder = x509.CertificateSigningRequestBuilder().subject_name(wish).add_extension(names, critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256()).public_bytes(Encoding.DER)
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256()
+    return builder.sign(key, algorithm).public_bytes(Encoding.DER)
 
 
 def p256() -> ec.EllipticCurvePrivateKey:
@@ -140,7 +141,8 @@ def test_keys_are_in_no_text_about_the_authority(ca: CertificateAuthority):
 
 
 @pytest.mark.parametrize(
-    "names", [[], [""], ["bad name"], ["host:8443"], ["münchen.example"], ["a..b"], ["-a.example"], ["a" * 64], ["a.b."]]
+    "names",
+    [[], [""], ["bad name"], ["host:8443"], ["münchen.example"], ["a..b"], ["-a.example"], ["a" * 64], ["a.b."]],
 )
 def test_a_name_that_cannot_stand_in_a_certificate_is_refused_before_anything_is_made(tmp_path: Path, names: list[str]):
     with pytest.raises(PkiError) as caught:

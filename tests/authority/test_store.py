@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Table, create_engine, inspect, insert, select
+from sqlalchemy import Connection, Table, create_engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
 from authority import audit
@@ -208,7 +208,7 @@ def test_a_database_that_somebody_else_locks_is_unavailable_and_comes_back(store
 @pytest.mark.parametrize("content", [b"no database at all " * 400, b"SQLite format 3\0" + bytes(range(256)) * 40])
 def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes):
     path.write_bytes(content)
-    with pytest.raises(StoreUnavailable, match="not a database|malformed|unsupported"):
+    with pytest.raises(StoreUnavailable, match=r"not a database|malformed|unsupported"):
         Store(f"sqlite:///{path}")
     assert path.read_bytes() == content
 

@@ -125,14 +125,26 @@ def insider(folder: Path) -> Iterator[Callable[[Site, str], Insider]]:
         yield lambda at, name: stack.enter_context(Insider(at, name, at.world.folder / name))
 
 
+@pytest.fixture(scope="session")
+def read_so_far() -> dict[Path, int]:
+    """How much of each log earlier tests have answered for, in characters."""
+    return {}
+
+
 @pytest.fixture(autouse=True)
-def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_traceback(request: pytest.FixtureRequest, read_so_far: dict[Path, int]) -> Iterator[None]:
     """Fail a test during which any process wrote a traceback into its log."""
     yield
     if "folder" in request.fixturenames:
         made: Path = request.getfixturevalue("folder")
-        faulty = [log for log in made.rglob("*.log") if "Traceback" in log.read_text(errors="replace")]
+        faulty = [log for log in made.rglob("*.log") if "Traceback" in _news(log, read_so_far)]
         assert not faulty, f"a traceback stands in {', '.join(map(str, faulty))}"
+
+
+def _news(log: Path, read_so_far: dict[Path, int]) -> str:
+    text = log.read_text(errors="replace")
+    begin, read_so_far[log] = read_so_far.get(log, 0), len(text)
+    return text[begin:]
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,12 +171,12 @@ class Since:
     seq: int
     alert_id: int
 
-    def audits(self, kind: str, **data: object) -> list[dict[str, Any]]:
+    def audits(self, kind: str, /, **data: object) -> list[dict[str, Any]]:
         """Audit records of this kind whose data have these values."""
         found = self.site._all("audit", "seq", self.seq)
         return [each for each in found if each["kind"] == kind and _has(each["data"], data)]
 
-    def audited(self, kind: str, **data: object) -> dict[str, Any]:
+    def audited(self, kind: str, /, **data: object) -> dict[str, Any]:
         """The first such record; waits for it."""
         return wait_for(f"audit line {kind} {data}", lambda: next(iter(self.audits(kind, **data)), None), SOON_S)
 
@@ -191,6 +192,11 @@ class Since:
 
 def _has(data: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
     return all(data.get(key) == value for key, value in wanted.items())
+
+
+def name_for(test: str) -> str:
+    """A node name of its own for a test."""
+    return f"n{zlib.crc32(test.encode()):08x}"
 
 
 def code_of(error: AuthorityRefused) -> ErrorCode:

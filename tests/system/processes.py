@@ -16,9 +16,10 @@ def descendants(root: int) -> dict[int, str]:
         if entry.name.isdecimal():
             try:
                 status = (entry / "stat").read_text()
-                arguments[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
+            arguments[int(entry.name)] = b" ".join(words).decode(errors="replace")
             parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
     return {pid: arguments[pid] for pid in arguments if pid != root and _below(pid, root, parents)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from protocol.codec import b64url
 from protocol.messages import EnrolStart
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken, parse_join_token
-from tests.system.harness import Refusal, Site, bare_config, refused, secret_file
+from tests.system.harness import Refusal, Site, bare_config, name_for, refused, secret_file
 from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
@@ -25,7 +26,7 @@ Insiders = Callable[[Site, str], Insider]
 @pytest.fixture
 def stranger(site: Site, insider: Insiders, request: pytest.FixtureRequest) -> Insider:
     """A machine with a TPM of its own that has not joined."""
-    return insider(site, f"s{abs(hash(request.node.name)) % 10**8}")
+    return insider(site, name_for(request.node.name))
 
 
 def join(machine: Insider, token: str, *, name: str | None = None) -> Refusal:
@@ -63,12 +64,8 @@ def test_a_token_expires(site: Site, stranger: Insider) -> None:
     store, rt = site.library()
     ca_sha256 = parse_join_token(site.token("other")).ca_sha256
 
-    def create(conn: object) -> str:
-        return joining.create_join_token(
-            conn, rt, stranger.name, lab=True, ttl=0, ca_sha256=ca_sha256, now=rt.now()  # type: ignore[arg-type]
-        )
-
-    token = store.run(create)
+    make = partial(joining.create_join_token, lab=True, ttl=0, ca_sha256=ca_sha256, now=rt.now())
+    token = store.run(lambda conn: make(conn, rt, stranger.name))
     store.close()
     assert "join token is not valid" in join(stranger, token).error
     mark.audited("join-refused", name=stranger.name, cause="token expired")
@@ -124,12 +121,8 @@ def enrol(machine: Insider, ticket: str, pin: str) -> Refusal:
     said = refused("keyvigil", "enroll", *config, *secrets)
     assert ticket not in said.output
     assert pin not in said.output
-    assert site_profiles(machine) == []
+    assert machine.standing()["profiles"] == []
     return said
-
-
-def site_profiles(machine: Insider) -> list[object]:
-    return list(machine.standing()["profiles"])
 
 
 def wrong(pin: str) -> str:

@@ -1,0 +1,187 @@
+"""Configurations that cannot be used, devices that are not there, and disks that are full, at a node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from simulators.lab.processes import Child, command
+from simulators.lab.world import agent_config, wait_for
+from tests.system.full_disk import SmallDisk, small_disk
+from tests.system.harness import Site, bare_config, name_for, refused, secret_file
+from tests.system.insider import Insider
+
+pytestmark = pytest.mark.system
+
+COMMANDS = (["agent", "run"], ["status"], ["devices"])
+
+
+@pytest.fixture
+def scratch(folder: Path, request: pytest.FixtureRequest) -> Path:
+    made = folder / name_for(request.node.name)
+    made.mkdir(mode=0o700)
+    return made
+
+
+def configuration(site: Site, scratch: Path) -> str:
+    """The running node's configuration with a state directory of its own."""
+    (node,) = site.world.nodes
+    assert node.endpoints is not None
+    text = agent_config(node, node.endpoints, site.authority.node_port)
+    return text.replace(os.fspath(node.folder / "state"), os.fspath(scratch / "state"))
+
+
+def write(scratch: Path, text: str) -> str:
+    file = scratch / "agent.toml"
+    file.write_text(text)
+    return str(file)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_an_unknown_key_is_named(site: Site, scratch: Path, words: list[str]) -> None:
+    config = write(scratch, configuration(site, scratch).replace("retry_min_s", "retry_mni_s"))
+    said = refused("keyvigil", *words, "--config", config)
+    assert said.status == 2
+    assert "retry_mni_s" in said.error
+    assert config in said.error
+    assert "unknown key" in said.remedy
+
+
+@pytest.mark.parametrize("text", ["", "not toml", "[node]\nname = 3\n", "\x00", "a = " + "[" * 5000])
+def test_a_file_that_is_no_configuration_is_named(site: Site, scratch: Path, text: str) -> None:
+    config = write(scratch, text)
+    said = refused("keyvigil", "agent", "run", "--config", config)
+    assert said.status == 2
+    assert config in said.error
+
+
+def test_a_configuration_that_is_not_there_is_named(scratch: Path) -> None:
+    said = refused("keyvigil", "agent", "run", "--config", str(scratch / "absent.toml"), "--json")
+    assert said.status == 2
+    assert "absent.toml" in said.error
+
+
+def test_a_configuration_that_may_not_be_read_is_named(site: Site, scratch: Path) -> None:
+    """A folder in its place: root, who runs tests in containers, may read every file."""
+    (scratch / "agent.toml").mkdir()
+    said = refused("keyvigil", "status", "--config", str(scratch / "agent.toml"))
+    assert said.status == 2
+    assert "directory" in said.error.lower()
+
+
+def test_a_driver_of_another_hash_is_not_loaded(site: Site, scratch: Path) -> None:
+    text = configuration(site, scratch)
+    pinned = text.split('sha256 = "')[1][:64]
+    config = write(scratch, text.replace(pinned, "0" * 64))
+    token = secret_file(scratch / "token", site.token("unpinned"))
+    said = refused("keyvigil", "join", "--config", config, "--token-file", str(token), "--json")
+    assert pinned in said.error
+    assert "configuration pins" in said.error
+    assert "unpinned" not in site.names()
+
+
+def test_the_state_of_another_user_is_not_used(site: Site, scratch: Path) -> None:
+    (scratch / "state").mkdir(mode=0o755)
+    said = refused("keyvigil", "status", "--config", write(scratch, configuration(site, scratch)))
+    assert "open to other users" in said.error
+    assert "chmod 700" in said.remedy
+
+
+def test_an_agent_that_has_not_joined_says_so(site: Site, scratch: Path) -> None:
+    said = refused("keyvigil", "agent", "run", "--config", write(scratch, configuration(site, scratch)), "--json")
+    assert "has not joined" in said.error
+    assert "keyvigil join" in said.remedy
+
+
+def test_a_second_agent_on_the_same_state_is_refused(site: Site) -> None:
+    (node,) = site.world.nodes
+    said = refused("keyvigil", "agent", "run", "--config", str(node.config), env=node.environment())
+    assert "already running" in said.error
+
+
+def test_a_tpm_that_is_not_there_is_named(site: Site, scratch: Path) -> None:
+    config = bare_config(scratch, "no-tpm", site.url, f"swtpm:path={scratch}/absent")
+    token = secret_file(scratch / "token", site.token("no-tpm"))
+    said = refused("keyvigil", "join", "--config", str(config), "--token-file", str(token), "--json")
+    assert "absent" in said.error
+    assert "no-tpm" not in site.names()
+
+
+def test_sensors_that_are_unplugged_are_named_and_the_agent_goes_on(site: Site) -> None:
+    (node,) = site.world.nodes
+    before = site.node("node-a")
+    node.tell({"op": "ping"})
+    node.station.stop()
+    try:
+        ticket, pin = site.ticket(node.admin, "node-a")
+        files = [secret_file(node.folder / f"{name}.2", text) for name, text in (("ticket", ticket), ("pin", pin))]
+        secrets = ["--ticket-file", str(files[0]), "--pin-file", str(files[1]), "--accept-consent"]
+        config = ["--config", str(node.config), "--admin", node.admin, "--json"]
+        said = refused("keyvigil", "enroll", *config, *secrets, env=node.environment())
+        assert "fingerprint" in said.error or "usb" in said.error.lower(), said.error
+        challenge = site.challenge("node-a")
+        log = node.folder / "agent.log"
+        wait_for("the agent's word", lambda: "not-ready" in log.read_text() or None, 30, node.agent)
+        assert site.node("node-a")["challenge"] | {"state": "summoned"} == site.node("node-a")["challenge"]
+    finally:
+        site.world.raise_station(node)
+        node.send("persona-a")
+    node.agent.stop()
+    site.world.start_agent(node)
+    assert site.ended("node-a", challenge, 60) == "accepted"
+    assert site.node("node-a")["score"] >= min(before["score"], 500)
+
+
+@pytest.fixture
+def disk(scratch: Path) -> Iterator[SmallDisk]:
+    """A disk for one node's state."""
+    with small_disk(scratch / "state", "1m") as made:
+        yield made
+
+
+def test_a_node_does_not_join_on_a_full_disk(
+    site: Site, scratch: Path, disk: SmallDisk, insider: Callable[[Site, str], Insider]
+) -> None:
+    machine = insider(site, name_for("full disk"))
+    config = bare_config(scratch, machine.name, site.url, machine.tpm.tcti)
+    disk.fill()
+    for _ in range(2):
+        token = secret_file(scratch / "token", site.token(machine.name))
+        said = refused("keyvigil", "join", "--config", str(config), "--token-file", str(token), "--json")
+        assert "No space left" in said.error
+        assert "Free space" in said.remedy
+        assert not (scratch / "state" / "identity.json").exists()
+
+
+def test_an_agent_on_a_full_disk_keeps_what_it_has(
+    site: Site, scratch: Path, disk: SmallDisk, insider: Callable[[Site, str], Insider]
+) -> None:
+    """Keys of a delivery that cannot be recorded are not installed, and come once there is room."""
+    machine = insider(site, name_for("keys on a full disk"))
+    config = bare_config(scratch, machine.name, site.url, machine.tpm.tcti)
+    token = secret_file(scratch / "token", site.token(machine.name))
+    join = [command("keyvigil"), "join", "--config", str(config), "--token-file", str(token)]
+    assert os.spawnv(os.P_WAIT, join[0], join) == 0
+    run = [command("keyvigil"), "agent", "run", "--config", str(config)]
+    agent = Child("agent on a full disk", run, scratch / "agent.log")
+    body = {"node": machine.name, "address": "10.77.0.99"}
+    site.operator.post("/v1/networks/lab/members", body)
+    try:
+        agent.start()
+        log = scratch / "agent.log"
+        deliveries = scratch / "state" / "deliveries.json"
+        wait_for("the first delivery", lambda: deliveries.exists() or None, 30, agent)
+        disk.fill()
+        kept = deliveries.read_bytes()
+        site.operator.post(f"/v1/nodes/{machine.name}/isolate", {"reason": "a delivery"})
+        wait_for("the agent's word", lambda: "Free space" in log.read_text() or None, 30, agent)
+        assert deliveries.read_bytes() == kept
+        disk.free()
+        site.operator.post(f"/v1/nodes/{machine.name}/release", {"reason": "another"})
+        wait_for("the next delivery", lambda: deliveries.read_bytes() != kept or None, 30, agent)
+        agent.check()
+    finally:
+        agent.stop()
