@@ -142,9 +142,10 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     tasks.append(asyncio.create_task(beat(authority, hub)))
     ended = asyncio.create_task(stop.wait())
     await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    tasks[-1].cancel()
+    hub.close()
     for server in servers:
         server.should_exit = True
-    tasks[-1].cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks)
 

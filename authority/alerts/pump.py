@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from authority.alerts.rfc5424 import Origin, Record, Severity, format_record
 from authority.alerts.sinks import AlertSink, SinkError
-from authority.store import schema
+from authority.store import StoreUnavailable, schema
 
 T = TypeVar("T")
 BATCH = 100
@@ -96,6 +96,9 @@ class AlertPump:
         except SinkError as error:
             if pause_s == self._pause_s:
                 _log.warning("alert sink unavailable", extra={"sink": sink.name, "cause": str(error)})
+            return min(2 * pause_s, LONGEST_PAUSE_S)
+        except StoreUnavailable as error:
+            _log.error("alerts cannot be read", extra={"sink": sink.name, "cause": str(error)})
             return min(2 * pause_s, LONGEST_PAUSE_S)
         except Exception:  # noqa: BLE001 - whatever ails the store must not end the pump
             _log.exception("alerts cannot be read", extra={"sink": sink.name})

@@ -23,6 +23,8 @@ _OUT = frozenset({NodeState.BANNED, NodeState.RETIRED})
 class CloseCode(IntEnum):
     """Why the authority ends a connection (RFC 6455 §7.4; codes from 4000 are for applications)."""
 
+    LEAVING = 1001
+    """The authority stops; the node is to come back."""
     POLICY = 1008
     """The node is banned or retired, or says something where it has nothing to say."""
     BEHIND = 1013
@@ -107,6 +109,11 @@ class Hub:
             connection = self._connections.get(node_id)
             if connection is not None and not connection.offer(event):
                 self._drop(node_id, CloseCode.BEHIND)
+
+    def close(self) -> None:
+        """End every connection, because the authority stops."""
+        for node_id in self.connected():
+            self._drop(node_id, CloseCode.LEAVING)
 
     def _drop(self, node_id: str, code: CloseCode) -> None:
         connection = self._connections.pop(node_id, None)

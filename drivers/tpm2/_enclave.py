@@ -74,7 +74,7 @@ class Tpm2Enclave:
                 made.callback(tpm.close)
                 return tpm, _identity(tpm, tcti, transport)
             except TSS2_Exception as error:
-                raise translate(error.rc, "opening", opening=True) from None
+                raise translate(error.rc, f"opening {tcti}", opening=True) from None
 
         try:
             tpm, info = thread.call("opening", opened, timeout)

@@ -94,7 +94,7 @@ def _of_transport(code: int, what: str, *, opening: bool) -> DeviceError:
             remedy="apt-get install libtss2-tcti-device0 libtss2-tcti-swtpm0 libtss2-tcti-mssim0",
         )
     if opening:
-        return NotFound("no TPM answers there", remedy="Start the TPM emulator, or correct `tcti`.")
+        return NotFound(f"no TPM answers: {what} failed", remedy="Start the TPM emulator, or correct `tcti`.")
     if code in _TCTI_GONE:
         return Disconnected(f"the TPM went away during {what}", remedy="Open the TPM again once it is back.")
     return ProtocolError(f"TPM: {what}: malformed answer (transport code {code})")

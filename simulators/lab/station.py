@@ -25,6 +25,7 @@ from simulators.devices.swtpm import Swtpm
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
 from simulators.lab.person import Attendant, Manner
+from simulators.lab.processes import LabError
 from simulators.personas import Persona, PersonaError, folder_personas, shipped_personas
 
 READY_FILE = "station.json"
@@ -75,8 +76,11 @@ class StreamLens:
 
 
 def personas_of(data: str | None) -> dict[str, Persona]:
-    """The people of a lab by name."""
-    people: tuple[Persona, ...] = shipped_personas() if data is None else folder_personas(Path(data))
+    """The people of a lab by name; raises `LabError` when a folder has not enough of them."""
+    try:
+        people: tuple[Persona, ...] = shipped_personas() if data is None else folder_personas(Path(data))
+    except PersonaError as error:
+        raise LabError(error.args[0], error.remedy) from None
     return {persona.name: persona for persona in people}
 
 

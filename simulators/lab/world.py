@@ -194,8 +194,9 @@ class World:
             data=None if self._data is None else os.fspath(self._data),
         )
         (node.folder / "station.in").write_bytes(msgspec.json.encode(config))
-        node.station.start()
         ready = node.folder / READY_FILE
+        ready.unlink(missing_ok=True)
+        node.station.start()
         found = wait_for(f"the station of {node.name}", lambda: _read(ready), START_S, node.station)
         node.endpoints = found
         node.config.write_text(agent_config(node, found, self.authority.node_port, self._settings))

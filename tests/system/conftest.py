@@ -25,7 +25,7 @@ lab = true
 min_s = 3600
 max_s = 7200
 grace_s = 900
-activation_s = 20
+activation_s = 15
 [speed]
 min_elapsed_s = 0
 [attestation]
@@ -96,7 +96,7 @@ def folder(recorder: Recorder) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def site(folder: Path) -> Iterator[Site]:
     """An authority and `node-a`, whose administrator `admin-1` is PERSON and has answered once; its agent runs."""
-    (folder / "main").mkdir()
+    (folder / "main").mkdir(exist_ok=True)
     with World(folder / "main", ["node-a"], POLICY, None, QUICK) as world:
         world.raise_authority()
         (node,) = world.nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -146,6 +147,11 @@ class Site:
 
         opened = open_authority(load_site(self.authority.state))
         return opened.store, opened.runtime
+
+    @staticmethod
+    def clock() -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
 
     def restart_authority(self) -> None:
         """Start the authority again, after it was killed, and wait until it answers operators."""

@@ -52,7 +52,7 @@ class Insider:
     def __init__(self, site: Site, name: str, folder: Path) -> None:
         self.site, self.name, self.folder = site, name, folder
         self.admin = f"admin-of-{name}"
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self._stack = ExitStack()
         self.tpm = self._stack.enter_context(Swtpm(site.factory.manufacture(name)))
         self.config = bare_config(folder, name, site.url, self.tpm.tcti)

@@ -99,3 +99,9 @@ def test_the_command_line_tells_that_no_authority_answers(site: Site, folder: Pa
     said = refused("keyvigil-authority", "node", "list", *where, "--ca-file", str(state / "ca/ca.pem"), "--json")
     assert "does not answer" in said.error
     assert "keyvigil-authority serve" in said.remedy
+
+
+def test_a_second_authority_on_the_same_ports_says_so(site: Site) -> None:
+    said = refused("keyvigil-authority", "serve", "--state", str(site.authority.state))
+    assert "address already in use" in said.error.lower()
+    assert site.operator.get("/v1/health")["ok"]

@@ -78,7 +78,7 @@ def test_an_unknown_command_is_wrong_usage(run: Run):
 
 
 READING = [("node", "list"), ("admin", "list"), ("network", "list"), ("key", "list"), ("alert", "list")]
-READING += [("audit", "list"), ("policy", "show")]
+READING += [("audit", "list"), ("policy", "show"), ("admin", "list", "--profile-state", "pending")]
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
