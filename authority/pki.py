@@ -29,6 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_YEARS = 10
 SERVER_DAYS = 365
+RENEW_BEFORE_S = 30 * 86400.0
 BACKDATED = dt.timedelta(minutes=5)
 """Certificates begin a little in the past, for nodes whose clock is behind; short-lived ones a quarter of their life,
 so that two thirds of it, when they are renewed, still lie ahead."""
@@ -120,6 +121,14 @@ class CertificateAuthority:
     def kos_public(self) -> bytes:
         """Verification key of deliveries, DER SubjectPublicKeyInfo."""
         return self.kos_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def renew_server_if_due(self, names: Sequence[str], now: float) -> bool:
+        """Renew the server certificate when less than a month of it is left; whether that was so."""
+        current = x509.load_pem_x509_certificate(self.server_certificate_file.read_bytes())
+        if current.not_valid_after_utc.timestamp() - now > RENEW_BEFORE_S:
+            return False
+        self.renew_server(names, now)
+        return True
 
     def renew_server(self, names: Sequence[str], now: float) -> None:
         """A new server key and certificate for `names`; raises `PkiError`."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 from cryptography import x509
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 
 from authority import audit, scheduler
 from authority.alerts import AlertPump, AlertSink, FileSink, Origin, parse_sink
-from authority.config import AuthorityConfig, ConfigError, Site, load_site
+from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
 from authority.keys import FileKek
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
@@ -30,7 +33,10 @@ from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
 
 BEAT_S = 0.5
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
 YEAR_S = 365 * 86400.0
+_PR_SET_DUMPABLE = 4
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +84,7 @@ def open_authority(
         kos_key=ca.kos_key,
         generation=1,
     )
-    store = Store(f"sqlite:///{site.path(site.config.database)}")
+    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
     return Authority(site, store, runtime, ca)
 
 
@@ -104,9 +110,16 @@ def alert_sinks(site: Site) -> list[AlertSink]:
 
 
 def serve(folder: Path) -> None:
-    """Serve both planes until SIGTERM or SIGINT."""
+    """Serve both planes until SIGTERM or SIGINT; a server certificate near its end is renewed first."""
+    forbid_core_dumps()
     site = load_site(folder)
+    with sole_use(site):
+        _serve_site(site)
+
+
+def _serve_site(site: Site) -> None:
     authority = open_authority(site)
+    authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
     pump = AlertPump(
         authority.store.run,
         alert_sinks(site),
@@ -121,6 +134,29 @@ def serve(folder: Path) -> None:
     finally:
         pump.stop()
         authority.store.close()
+
+
+@contextlib.contextmanager
+def sole_use(site: Site) -> Iterator[None]:
+    """Hold the state folder for this process alone; raises `ConfigError` when another authority serves it."""
+    descriptor = os.open(site.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(
+            f"another authority serves {site.folder} already", "Stop it first, or name another --state."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def forbid_core_dumps() -> None:
+    """No core dump of this process, and no debugger of another user: it holds keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        _log.warning("the process could not be made undumpable", extra={"errno": ctypes.get_errno()})
 
 
 async def _serve(authority: Authority, config: AuthorityConfig) -> None:
@@ -138,16 +174,36 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
         node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
         operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),
     ]
-    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    sockets = [listen(config.node_plane), listen(config.operator_plane)]
+    pairs = zip(servers, sockets, strict=True)
+    tasks = [asyncio.create_task(server.serve([opened])) for server, opened in pairs]
     tasks.append(asyncio.create_task(beat(authority, hub)))
+    _log.info("serving", extra={"nodes": _place(config.node_plane), "operators": _place(config.operator_plane)})
     ended = asyncio.create_task(stop.wait())
     await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     tasks[-1].cancel()
     hub.close()
     for server in servers:
         server.should_exit = True
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks)
+    for ending in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ending, Exception):
+            raise ending
+
+
+def _place(listener: Listener) -> str:
+    return f"{listener.host}:{listener.port}"
+
+
+def listen(listener: Listener) -> socket.socket:
+    """A listening socket; raises `ConfigError` naming the address at fault."""
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    try:
+        return socket.create_server((listener.host, listener.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}",
+            "Stop what listens there, or change [node_plane] or [operator_plane] in authority.toml.",
+        ) from None
 
 
 async def beat(authority: Authority, hub: Hub) -> None:

@@ -7,7 +7,7 @@ import logging
 
 from authority.cli.output import printable
 
-_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
 class LineFormatter(logging.Formatter):
@@ -43,6 +43,8 @@ def configure(*, as_json: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if as_json else LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for chatty in ("uvicorn", "alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

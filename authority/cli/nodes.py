@@ -106,3 +106,4 @@ def _operator_action(verb: str, help_text: str) -> click.Command:
 _operator_action("isolate", "Cut the node off from every peer.")
 _operator_action("release", "Let an isolated or banned node back in.")
 _operator_action("ban", "Cut the node off until an operator releases it.")
+_operator_action("retire", "Take the node out of service for good.")

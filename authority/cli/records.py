@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from authority.cli.client import connect, target_options
-from authority.cli.output import emit, json_option, table, when
+from authority.cli.output import CommandFailed, emit, json_option, table, when
 
 
 @click.group()
@@ -47,6 +47,20 @@ def list_audit(after: int, as_json: bool, **options: Any) -> None:
 def _print_audit(records: list[dict[str, Any]]) -> None:
     rows = [[each["seq"], when(each["at"]), each["kind"], each["actor"], json.dumps(each["data"])] for each in records]
     table("Audit log", ("seq", "at", "kind", "actor", "data"), rows)
+
+
+@audit.command("verify")
+@target_options
+@json_option
+def verify_audit(as_json: bool, **options: Any) -> None:
+    """Walk the log's hash chain; exit status 1 when a record does not hold."""
+    found = connect(options).get("/v1/audit/verify")
+    emit(found, as_json, lambda value: click.echo(f"{value['length']} records hold; head {value['head']}"))
+    if not found["intact"]:
+        raise CommandFailed(
+            f"the audit log does not hold at record {found['broken_at']}: {found['reason']}",
+            "Compare with a copy of the database; somebody has changed it.",
+        )
 
 
 @click.group()

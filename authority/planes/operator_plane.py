@@ -91,9 +91,14 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     install_problem_handlers(app)
     demand = _demand(context)
     _node_routes(app, context, demand)
+    _order_routes(app, context, demand)
+    _cut_off_routes(app, context, demand)
     _onboarding_routes(app, context, demand)
+    _profile_routes(app, context, demand)
     _network_routes(app, context, demand)
+    _member_routes(app, context, demand)
     _record_routes(app, context, demand)
+    _state_routes(app, context, demand)
     check_access_declared(app)
     return app
 
@@ -142,7 +147,6 @@ def _checked(kind: str, name: str) -> str:
 
 def _node_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     rt = context.runtime
-    operate = Depends(demand(Scope.OPERATE))
 
     @app.get("/v1/nodes", dependencies=[Depends(demand(Scope.READ))])
     @access(OPERATOR)
@@ -158,6 +162,11 @@ def _node_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         found: View = await context.read(lambda conn: views.node_detail(conn, rt, _node(conn, name)))
         return found
 
+
+def _order_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt = context.runtime
+    operate = Depends(demand(Scope.OPERATE))
+
     @app.post("/v1/nodes/{name}/challenge")
     @access(OPERATOR)
     async def challenge_node(name: str, operator: Operator = operate) -> View:
@@ -166,6 +175,11 @@ def _node_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         return await context.act(
             lambda conn: scheduler.challenge_now(conn, rt, _node(conn, name).id, "on-demand", rt.now())
         )
+
+
+def _cut_off_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt = context.runtime
+    operate = Depends(demand(Scope.OPERATE))
 
     @app.post("/v1/nodes/{name}/isolate")
     @access(OPERATOR)
@@ -189,6 +203,14 @@ def _node_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         """Cut the node off until an operator releases it."""
         return await context.act(
             lambda conn: standing.ban(conn, rt, _node(conn, name).id, operator.name, body.reason, rt.now())
+        )
+
+    @app.post("/v1/nodes/{name}/retire")
+    @access(OPERATOR)
+    async def retire_node(name: str, body: ReasonRequest, operator: Operator = operate) -> View:
+        """Take the node out of service for good."""
+        return await context.act(
+            lambda conn: standing.retire(conn, rt, _node(conn, name).id, operator.name, body.reason, rt.now())
         )
 
 
@@ -218,11 +240,17 @@ def _onboarding_routes(app: FastAPI, context: OperatorContext, demand: Demand) -
 
         def create(conn: Connection) -> tuple[str, str]:
             node_id = _node(conn, body.node).id
+            made = enrolling.create_ticket(conn, rt, name, node_id, body.lifetime_s, rt.now())
             audit.append(conn, "ticket", operator.name, node_id, {"admin": name}, rt.now())
-            return enrolling.create_ticket(conn, rt, name, node_id, body.lifetime_s, rt.now())
+            return made
 
         ticket, pin = await context.read(create)
         return {"admin": name, "node": body.node, "ticket": ticket, "pin": pin}
+
+
+def _profile_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt = context.runtime
+    approver = Depends(demand(Scope.APPROVE))
 
     @app.get("/v1/profiles", dependencies=[Depends(demand(Scope.READ))])
     @access(OPERATOR)
@@ -268,6 +296,11 @@ def _network_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> N
 
         return await context.act(create)
 
+
+def _member_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt = context.runtime
+    operate = Depends(demand(Scope.OPERATE))
+
     @app.post("/v1/networks/{network}/members", status_code=201)
     @access(OPERATOR)
     async def add_member(network: str, body: MemberRequest, operator: Operator = operate) -> View:
@@ -308,6 +341,18 @@ def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
         """Audit records above a sequence number, oldest first."""
         found: list[View] = await context.read(lambda conn: views.audit_list(conn, after))
         return found
+
+    @app.get("/v1/audit/verify", dependencies=read)
+    @access(OPERATOR)
+    async def verify_audit() -> View:
+        """Walk the audit log's hash chain; `intact` tells whether every record holds."""
+        report: audit.ChainReport = await context.read(audit.verify_chain)
+        found = {"length": report.length, "head": report.head, "broken_at": report.broken_at, "reason": report.reason}
+        return {"intact": report.intact, **found}
+
+
+def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    read = [Depends(demand(Scope.READ))]
 
     @app.get("/v1/policy", dependencies=read)
     @access(OPERATOR)

@@ -218,3 +218,12 @@ def test_a_thumbprint_tells_certificates_apart(ca: CertificateAuthority):
     assert thumbprint(one) != thumbprint(two)
     assert one.serial_number != two.serial_number
     assert thumbprint(one) == one.fingerprint(SHA256()).hex()
+
+
+def test_the_server_certificate_is_renewed_in_its_last_month_and_not_before(ca: CertificateAuthority):
+    before = ca.server_certificate_file.read_bytes()
+    assert not ca.renew_server_if_due(["localhost"], NOW + 300 * 86400)
+    assert ca.server_certificate_file.read_bytes() == before
+    assert ca.renew_server_if_due(["localhost"], NOW + 340 * 86400)
+    renewed = x509.load_pem_x509_certificate(ca.server_certificate_file.read_bytes())
+    assert renewed.not_valid_after_utc.timestamp() > NOW + 700 * 86400

@@ -112,7 +112,7 @@ def test_a_tpm_that_is_not_there_is_named(site: Site, scratch: Path) -> None:
 
 @pytest.fixture
 def unplugged(site: Site, scratch: Path) -> Iterator[str]:
-    """`node-a` without its agent, configured for a reader and a camera that are not there; its agent runs again after."""
+    """`node-a` without its agent, configured for a reader and a camera that are not there; it runs again after."""
     (node,) = site.world.nodes
     assert node.endpoints is not None
     text = node.config.read_text().replace(node.endpoints.usbip, "127.0.0.1:1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from agent.errors import AuthorityRefused, AuthorityUnreachable
 from agent.identity import Certificate, IdentityStore
 from simulators.lab.processes import Child, command
 from simulators.lab.world import wait_for
-from tests.system.harness import Site, Since, name_for
+from tests.system.harness import Since, Site, name_for
 from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
@@ -55,7 +56,7 @@ def test_a_certificate_is_renewed_without_a_gap(brisk: Site, machine: Insider, a
         return len(mark.audits("renewed")) >= 2 or None
 
     wait_for("two renewals", attested, 40, agent)
-    gaps = [later - earlier for earlier, later in zip(seen, seen[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(seen)]
     assert len(gaps) > 3
     assert max(gaps) < GAP_S
     assert mark.audits("renewal-refused") == []
@@ -68,7 +69,7 @@ def test_a_certificate_is_renewed_without_a_gap(brisk: Site, machine: Insider, a
 def _renewals_per_lifetime(brisk: Site, mark: Since) -> float:
     """Renewals come at two thirds of the lifetime: never in a rush."""
     times = [each["at"] for each in mark.audits("renewed")]
-    return brisk.policy.certificate.lifetime_s / min(later - at for at, later in zip(times, times[1:], strict=False))
+    return brisk.policy.certificate.lifetime_s / min(later - at for at, later in pairwise(times))
 
 
 def test_an_expired_certificate_is_refused_and_then_renewed(brisk: Site, machine: Insider) -> None:

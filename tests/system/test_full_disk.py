@@ -88,15 +88,18 @@ def _is_sound(site: Site) -> None:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_an_authority_that_starts_on_a_full_disk_says_so(cramped: tuple[Site, SmallDisk]) -> None:
+def test_an_authority_that_starts_on_a_full_disk_waits_for_room(cramped: tuple[Site, SmallDisk]) -> None:
     site, disk = cramped
     site.authority.server.kill()
     disk.fill()
-    said = refused("keyvigil-authority", "serve", "--state", str(site.authority.state), timeout=30)
-    assert "full" in said.error or "space" in said.error
-    assert "disk space" in said.remedy
+    site.authority.start()
+    said = refused("keyvigil-authority", "network", "create", "n2", "--state", str(site.authority.state))
+    assert "cannot write its database" in said.error
+    assert "Try again" in said.remedy
+    site.world.check()
     disk.free()
-    site.restart_authority()
+    site.operator.post("/v1/networks", {"name": "n2"})
+    assert [each["name"] for each in site.operator.get("/v1/networks")] == ["lab", "n2"]
     _is_sound(site)
 
 

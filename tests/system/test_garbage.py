@@ -167,7 +167,14 @@ def test_a_simulated_device_survives_garbage(site: Site, device: str) -> None:
 def test_the_control_socket_of_a_station_survives_garbage(site: Site) -> None:
     (node,) = site.world.nodes
     path = os.fspath(node.folder / "control")
-    for data in [*RAW.values(), b"[" * 20_000, b'{"op": "send"}\n', b'{"op": ["x"]}\n', b'{"op": "hear", "message": 1}\n', b"[1]\n"]:
+    for data in [
+        *RAW.values(),
+        b"[" * 20_000,
+        b'{"op": "send"}\n',
+        b'{"op": ["x"]}\n',
+        b'{"op": "hear", "message": 1}\n',
+        b"[1]\n",
+    ]:
         lines = pour(path, data + b"\n").splitlines()
         assert all(json.loads(line)["ok"] is False for line in lines)
     assert node.tell({"op": "ping"})["ok"]
