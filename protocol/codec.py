@@ -53,13 +53,20 @@ def unb64url(text: str) -> bytes:
 def length_prefixed(*parts: bytes | str | int) -> bytes:
     """Every part behind its length as a big-endian u32, so that no two lists of parts give the same bytes.
 
-    Text is UTF-8; an integer is a big-endian u64.
+    Text is UTF-8; an integer is a big-endian u64, and `ProtocolViolation` is raised for one that does not fit.
     """
     out = bytearray()
     for part in parts:
-        raw = part.to_bytes(8, "big") if isinstance(part, int) else part.encode() if isinstance(part, str) else part
+        raw = _u64(part) if isinstance(part, int) else part.encode() if isinstance(part, str) else part
         out += len(raw).to_bytes(4, "big") + raw
     return bytes(out)
+
+
+def _u64(number: int) -> bytes:
+    try:
+        return number.to_bytes(8, "big")
+    except OverflowError:
+        raise ProtocolViolation("a number does not fit into 64 bits") from None
 
 
 def transcript(label: str, *parts: bytes | str | int) -> bytes:

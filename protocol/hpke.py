@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
@@ -25,14 +26,24 @@ def open_sealed(enc: bytes, ciphertext: bytes, info: bytes, recipient: bytes, ag
     `enc` and `recipient` are 65-byte uncompressed points, `agree` gives the 32-byte x-coordinate shared with a point.
     Raises `ProtocolViolation` when the message was not sealed to this key in this context.
     """
-    if len(enc) != POINT_BYTES or len(recipient) != POINT_BYTES:
-        raise ProtocolViolation("the encapsulated key of a delivery is not a P-256 point")
+    _check_point(enc)
+    _check_point(recipient)
     shared = _shared_secret(agree(enc), enc + recipient)
     key, nonce = _key_schedule(shared, info)
     try:
         return AESGCM(key).decrypt(nonce, ciphertext, b"")
     except InvalidTag:
         raise ProtocolViolation("a delivery was not sealed to this node in this context") from None
+
+
+def _check_point(encoded: bytes) -> None:
+    """RFC 9180 §7.1.4: a point that is not on the curve would give away bits of the private key."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), encoded)
+    except ValueError:
+        encoded = b""
+    if len(encoded) != POINT_BYTES:
+        raise ProtocolViolation("the encapsulated key of a delivery is not an uncompressed P-256 point")
 
 
 def _extract(salt: bytes, suite: bytes, label: bytes, ikm: bytes) -> bytes:
