@@ -33,7 +33,7 @@ NODE_NAMES = ("node-a", "node-b", "node-c")
 class DemoOptions:
     """How the demo runs: `data` holds real samples, `serve` keeps it running, `keep` keeps its folder.
 
-    `picture` gets the live view as SVG, as it was when a node was isolated.
+    `picture` gets the live view as SVG, as it was when one node was isolated and another worn down.
     """
 
     data: Path | None = None
@@ -104,7 +104,7 @@ def save_picture(view: View, file: Path | None) -> None:
     """Write the live view as SVG, with the fonts of whoever looks at it."""
     if file is None or not isinstance(view, LiveView):
         return
-    canvas = Console(record=True, width=150, file=io.StringIO(), force_terminal=True)
+    canvas = Console(record=True, width=162, file=io.StringIO(), force_terminal=True)
     canvas.print(view.picture())
     svg = canvas.export_svg(title="keyvigil-lab demo")
     file.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))

@@ -54,6 +54,7 @@ class Story:
             worn, broken = pool.submit(self._trust_worn), pool.submit(self._trust_broken)
         worn.result()
         broken.result()
+        self.picture()
         self._trust_regained()
 
     def _onboard(self) -> None:
@@ -111,7 +112,6 @@ class Story:
         self._until(node, "isolation", lambda entry: entry["state"] == "isolated")
         cut_off = self.watch.nodes[node.name]["access"] == "isolated" and node.lost_keys()
         self._find("isolation", "isolated, no key left", "isolated" + ("" if cut_off else ", keys held"), cut_off)
-        self.picture()
         alerts = [alert["text"] for alert in self.watch.alerts if alert["node"] == node.name]
         self._find("alert", f"an alert about {node.name}", alerts[-1] if alerts else "none", bool(alerts))
 
