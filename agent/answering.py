@@ -10,10 +10,10 @@ from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError
+from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError, StateError
 from agent.gathering import Gathering
 from agent.link import Link
-from agent.log import event
+from agent.log import event, printable
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
 from agent.presentation import Answer, Presentation
@@ -97,8 +97,8 @@ class Answerer:
             node=self.link.identity.name,
             challenge_id=summons.challenge_id,
             admins=[entry.admin for entry in roster],
-            modalities=summons.modalities,
-            reason=summons.reason,
+            modalities=[name for name in summons.modalities if name in self.devices.modalities],
+            reason=printable(summons.reason),
             expires_at=summons.expires_at,
         )
         name = self.prompter.summon(call)
@@ -158,7 +158,7 @@ class Answerer:
         watch.mark("verdict")
         numbers = before | watch.stages() | {"total": round(watch.elapsed(), 4)}
         self.timings.write("presentation", activation.challenge_id, numbers)
-        self.book.note_verdict(verdict)
+        self._note(verdict)
         self._tell(activation.challenge_id, verdict.outcome.value, verdict.explanation or verdict.reason)
         return verdict
 
@@ -173,8 +173,8 @@ class Answerer:
             devices=self.devices,
             prompter=self.prompter,
             clock=self.clock,
-            digits=activation.digits,
-            gestures=tuple(activation.gestures),
+            digits=printable(activation.digits),
+            gestures=tuple(printable(gesture) for gesture in activation.gestures),
         )
         seconds = max(0.0, activation.deadline_s - settings.deadline_margin_s)
         deadline = Deadline.after(seconds, self.clock)
@@ -203,15 +203,28 @@ class Answerer:
         return self.link.client.submit_failure(challenge_id, answer.failure)
 
     def _header(self, entry: RosterEntry) -> RecordHeader | None:
+        """The header of an entry's profile, if it is here and of the administrator whom the entry names."""
         try:
-            return self.vault.header(entry.record_id)
+            header = self.vault.header(entry.record_id)
+            if header.admin != entry.admin:
+                raise ProfileError("the sealed profile is of another administrator")
         except (ProfileError, ProtocolViolation) as error:
             event(logging.ERROR, "an enrolled profile is not usable", admin=entry.admin, error=str(error))
             return None
+        return header
+
+    def _note(self, verdict: Verdict) -> None:
+        """Keep the verdict for `keyvigil status`; a full disk does not change it."""
+        try:
+            self.book.note_verdict(verdict)
+        except StateError as error:
+            event(logging.WARNING, "the verdict could not be stored", error=str(error), remedy=error.remedy)
 
     def _tell(self, challenge_id: str, outcome: str, reason: str) -> None:
         event(logging.INFO, "the presentation ended", challenge=challenge_id, outcome=outcome, reason=reason)
-        note = ResultNote(node=self.link.identity.name, challenge_id=challenge_id, outcome=outcome, reason=reason)
+        note = ResultNote(
+            node=self.link.identity.name, challenge_id=challenge_id, outcome=outcome, reason=printable(reason)
+        )
         self.prompter.result(note)
 
     def _tell_failure(self, challenge_id: str, error: Exception) -> None:

@@ -15,6 +15,7 @@ from agent import __version__
 from agent.errors import AgentError
 from agent.hardening import harden_process
 from agent.log import printable
+from agent.threads import leave
 from hal import DeviceError
 from protocol.codec import ProtocolViolation
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; never lets a traceback out."""
     harden_process()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(arguments))
+    leave(run(arguments))
 
 
 def run(arguments: list[str]) -> int:

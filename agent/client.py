@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -51,6 +52,7 @@ class AuthorityClient:
 
     def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float) -> None:
         self._authority = authority.rstrip("/")
+        self._timeout_s = timeout_s
         self._http = httpx.Client(
             base_url=self._authority, verify=context, timeout=timeout_s, trust_env=False, follow_redirects=False
         )
@@ -125,10 +127,11 @@ class AuthorityClient:
 
     def _send(self, method: str, path: str, body: object | None) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
-        headers = {} if body is None else {"content-type": "application/json"}
+        # An answer that is compressed could grow without bound before it is counted.
+        headers = {"accept-encoding": "identity"} | ({} if body is None else {"content-type": "application/json"})
         try:
             with self._http.stream(method, path, content=content, headers=headers) as response:
-                data = _read(response)
+                data = _read(response, self._timeout_s)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise unreachable(self._authority, error) from None
         except httpx.HTTPError as error:
@@ -148,10 +151,13 @@ def unreachable(authority: str, error: BaseException, *, sent: bool = False) -> 
     return AuthorityUnreachable(f"the authority {authority} did not answer: {text}", remedy=remedy, sent=sent)
 
 
-def _read(response: httpx.Response) -> bytes:
-    data = bytearray()
-    for chunk in response.iter_bytes():
+def _read(response: httpx.Response, seconds: float) -> bytes:
+    """The body as it was sent; the time limit of `httpx` starts anew with every byte, this one does not."""
+    data, give_up = bytearray(), time.monotonic() + seconds
+    for chunk in response.iter_raw():
         data += chunk
+        if time.monotonic() > give_up:
+            raise httpx.ReadTimeout(f"the answer took longer than {seconds:g} s")
         if len(data) > LARGEST_ANSWER:
             raise ProtocolViolation(f"the authority's answer is larger than {LARGEST_ANSWER} bytes")
     return bytes(data)

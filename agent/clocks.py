@@ -11,6 +11,11 @@ _LEAP = 1 << 50
 """Thirteen days in nanoseconds: further than any deadline reaches."""
 
 
+def boot_seconds() -> float:
+    """Seconds since the machine started, sleep included; setting the clock does not change them (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class StoppableClock:
     """The machine's clock until `abort` is set; from then on every deadline has passed and no sleep lasts.
 

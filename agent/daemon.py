@@ -7,9 +7,11 @@ import logging
 import random
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from agent.answering import Answerer
 from agent.deliveries import DeliveryDesk, Receipt
@@ -18,8 +20,9 @@ from agent.errors import AgentError
 from agent.events import EventStream
 from agent.joining import quote_evidence
 from agent.log import event
+from agent.threads import in_thread
 from agent.timings import Stopwatch
-from hal import DeviceError
+from hal import Busy, Deadline, DeviceError
 from protocol.codec import ProtocolViolation
 from protocol.digests import attest_digest
 from protocol.messages import (
@@ -32,12 +35,22 @@ from protocol.messages import (
     Summons,
 )
 
-LEASE_CHECK_S = 60.0
-"""Longest wait between two looks at the leases; a shorter one ends exactly at the next lease's end."""
+LEASE_CHECK_S = 10.0
+"""Longest wait between two looks at the leases; a shorter one ends exactly at the next lease's end.
+
+A machine that slept, or whose clock was set, is noticed within so many seconds.
+"""
 SOON_S = 1.0
 TIMED_DELIVERY_S = 60.0
 """The first delivery this soon after a presentation is taken to be its consequence in the timings."""
 
+MOST_SUMMONSES = 32
+MOST_ATTESTATIONS = 4
+MOST_DELIVERIES = 4
+"""What may wait to be dealt with; a delivery beyond that waits at the authority, anything else is dropped."""
+SUMMONSES_KNOWN = 1024
+
+T = TypeVar("T")
 EXPECTED = (AgentError, DeviceError, ProtocolViolation)
 
 
@@ -51,18 +64,19 @@ class Daemon:
     abort: threading.Event
 
     def __post_init__(self) -> None:
-        self._summonses: asyncio.Queue[Summons] = asyncio.Queue()
-        self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue()
+        self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
+        self._attestations: asyncio.Queue[AttestRequest] = asyncio.Queue(MOST_ATTESTATIONS)
+        self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._known: set[str] = set()
+        self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
         self._watch: tuple[str, Stopwatch] | None = None
-        self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
-        work = (self._listen(), self._present(), self._receive(), self._keep_leases(), self._keep_certificate())
+        duties = (self._listen(), self._present(), self._attest(), self._receive())
+        work = (*duties, self._keep_leases(), self._keep_certificate())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -70,10 +84,10 @@ class Daemon:
         event(logging.INFO, "the agent stops")
         self.abort.set()
         failed = [task for task in permanent if task.done()]
-        for task in (stopped, *tasks, *self._background):
+        for task in (stopped, *tasks):
             task.cancel()
-        await asyncio.gather(stopped, *tasks, *self._background, return_exceptions=True)
-        await asyncio.to_thread(self.desk.stop)
+        await asyncio.gather(stopped, *tasks, return_exceptions=True)
+        await in_thread(self.desk.stop)
         for task in failed:
             task.result()
 
@@ -98,18 +112,26 @@ class Daemon:
             case Summons():
                 self._summon(message)
             case DeliveryEvent():
-                self._deliveries.put_nowait(message)
+                await self._deliveries.put(message)
             case AttestRequest():
-                self._spawn(self._attest(message))
+                self._enqueue(self._attestations, message, "a machine attestation")
             case StatusEvent():
                 await self._note_status(message)
 
     def _summon(self, summons: Summons) -> None:
         """A summons is pushed again on every connection; it is answered once."""
-        if summons.challenge_id not in self._known:
-            self._known.add(summons.challenge_id)
+        if summons.challenge_id not in self._known and self._enqueue(self._summonses, summons, "a summons"):
+            self._known.append(summons.challenge_id)
             event(logging.INFO, "summons", challenge=summons.challenge_id, reason=summons.reason)
-            self._summonses.put_nowait(summons)
+
+    @staticmethod
+    def _enqueue(queue: asyncio.Queue[T], message: T, what: str) -> bool:
+        try:
+            queue.put_nowait(message)
+        except asyncio.QueueFull:
+            event(logging.WARNING, f"{what} was dropped: too many wait already")
+            return False
+        return True
 
     async def _note_status(self, status: StatusEvent) -> None:
         fields = {
@@ -124,7 +146,7 @@ class Daemon:
     async def _present(self) -> None:
         while True:
             summons = await self._summonses.get()
-            await asyncio.to_thread(self.answerer.answer, summons, self._started)
+            await self._tried("the presentation", self.answerer.answer, summons, self._started)
 
     def _started(self, challenge_id: str, watch: Stopwatch) -> None:
         self._watch = (challenge_id, watch)
@@ -153,8 +175,10 @@ class Daemon:
         numbers = {f"since_{name}": round(span, 4) for name, span in spans.items() if span is not None}
         self.answerer.timings.write("delivery", challenge, numbers | {"number": float(number)})
 
-    async def _attest(self, request: AttestRequest) -> None:
-        await self._tried("a machine attestation", self._attest_now, request)
+    async def _attest(self) -> None:
+        while True:
+            request = await self._attestations.get()
+            await self._tried("a machine attestation", self._attest_now, request)
 
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
@@ -170,10 +194,15 @@ class Daemon:
         await self._tried("missed deliveries", self._fetch_now)
 
     def _fetch_now(self) -> None:
+        """One delivery that is refused, for its lease say, does not keep the others out."""
         after = self.desk.reconcile()
-        if after is not None:
-            for delivery in self.answerer.link.client.deliveries(after):
+        if after is None:
+            return
+        for delivery in self.answerer.link.client.deliveries(after):
+            try:
                 self._take(delivery)
+            except EXPECTED as error:
+                _log_failure("a missed delivery", error)
 
     async def _keep_leases(self) -> None:
         while True:
@@ -194,11 +223,25 @@ class Daemon:
             due = link.certificate.renew_at(jitter)
             while (wait := due - self.now()) > 0:
                 await asyncio.sleep(min(wait, LEASE_CHECK_S))
-            if await self._tried("the certificate's renewal", link.renew):
+            if await self._tried("the certificate's renewal", self._renew):
                 delay = settings.retry_min_s
+                # To a clock that is wrong every new certificate is past its time as well.
+                await asyncio.sleep(settings.retry_max_s)
             else:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, settings.retry_max_s)
+
+    def _renew(self) -> None:
+        """Renew between presentations and enrolments, for their evidence names the certificate that they began with.
+
+        One that goes on until the certificate ends is not waited for any longer.
+        """
+        link, clock = self.answerer.link, self.answerer.clock
+        with ExitStack() as stack:
+            with suppress(Busy):
+                left = Deadline.after(max(0.0, link.certificate.not_after - self.now() - SOON_S), clock)
+                stack.enter_context(self.answerer.state.sensor_lock(left))
+            link.renew()
 
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():
@@ -213,17 +256,20 @@ class Daemon:
         if verdict is not None:
             self.answerer.book.note_verdict(verdict)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _tried(self, what: str, work: Callable[..., object], *arguments: object) -> bool:
-        """Do blocking `work` in a thread; an expected error is logged, and the daemon goes on."""
+    @staticmethod
+    async def _tried(what: str, work: Callable[..., object], *arguments: object) -> bool:
+        """Do blocking `work` in a thread; an error is logged, and the daemon goes on with everything else."""
         try:
-            await asyncio.to_thread(work, *arguments)
-        except EXPECTED as error:
-            remedy = getattr(error, "remedy", "")
-            event(logging.ERROR, f"{what} failed", error=str(error), remedy=remedy)
+            await in_thread(work, *arguments)
+        except Exception as error:  # noqa: BLE001 - nothing that one message or device does may end the other duties
+            _log_failure(what, error)
             return False
         return True
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    """Log an error; the text of one that nobody foresaw could hold anything, and stays out."""
+    if isinstance(error, EXPECTED):
+        event(logging.ERROR, f"{what} failed", error=str(error), remedy=getattr(error, "remedy", ""))
+    else:
+        event(logging.ERROR, f"{what} failed", error=f"internal error: {type(error).__name__}")

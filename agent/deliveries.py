@@ -13,12 +13,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from agent.clocks import boot_seconds
 from agent.durable import read_struct, write_private
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, StateError
-from agent.identity import Identity
+from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
@@ -53,10 +53,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class DeliveryLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Content of deliveries.json, by network."""
+    """Content of deliveries.json, by network; numbers count per node and Key Orchestration Service."""
 
     node_id: str
     networks: dict[str, NetworkRecord]
+    kos_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Receipt:
 class DeliveryDesk:
     """Takes deliveries for one node and keeps the sinks at what the newest of each network says.
 
-    Threads may share it. `now` gives POSIX seconds.
+    Threads may share it. `now` gives POSIX seconds, `boot` seconds that no setting of the clock moves: a lease ends
+    when either says so.
     """
 
     def __init__(
@@ -81,14 +83,21 @@ class DeliveryDesk:
         gate: EnclaveGate,
         sinks: Sequence[KeySink],
         now: Callable[[], float],
+        boot: Callable[[], float] = boot_seconds,
     ) -> None:
         self._identity = identity
+        self._kos = _kos_key(identity)
         self._state = state
         self._gate = gate
         self._sinks = sinks
         self._now = now
-        self._networks = self._load()
+        self._boot = boot
+        self._taking = threading.Lock()
         self._lock = threading.RLock()
+        self._stopped = False
+        self._foreign: set[str] = set()
+        self._networks = self._load()
+        self._ends = {name: self._end(record.expires_at) for name, record in self._networks.items()}
 
     def take(self, delivery: DeliveryEvent) -> Receipt:
         """Verify, record and install one delivery.
@@ -96,24 +105,31 @@ class DeliveryDesk:
         Raises `ProtocolViolation` for one that is forged, of another node or generation, replayed or expired, and
         `StateError` when it cannot be recorded: in both cases nothing changes. A sink that fails is in the receipt.
         """
-        with self._lock:
-            return self._take(delivery)
+        # Opening waits for the enclave, and leases end meanwhile: it holds up other deliveries and nothing else.
+        with self._taking:
+            sealed = self._verify(delivery)
+            digest = hashlib.sha256(delivery.envelope).hexdigest()
+            known = self._networks.get(sealed.network)
+            self._check_order(sealed, digest, known)
+            if known is not None and known.sha256 == digest and known.installed:
+                return Receipt(self._ack(""), sealed.network, installed_now=False)
+            bundle = self._open(sealed)
+            with self._lock:
+                return self._accept(sealed, bundle, digest)
 
-    def _take(self, delivery: DeliveryEvent) -> Receipt:
-        sealed = self._verify(delivery)
-        digest = hashlib.sha256(delivery.envelope).hexdigest()
-        known = self._networks.get(sealed.network)
-        self._check_order(sealed, digest, known)
-        if known is not None and known.sha256 == digest and known.installed:
-            return Receipt(self._ack(""), sealed.network, installed_now=False)
-        bundle = self._open(sealed)
+    def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> Receipt:
+        if self._stopped:
+            raise AgentError("the agent stops: a delivery is left for its next start")
         self._remember(sealed.network, _record(sealed, bundle, digest))
+        self._ends[sealed.network] = self._end(bundle.expires_at)
+        self._foreign.discard(sealed.network)
         return self._apply(bundle)
 
     def expire(self) -> list[str]:
         """Empty the sinks of every network whose lease has passed; the networks concerned."""
         with self._lock:
-            passed = [name for name, record in self._networks.items() if self._lapsed(record)]
+            self._foreign = {name for name in self._foreign if self._clear_sinks(name)}
+            passed = [name for name, record in self._networks.items() if self._lapsed(name, record)]
             return [name for name in passed if self._clear(name)]
 
     def next_expiry(self) -> float | None:
@@ -134,17 +150,18 @@ class DeliveryDesk:
             return min(self._networks[name].number for name in missing) - 1 if missing else None
 
     def stop(self) -> None:
-        """Let every sink end what would outlive its lease."""
-        for sink in self._sinks:
-            try:
-                with self._lock:
+        """Let every sink end what would outlive its lease; nothing is installed from now on."""
+        with self._lock:
+            self._stopped = True
+            for sink in self._sinks:
+                try:
                     sink.stop()
-            except AgentError as error:
-                event(logging.ERROR, "a key sink did not stop cleanly", sink=sink.name, error=str(error))
+                except AgentError as error:
+                    event(logging.ERROR, "a key sink did not stop cleanly", sink=sink.name, error=str(error))
 
     def _verify(self, delivery: DeliveryEvent) -> SealedDelivery:
         envelope = decode(delivery.envelope, Envelope)
-        _check_signature(self._identity.kos_public, envelope)
+        _check_signature(self._kos, envelope)
         sealed = decode(envelope.payload, SealedDelivery)
         if sealed.node_id != self._identity.node_id:
             raise ProtocolViolation("a delivery is addressed to another node")
@@ -174,10 +191,7 @@ class DeliveryDesk:
 
     def _agree(self, peer: bytes) -> bytes:
         key = self._identity.delivery_key.certified()
-        try:
-            return self._gate.run(lambda enclave: enclave.agree(key, DELIVERY_KEY_AUTH, peer))
-        except ValueError:
-            raise ProtocolViolation("the encapsulated key of a delivery is not a P-256 point") from None
+        return self._gate.run(lambda enclave: enclave.agree(key, DELIVERY_KEY_AUTH, peer))
 
     def _apply(self, bundle: KeyBundle) -> Receipt:
         keyless = bundle.access is Access.ISOLATED or bundle.version is None
@@ -207,15 +221,22 @@ class DeliveryDesk:
         return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error)
 
     def _clear(self, network: str) -> bool:
-        error = self._clear_sinks(network)
-        if error:
+        if self._clear_sinks(network):
             return False
-        self._mark(network, installed=False, cleared=True)
+        try:
+            self._mark(network, installed=False, cleared=True)
+        except StateError as error:
+            event(logging.ERROR, "the end of a lease could not be recorded", network=network, error=str(error))
+            return False
         event(logging.WARNING, "the lease of a network's keys has passed: its keys are removed", network=network)
         return True
 
-    def _lapsed(self, record: NetworkRecord) -> bool:
-        return not record.cleared and record.expires_at <= self._now()
+    def _end(self, expires_at: float) -> float:
+        """When a lease that ends at `expires_at` does so by the clock that nobody sets."""
+        return self._boot() + expires_at - self._now()
+
+    def _lapsed(self, name: str, record: NetworkRecord) -> bool:
+        return not record.cleared and (record.expires_at <= self._now() or self._ends[name] <= self._boot())
 
     def _missing(self, name: str, record: NetworkRecord) -> bool:
         if record.cleared:
@@ -236,13 +257,22 @@ class DeliveryDesk:
 
     def _remember(self, network: str, record: NetworkRecord) -> None:
         changed = self._networks | {network: record}
-        write_private(self._state.deliveries, encode(DeliveryLog(self._identity.node_id, changed)))
+        log = DeliveryLog(self._identity.node_id, changed, self._kos_sha256())
+        write_private(self._state.deliveries, encode(log))
         self._networks = changed
 
     def _load(self) -> dict[str, NetworkRecord]:
         log = read_delivery_log(self._state)
-        # A node that joined again under another identity starts its numbers anew.
-        return dict(log.networks) if log is not None and log.node_id == self._identity.node_id else {}
+        if log is None:
+            return {}
+        if (log.node_id, log.kos_sha256) == (self._identity.node_id, self._kos_sha256()):
+            return dict(log.networks)
+        # A node that joined again elsewhere starts its numbers anew, and the keys that it had from there end.
+        self._foreign = set(log.networks)
+        return {}
+
+    def _kos_sha256(self) -> str:
+        return hashlib.sha256(self._identity.kos_public).hexdigest()
 
 
 def read_delivery_log(state: StateDirectory) -> DeliveryLog | None:
@@ -265,11 +295,17 @@ def _record(sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> NetworkRe
     )
 
 
-def _check_signature(kos_public: bytes, envelope: Envelope) -> None:
+def _kos_key(identity: Identity) -> ec.EllipticCurvePublicKey:
+    try:
+        return load_kos_key(identity.kos_public)
+    except ProtocolViolation:
+        raise StateError(
+            "the stored key of the Key Orchestration Service is damaged", remedy="Join again with --rejoin."
+        ) from None
+
+
+def _check_signature(key: ec.EllipticCurvePublicKey, envelope: Envelope) -> None:
     """ECDSA P-256 with SHA-256, r ‖ s, of the Key Orchestration Service."""
-    key = load_der_public_key(kos_public)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise StateError("the stored key of the Key Orchestration Service is damaged", remedy="Join again.")
     if len(envelope.signature) != 64:
         raise ProtocolViolation("a delivery carries no signature of the Key Orchestration Service")
     r, s = (int.from_bytes(half, "big") for half in (envelope.signature[:32], envelope.signature[32:]))

@@ -58,6 +58,12 @@ class Devices:
         """Modalities that have a sensor, in the order in which a person meets them."""
         return [name for name in self._sections if name != "enclave"]
 
+    def check_drivers(self) -> None:
+        """Raise `NotFound` or `PermissionDenied` unless every configured driver is there with its pinned hash."""
+        for name, section in self._sections.items():
+            driver, _ = load_driver(section.driver, section.sha256)
+            _check_kind(name, driver.kind, section.driver)
+
     def open_enclave(self) -> Enclave:
         """The enclave, claimed; the caller closes it."""
         return cast(Enclave, self._open("enclave"))

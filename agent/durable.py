@@ -24,7 +24,7 @@ def write_private(path: Path, data: bytes) -> None:
 
     Raises `StateError` naming the cause (full disk, file-size limit, permissions).
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = _beside(path)
     try:
         _write_new(temporary, data)
         temporary.replace(path)
@@ -36,10 +36,19 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove `path` durably; a missing file is fine."""
+    """Remove `path` durably, and what a crash left of a new version of it; a missing file is fine."""
     try:
+        _beside(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
+def discard_leftover(path: Path) -> None:
+    """Remove the new version of `path` that a crash kept from taking its place."""
+    try:
+        _beside(path).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(path, error) from None
 
@@ -115,6 +124,10 @@ def storage_error(path: Path, error: OSError) -> StateError:
         errno.EROFS: "Put node.state_dir on a disk that can be written.",
     }
     return StateError(f"{path}: {error.strerror or error}", remedy=remedies.get(error.errno or 0))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -21,6 +21,10 @@ from protocol.messages import Event
 
 PING_S = 20.0
 """Seconds between pings, and how long an answer may take: a dead peer is noticed within two of these."""
+FRAMES_AHEAD = 4
+"""Frames that may wait unread; what comes beyond them waits at the authority."""
+MOST_FLAWED = 16
+"""Frames of one connection that are no events: more of them end it, so that a flood meets the back-off."""
 
 
 class EventStream:
@@ -49,12 +53,12 @@ class EventStream:
                     async for message in self._messages(socket):
                         yield message
                 event(logging.WARNING, "the authority closed the connection")
-            except (OSError, TimeoutError, WebSocketException, StateError) as error:
+            except (OSError, TimeoutError, WebSocketException, StateError, ProtocolViolation) as error:
                 event(logging.WARNING, "the connection to the authority failed", error=_cause(error))
             await self._pause()
 
     def _connect(self) -> Any:
-        return connect(
+        return _Connect(
             self._url,
             ssl=self._context(),
             open_timeout=self._settings.timeout_s,
@@ -62,21 +66,37 @@ class EventStream:
             ping_interval=PING_S,
             ping_timeout=PING_S,
             max_size=LARGEST_ANSWER,
+            max_queue=FRAMES_AHEAD,
+            compression=None,
             proxy=None,
         )
 
     async def _messages(self, socket: ClientConnection) -> AsyncIterator[Event]:
+        flawed = 0
         async for frame in socket:
-            self._delay = self._settings.retry_min_s
             try:
-                yield decode_event(frame, Event)
+                message = decode_event(frame, Event)
             except ProtocolViolation as error:
                 event(logging.WARNING, "the authority pushed something that is no event", error=str(error))
+                flawed += 1
+                if flawed > MOST_FLAWED:
+                    raise
+            else:
+                self._delay = self._settings.retry_min_s
+                yield message
 
     async def _pause(self) -> None:
         # Half to all of the delay, so that a fleet does not come back in one instant.
         await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
         self._delay = min(self._delay * 2, self._settings.retry_max_s)
+
+
+class _Connect(connect):
+    """A connection to the authority itself: a redirection is an error, as it is for requests."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """The error as it is."""
+        return exc
 
 
 def _cause(error: BaseException) -> str:

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_public_key,
+)
 from cryptography.x509.oid import NameOID
 
 from agent.durable import read_struct, remove, write_private
 from agent.errors import NotJoined, StateError
 from agent.state import StateDirectory
-from hal import CertifiedKey
+from hal import CertifiedKey, Deadline
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import certificate_thumbprint
 
 IDENTITY_VERSION = 1
+RENEWAL_WAIT_S = 60.0
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises over a certificate or key that somebody else made."""
 
 
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,9 +132,10 @@ def check_certificate(pem: str, key: TlsKey, ca: x509.Certificate, node_id: str)
         leaf.verify_directly_issued_by(ca)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        certified = leaf.public_key()
+    except UNREADABLE:
         raise ProtocolViolation("the authority's certificate for this node is not one of its CA") from None
-    if uris != [f"keyvigil://node/{node_id}"] or _spki(leaf.public_key()) != _spki(key.private.public_key()):
+    if uris != [f"keyvigil://node/{node_id}"] or _spki(certified) != _spki(key.private.public_key()):
         raise ProtocolViolation("the authority certified another node or another key")
     return leaf
 
@@ -129,11 +149,28 @@ def load_ca(pem: str) -> x509.Certificate:
     return certificate
 
 
+def load_kos_key(der: bytes) -> ec.EllipticCurvePublicKey:
+    """The Key Orchestration Service's P-256 key; raises `ProtocolViolation`."""
+    try:
+        key = load_der_public_key(der)
+    except UNREADABLE:
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ProtocolViolation("the key of the Key Orchestration Service is not a P-256 key")
+    return key
+
+
 class IdentityStore:
     """Identity and TLS file in a state directory; identity.json is the commit point of every change."""
 
     def __init__(self, state: StateDirectory) -> None:
         self._state = state
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the right to replace the identity against other processes; raises `Busy`."""
+        with self._state.identity_lock(Deadline.after(RENEWAL_WAIT_S)):
+            yield
 
     def exists(self) -> bool:
         """Whether this node has joined."""

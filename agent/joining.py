@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import __version__
@@ -24,6 +23,7 @@ from agent.identity import (
     TlsKey,
     check_certificate,
     load_ca,
+    load_kos_key,
     pinned_context,
     unverified_context,
 )
@@ -76,16 +76,19 @@ class Joining:
             return self._register(client, token, ca)
 
     def fetch_ca(self, token: JoinToken) -> str:
-        """The CA certificate in PEM, whose DER form hashes to what the token says."""
+        """The CA certificate in PEM, whose DER form hashes to what the token says.
+
+        It is written anew from what was hashed: another reader of the text that came could find another CA in it.
+        """
         with self.connect(None) as client:
-            pem = client.ca()
-        found = hashlib.sha256(load_ca(pem).public_bytes(Encoding.DER)).hexdigest()
+            ca = load_ca(client.ca())
+        found = hashlib.sha256(ca.public_bytes(Encoding.DER)).hexdigest()
         if not hmac.compare_digest(found, token.ca_sha256):
             raise AgentError(
                 "the authority at node.authority is not the one that the token names",
                 remedy="Compare node.authority with the operator's; if it is right, somebody else answers there.",
             )
-        return pem
+        return ca.public_bytes(Encoding.PEM).decode()
 
     def renew(self, identity: Identity) -> Identity:
         """Replace TLS key and certificate; the proof is the AK's quote, so an expired certificate does not matter."""
@@ -97,8 +100,8 @@ class Joining:
             quote = self.gate.run(lambda enclave: enclave.quote(digest, pcr_selection(nonce.pcr_selection)))
             request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote_evidence(quote))
             result = client.renew(request)
-        check_certificate(result.certificate, key, load_ca(identity.ca), identity.node_id)
-        return self.store.commit(identity, result.certificate, key)
+        certificate = _certified(result.certificate, key, identity.ca, identity.node_id)
+        return self.store.commit(identity, certificate, key)
 
     def _register(self, client: AuthorityClient, token: JoinToken, ca: str) -> Identity:
         key = TlsKey.generate()
@@ -107,8 +110,9 @@ class Joining:
         challenge = client.join(request)
         delivery, proof = self.gate.run(lambda enclave: prove(enclave, challenge, csr))
         result = client.activate(challenge.join_id, proof)
-        self._check(result, key, load_ca(ca))
-        return self.store.commit(self._identity(result, ca, challenge, delivery), result.certificate, key)
+        load_kos_key(result.kos_public)
+        certificate = _certified(result.certificate, key, ca, result.node_id)
+        return self.store.commit(self._identity(result, ca, challenge, delivery), certificate, key)
 
     def _request(self, token: JoinToken, csr: bytes) -> JoinRequest:
         sensors = [self.devices.identify(name) for name in self.devices.modalities]
@@ -129,10 +133,6 @@ class Joining:
     def _enclave_identity(self, enclave: Enclave) -> SensorIdentity:
         return self.devices.identity_of("enclave", enclave)
 
-    @staticmethod
-    def _check(result: JoinResult, key: TlsKey, ca: x509.Certificate) -> None:
-        check_certificate(result.certificate, key, ca, result.node_id)
-
     def _identity(self, result: JoinResult, ca: str, challenge: JoinChallenge, delivery: CertifiedKey) -> Identity:
         return Identity(
             version=IDENTITY_VERSION,
@@ -146,6 +146,11 @@ class Joining:
             delivery_key=StoredKey.of(delivery),
             joined_at=self.now(),
         )
+
+
+def _certified(pem: str, key: TlsKey, ca: str, node_id: str) -> str:
+    """The checked certificate alone, in PEM: whatever else the answer holds does not get beside the private key."""
+    return check_certificate(pem, key, load_ca(ca), node_id).public_bytes(Encoding.PEM).decode()
 
 
 def prove(enclave: Enclave, challenge: JoinChallenge, csr: bytes) -> tuple[CertifiedKey, JoinProof]:

@@ -43,9 +43,11 @@ class Link:
         return self._store.tls_context(self._identity)
 
     def renew(self) -> None:
-        """Get a new certificate and use it from now on; on an error the old one stays."""
-        with self._lock:
-            self._use(self._joining.renew(self._identity))
+        """Get a new certificate, or the one that another process got meanwhile; on an error the old one stays."""
+        with self._lock, self._store.exclusive():
+            stored = self._store.load()
+            fresh = stored.tls_file != self._identity.tls_file
+            self._use(stored if fresh else self._joining.renew(stored))
         event(logging.INFO, "the certificate was renewed", not_after=self._certificate.not_after)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from agent.durable import read_struct, remove, write_private
 from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable
 from agent.log import event
 from agent.state import StateDirectory
-from hal import Clock
+from hal import Clock, Deadline
 from protocol.messages import EvidenceSubmission, Verdict
 
 
@@ -40,7 +40,8 @@ class Outbox:
     def send(self, client: Callable[[], AuthorityClient], pending: PendingEvidence) -> Verdict:
         """The verdict on `pending`; raises `AuthorityRefused`, or `AuthorityUnreachable` at the deadline.
 
-        The authority answers the same evidence with the same verdict, so that a lost answer costs nothing.
+        The authority answers the same evidence with the same verdict, so that a lost answer costs nothing. What the
+        agent's end interrupts stays for `resume`.
         """
         write_private(self._path, msgspec.json.encode(pending))
         verdict = self._retry(client, pending)
@@ -52,10 +53,9 @@ class Outbox:
         pending = read_struct(self._path, PendingEvidence)
         if pending is None:
             return None
-        try:
-            return self._retry(client, pending) if pending.give_up_at > self._now() else None
-        finally:
-            remove(self._path)
+        verdict = self._retry(client, pending) if pending.give_up_at > self._now() else None
+        remove(self._path)
+        return verdict
 
     def _retry(self, client: Callable[[], AuthorityClient], pending: PendingEvidence) -> Verdict:
         delay = min(self._settings.retry_min_s, 1.0)
@@ -72,5 +72,7 @@ class Outbox:
         final = isinstance(error, AuthorityRefused) and not error.temporary
         if final or self._now() + delay > pending.give_up_at:
             remove(self._path)
+            raise error
+        if Deadline.after(1, self._clock).remaining() <= 0:
             raise error
         event(logging.WARNING, "evidence could not be sent, trying again", error=str(error))

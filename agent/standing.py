@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from agent.durable import read_struct, write_private
+from agent.errors import StateError
 from agent.state import StateDirectory
 from protocol.codec import encode
 from protocol.messages import StatusEvent, Verdict
@@ -37,12 +38,19 @@ class StandingBook:
     def note_status(self, status: StatusEvent) -> None:
         """Keep a pushed status."""
         with self._lock:
-            self._write(msgspec.structs.replace(self.read(), status=status, status_at=self._now()))
+            self._write(msgspec.structs.replace(self._last(), status=status, status_at=self._now()))
 
     def note_verdict(self, verdict: Verdict) -> None:
         """Keep the verdict on a presentation."""
         with self._lock:
-            self._write(msgspec.structs.replace(self.read(), verdict=verdict, verdict_at=self._now()))
+            self._write(msgspec.structs.replace(self._last(), verdict=verdict, verdict_at=self._now()))
+
+    def _last(self) -> Standing:
+        """The last standing; a damaged file is only a copy of what the authority knows, and is written anew."""
+        try:
+            return self.read()
+        except StateError:
+            return Standing()
 
     def _write(self, standing: Standing) -> None:
         write_private(self._path, encode(standing))

@@ -72,6 +72,12 @@ class StateDirectory:
             yield
 
     @contextmanager
+    def identity_lock(self, deadline: Deadline) -> Iterator[None]:
+        """Hold the right to renew the certificate; raises `Busy` at the deadline."""
+        with _locked(self.root / "identity.lock", deadline, "another keyvigil command renews the certificate"):
+            yield
+
+    @contextmanager
     def daemon_lock(self, clock: Clock | None = None) -> Iterator[None]:
         """Hold the right to be this node's daemon; raises `StateError` when one is running."""
         try:

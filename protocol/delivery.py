@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
+import msgspec
+
+from protocol.bounds import Identifier, Instant, Name, Number, Span
 from protocol.codec import length_prefixed
+from protocol.key_schedule import KEY_BYTES
 from protocol.levels import Access, ResourceClass, Rotation, Tier
 from protocol.messages import Message
 
@@ -19,13 +24,13 @@ class Direction(StrEnum):
 class Association(Message, frozen=True):
     """One key of an ordered pair, as one of its two ends gets it."""
 
-    peer: str
-    peer_name: str
+    peer: Identifier
+    peer_name: Name
     direction: Direction
-    version: int
-    epoch: int
+    version: Number
+    epoch: Number
     resource_class: ResourceClass
-    key: bytes
+    key: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 
     def __repr__(self) -> str:
         return f"Association({self.peer_name!r}, {self.direction}, v{self.version}, epoch {self.epoch})"
@@ -34,25 +39,25 @@ class Association(Message, frozen=True):
 class KeyBundle(Message, frozen=True):
     """Cleartext of a delivery: all that this node shall hold in this network from now on, and nothing else."""
 
-    network: str
+    network: Name
     tier: Tier
     access: Access
     rotation: Rotation
-    version: int | None
-    epoch: int
-    rotate_s: float
-    expires_at: float
+    version: Number | None
+    epoch: Number
+    rotate_s: Span
+    expires_at: Instant
     associations: list[Association]
 
 
 class SealedDelivery(Message, frozen=True):
     """What is signed: `number` grows by one per node, `generation` with every restore of the authority."""
 
-    node_id: str
-    network: str
-    generation: int
-    number: int
-    issued_at: float
+    node_id: Identifier
+    network: Name
+    generation: Number
+    number: Number
+    issued_at: Instant
     enc: bytes
     ciphertext: bytes
 

@@ -34,7 +34,7 @@ def failure_digest(challenge_id: str, record_id: str, nonce: bytes) -> bytes:
 
 def evidence_digest(token: str) -> bytes:
     """SHA-256 over exactly the compact JWS: what the quote beside the evidence carries."""
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def certificate_thumbprint(der: bytes) -> str:

@@ -6,12 +6,14 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 
+from protocol.bounds import Number
 from protocol.codec import ProtocolViolation, b64url, decode, encode, length_prefixed, unb64url
 from protocol.messages import Message, ModalityModel, SensorIdentity
 
 EAT_PROFILE = "tag:keyvigil,2026:evidence/1"
 ELAPSED_BOUNDS_S = (10, 20, 30, 45, 60)
 """Upper bounds of the elapsed-time buckets 0 to 4; bucket 5 is anything slower."""
+SIGNATURE_BYTES = 64
 LEVELS = 5
 """Quality and margin come in the buckets 0 (poor) to 4 (good)."""
 
@@ -32,7 +34,7 @@ class EvidenceClaims(Message, frozen=True):
     elapsed: int
     quality: int
     margin: int
-    counter: int
+    counter: Number
     agent: str
 
 
@@ -83,6 +85,8 @@ def read_claims(token: str) -> EvidenceClaims:
         raise ProtocolViolation("evidence is not a compact JWS")
     header = decode(unb64url(parts[0]), dict[str, str])
     claims = decode(unb64url(parts[1]), EvidenceClaims)
+    if len(unb64url(parts[2])) != SIGNATURE_BYTES:
+        raise ProtocolViolation("the evidence token has no ES256 signature")
     if header != {"alg": "ES256", "kid": claims.record, "typ": "eat+jwt"}:
         raise ProtocolViolation("the evidence token has a foreign header")
     _check_claims(claims)

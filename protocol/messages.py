@@ -6,12 +6,16 @@ Requests refuse unknown fields. `bytes` are base64 in JSON. Times are POSIX seco
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
+from protocol.bounds import Identifier, Instant, Milli, Number, Span, Word
 from protocol.levels import Access, Rotation, Tier
 
 PROTOCOL_VERSION = 1
+LARGEST_ROSTER = 1000
+MOST_GESTURES = 16
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,7 +109,7 @@ class Nonce(Message, frozen=True):
 
     nonce: bytes
     pcr_selection: list[int]
-    expires_at: float
+    expires_at: Instant
 
 
 class RenewRequest(Message, frozen=True):
@@ -144,7 +148,7 @@ class EnrolSession(Message, frozen=True):
     modalities: list[str]
     consent_version: str
     consent_text: str
-    expires_at: float
+    expires_at: Instant
 
     def __repr__(self) -> str:
         return f"EnrolSession(enrolment_id={self.enrolment_id!r})"
@@ -166,7 +170,7 @@ class EnrolFinish(Message, frozen=True):
     sensors: list[SensorIdentity]
     consent_version: str
     consent_sha256: str
-    consent_at: float
+    consent_at: Instant
 
 
 class EnrolResult(Message, frozen=True):
@@ -185,13 +189,13 @@ class BeginRequest(Message, frozen=True):
 class Activation(Message, frozen=True):
     """The secret half of a challenge; the deadline runs from here."""
 
-    challenge_id: str
-    record_id: str
+    challenge_id: Identifier
+    record_id: Identifier
     nonce: bytes
-    digits: str
-    gestures: list[str]
+    digits: Word
+    gestures: Annotated[list[Word], msgspec.Meta(max_length=MOST_GESTURES)]
     release_share: bytes
-    deadline_s: float
+    deadline_s: Span
     pcr_selection: list[int]
 
     def __repr__(self) -> str:
@@ -225,7 +229,7 @@ class Verdict(Message, frozen=True):
     challenge_id: str
     outcome: Outcome
     reason: str
-    score: int
+    score: Milli
     tier: Tier
     explanation: str
 
@@ -256,17 +260,17 @@ class RosterEntry(Message, frozen=True):
     """An administrator who may answer, and the record to unlock."""
 
     admin: str
-    record_id: str
+    record_id: Identifier
 
 
 class Summons(Message, frozen=True, tag="summons"):
     """Pushed: somebody of the roster is to present themselves before `expires_at`; carries no secret."""
 
-    challenge_id: str
-    roster: list[RosterEntry]
+    challenge_id: Identifier
+    roster: Annotated[list[RosterEntry], msgspec.Meta(max_length=LARGEST_ROSTER)]
     modalities: list[str]
     reason: str
-    expires_at: float
+    expires_at: Instant
 
 
 class AttestRequest(Message, frozen=True, tag="attest"):
@@ -274,25 +278,25 @@ class AttestRequest(Message, frozen=True, tag="attest"):
 
     nonce: bytes
     pcr_selection: list[int]
-    expires_at: float
+    expires_at: Instant
 
 
 class DeliveryEvent(Message, frozen=True, tag="delivery"):
     """Pushed: a signed, sealed key delivery (`protocol.delivery.Envelope`, encoded)."""
 
-    number: int
+    number: Number
     envelope: bytes
 
 
 class StatusEvent(Message, frozen=True, tag="status"):
     """Pushed: the node's standing."""
 
-    state: str
-    score: int
+    state: Word
+    score: Milli
     tier: Tier
     access: Access
     rotation: Rotation
-    next_challenge_at: float | None = None
+    next_challenge_at: Instant | None = None
 
 
 Event = Summons | AttestRequest | DeliveryEvent | StatusEvent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from importlib.resources import as_file, files
 from typing import Any
@@ -55,6 +56,8 @@ def filter_bank(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _open_session() -> Any:
+    # The library (1.32) sends an identifier of the machine and each session to its maker, unless told before it loads.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import kaldi_native_fbank  # noqa: F401
         import onnxruntime

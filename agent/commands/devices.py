@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agent.commands._common import configured, json_option, print_json
@@ -53,5 +54,5 @@ def _table(report: DeviceReport) -> Table:
     for info in report.attached:
         identity = f"{info.vendor_id}:{info.product_id}" if info.vendor_id or info.product_id else ""
         cells = (info.name, info.transport.value, info.port, identity, info.serial)
-        table.add_row(*(printable(cell) for cell in cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table

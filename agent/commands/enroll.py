@@ -83,7 +83,7 @@ def _ask_pin() -> str:
 def _consent(session: EnrolSession, console: Console, *, accepted: bool) -> Consent:
     """Show the text and wait for agreement; raises `ConfigError` without it."""
     for line in session.consent_text.splitlines():
-        console.print(printable(line, limit=2000), markup=False, highlight=False)
+        console.print(printable(line, limit=len(line)), markup=False, highlight=False)
     if not accepted:
         if not sys.stdin.isatty():
             raise ConfigError("nobody can consent without a terminal", remedy="Pass --accept-consent.")

@@ -21,7 +21,9 @@ def join(config_path: Path, token_file: str, rejoin: bool, as_json: bool) -> Non
     config = configured(config_path)
     token = parsed(read_secret(token_file, "join token"), parse_join_token)
     node = Node.of(config)
-    identity = node.joining().join(token, again=rejoin)
+    # A daemon that kept the old identity in memory would write it back when it renews.
+    with node.state.daemon_lock():
+        identity = node.joining().join(token, again=rejoin)
     certificate = node.store.certificate(identity)
     if as_json:
         print_json({"node_id": identity.node_id, "name": identity.name, "not_after": certificate.not_after})

@@ -45,8 +45,9 @@ def run(config_path: Path) -> None:
 
 
 def build_daemon(node: Node) -> Daemon:
-    """The daemon of a node that has joined; raises `NotJoined`, `ConfigError`, `StateError`."""
+    """The daemon of a node that has joined; raises `NotJoined`, `ConfigError`, `StateError`, and `DeviceError`."""
     config, link = node.config, node.link()
+    node.devices.check_drivers()
     prompter = build_prompter(config.prompt, node.abort)
     if not prompter:
         event(logging.WARNING, "nobody can be prompted: there is no terminal, and prompt.hook is not configured")

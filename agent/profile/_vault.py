@@ -102,15 +102,15 @@ class ProfileVault:
         Raises `ProfileError` (missing, changed, wrong share, another node's) and `AuthorisationFailed` (another
         enclave, or PCRs that moved).
         """
-        record, header = self._read(self._path(record_id))
-        if header.node_id != node_id or header.record_id != record_id:
-            raise ProfileError("the sealed profile is of another node or another record")
+        record, header = self._load(record_id)
+        if header.node_id != node_id:
+            raise ProfileError("the sealed profile is of another node")
         secrets = open_record(record, enclave.unseal(header.sealed_pepper), release_share)
         return OpenProfile(header, secrets.templates, secrets.auth)
 
     def header(self, record_id: str) -> RecordHeader:
         """What the record says in clear; raises `ProfileError`."""
-        return self._read(self._path(record_id))[1]
+        return self._load(record_id)[1]
 
     def headers(self) -> list[RecordHeader]:
         """Headers of every readable record, by administrator."""
@@ -130,6 +130,12 @@ class ProfileVault:
         """Remove a record and its counter."""
         remove(self._path(record_id))
         remove(self._counter_path(record_id))
+
+    def _load(self, record_id: str) -> tuple[RecordFile, RecordHeader]:
+        record, header = self._read(self._path(record_id))
+        if header.record_id != record_id:
+            raise ProfileError("the sealed profile is of another record")
+        return record, header
 
     def _read(self, path: Path) -> tuple[RecordFile, RecordHeader]:
         try:

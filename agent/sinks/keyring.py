@@ -16,6 +16,8 @@ from agent.sinks._interface import HeldKeys, sink_options
 from agent.sinks._keyctl import KEYRINGS, POSSESSOR_ALL, USER_VIEW_READ_SEARCH, Keyctl, KeyErrno, refusal
 from protocol.delivery import Association, KeyBundle
 
+LONGEST_TIMEOUT_S = 2**31 - 1
+"""The kernel takes 32 bits of seconds, and a timeout of 0 for none at all."""
 _GONE = {errno.ENOKEY, errno.EKEYEXPIRED, errno.EKEYREVOKED}
 
 
@@ -51,7 +53,7 @@ class KeyringSink:
     def install(self, bundle: KeyBundle) -> None:
         """Add the bundle's keys with the lease as their timeout, then end the network's others."""
         with _explained("installing keys"):
-            seconds = math.floor(bundle.expires_at - self._now())
+            seconds = min(LONGEST_TIMEOUT_S, math.floor(bundle.expires_at - self._now()))
             fresh = set()
             if seconds > 0:
                 fresh = {self._add(bundle, association, seconds) for association in bundle.associations}

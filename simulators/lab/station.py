@@ -151,7 +151,9 @@ def _command(line: bytes) -> dict[str, Any]:
     return command if isinstance(command, dict) else {}
 
 
-class _Control(socketserver.ThreadingUnixStreamServer):
+class ControlServer(socketserver.ThreadingUnixStreamServer):
+    """Takes commands for a station on a UNIX socket of mode 0600."""
+
     daemon_threads = True
 
     def __init__(self, path: Path, station: Station) -> None:
@@ -173,7 +175,7 @@ def run_station(config: StationConfig) -> None:
         station = Station(config, stack)
         socket_path = folder / CONTROL_SOCKET
         socket_path.unlink(missing_ok=True)
-        control = stack.enter_context(_Control(socket_path, station))
+        control = stack.enter_context(ControlServer(socket_path, station))
         thread = threading.Thread(target=control.serve_forever, name="control", daemon=True)
         thread.start()
         stack.callback(control.shutdown)

@@ -20,6 +20,7 @@ class Watch:
     def __init__(self, authority: Authority, changed: Callable[[], None]) -> None:
         self._client = OperatorClient(target(authority.state, None, None, None))
         self._changed = changed
+        self._asking = threading.Lock()
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -37,6 +38,11 @@ class Watch:
 
     def refresh(self) -> None:
         """Ask now."""
+        with self._asking:
+            self._refresh()
+        self._changed()
+
+    def _refresh(self) -> None:
         nodes = {entry["name"]: _flat(entry) for entry in self._client.get("/v1/nodes")}
         last = self.alerts[-1]["id"] if self.alerts else 0
         alerts = self._client.get("/v1/alerts", after=last)
@@ -44,7 +50,6 @@ class Watch:
             self.nodes = nodes
             self.alerts += alerts
             self._news.notify_all()
-        self._changed()
 
     def challenge(self, name: str) -> None:
         """Summon somebody to a node; its open summons is left as it is."""

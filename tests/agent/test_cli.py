@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -7,11 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from agent.cli import explain
+from agent.commands.devices import _show
+from agent.commands.enroll import _consent
+from agent.devices import DeviceReport
 from agent.errors import AuthorityRefused
-from hal import NotFound, available_drivers
+from agent.state import StateDirectory
+from hal import DeviceInfo, DeviceKind, NotFound, Transport, available_drivers
 from protocol.codec import ProtocolViolation
+from protocol.messages import EnrolSession
 from protocol.problems import ErrorCode, Problem
 from simulators.devices.swtpm import Swtpm, SwtpmState
 
@@ -188,3 +196,44 @@ def test_every_error_has_a_text_a_remedy_and_no_control_characters(error: Except
     assert trouble.error.isprintable()
     assert trouble.remedy
     assert "defect" not in trouble.error
+
+
+def test_joining_while_the_agent_runs_is_refused(tmp_path: Path) -> None:
+    """The agent would write its old identity back when it renews the certificate."""
+    config = write_config(tmp_path)
+    state = StateDirectory.open(tmp_path / "state")
+    with state.daemon_lock():
+        done = keyvigil("join", "--config", str(config), "--token-file", "-", "--rejoin", stdin=TOKEN)
+    assert_plain_error(done, 1, "already running")
+
+
+def test_a_device_whose_serial_number_is_markup_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A USB device chooses its texts: they neither colour the table nor end the command."""
+    serial, name = "[/x] [red]A[/]", "cam\x1b[2J\\"
+    info = DeviceInfo(DeviceKind.CAMERA, "opencv", Transport.V4L2, "video0", serial=serial, name=name)
+    _show([DeviceReport("opencv", "0" * 64, (info,))])
+    shown = capsys.readouterr().out
+    assert serial in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_the_whole_consent_text_is_shown() -> None:
+    """Its hash is agreed to, so that nothing of it may be cut off or taken for markup."""
+    text = "word " * 2000 + "and [bold]the end[/bold]\x1b[31m"
+    session = EnrolSession(
+        enrolment_id="e",
+        nonce=b"n",
+        record_id="r",
+        release_share=b"s" * 32,
+        modalities=["face"],
+        consent_version="1",
+        consent_text=text,
+        expires_at=1.0,
+    )
+    console = Console(file=io.StringIO(), width=80)
+    consent = _consent(session, console, accepted=True)
+    shown = console.file.getvalue()
+    assert shown.split().count("word") == 2000
+    assert "and [bold]the end[/bold]" in " ".join(shown.split())
+    assert "\x1b" not in shown
+    assert consent.sha256 == hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,80 @@ def test_somebody_who_never_answers_is_given_up_on() -> None:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
         with AuthorityClient(url, unverified_context(), 0.2) as client, pytest.raises(AuthorityUnreachable):
             client.ca()
+
+
+@contextmanager
+def speaking(folder: Path, ca: TestCa, speak: Callable[[ssl.SSLSocket], None]) -> Iterator[str]:
+    """A TLS server that says to each connection what `speak` says; its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*ca.server(folder))
+
+    def serve() -> None:
+        with listener.accept()[0] as plain, context.wrap_socket(plain, server_side=True) as connection:
+            asked = b""
+            while not asked.endswith(b"}"):
+                asked += connection.recv(65536)
+            speak(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+def test_an_answer_that_trickles_in_byte_by_byte_is_given_up_on(tmp_path: Path) -> None:
+    """Each byte starts the read timeout anew: without a limit for the whole answer a thread would wait for ever."""
+    ca, enough = TestCa(), threading.Event()
+
+    def speak(connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        try:
+            while not enough.wait(0.05):
+                connection.sendall(b" ")
+        except OSError:
+            enough.set()
+
+    with speaking(tmp_path, ca, speak) as url, AuthorityClient(url, pinned_context(ca.pem), 0.5) as client:
+        with pytest.raises(AuthorityUnreachable, match="longer than") as failure:
+            client.nonce("ab")
+        enough.set()
+    assert failure.value.sent
+
+
+def test_a_compressed_answer_is_not_unpacked(tmp_path: Path) -> None:
+    ca = TestCa()
+    body = gzip.compress(b'{"nonce":"AAAA","pcr_selection":[0],"expires_at":1}')
+
+    def speak(connection: ssl.SSLSocket) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    with (
+        speaking(tmp_path, ca, speak) as url,
+        AuthorityClient(url, pinned_context(ca.pem), 5.0) as client,
+        pytest.raises(ProtocolViolation),
+    ):
+        client.nonce("ab")
+
+
+def test_a_redirection_is_not_followed(tmp_path: Path) -> None:
+    ca = TestCa()
+
+    def speak(connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"HTTP/1.1 307 Go\r\nlocation: /v1/elsewhere\r\ncontent-length: 0\r\n\r\n")
+
+    with (
+        speaking(tmp_path, ca, speak) as url,
+        AuthorityClient(url, pinned_context(ca.pem), 5.0) as client,
+        pytest.raises(AuthorityRefused, match="307"),
+    ):
+        client.nonce("ab")
+
+
+def test_a_certificate_of_the_right_ca_for_another_host_is_refused(authority: ScriptedAuthority) -> None:
+    elsewhere = authority.url.replace("127.0.0.1", "localhost")
+    client = AuthorityClient(elsewhere, pinned_context(authority.ca.pem), 5.0)
+    with client, pytest.raises(AuthorityUnreachable, match=r"(?i)hostname|certificate"):
+        client.nonce("ab")
+    assert authority.requests == []

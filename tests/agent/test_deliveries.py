@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
 
 from agent.deliveries import DeliveryDesk
 from agent.enclave import EnclaveGate
-from agent.errors import SinkFailed, StateError
+from agent.errors import AgentError, SinkFailed, StateError
 from agent.sinks import HeldKeys
 from agent.state import StateDirectory
+from hal import Busy
 from protocol.codec import ProtocolViolation, decode, encode
 from protocol.delivery import Envelope, KeyBundle
 from protocol.levels import Access
@@ -57,17 +59,18 @@ class World:
     desk: DeliveryDesk
     make: Callable[[], DeliveryDesk]
     time: list[float]
+    boot: list[float]
 
 
 @pytest.fixture
 def world(gate: EnclaveGate, state: StateDirectory) -> World:
     key = gate.run(delivery_key)
-    kos, sink, time = kos_for(key), MemorySink(), [1000.0]
+    kos, sink, time, boot = kos_for(key), MemorySink(), [1000.0], [7.0]
 
     def make() -> DeliveryDesk:
-        return DeliveryDesk(identity(kos, key), state, gate, [sink], lambda: time[0])
+        return DeliveryDesk(identity(kos, key), state, gate, [sink], lambda: time[0], lambda: boot[0])
 
-    return World(kos, sink, make(), make, time)
+    return World(kos, sink, make(), make, time, boot)
 
 
 def refused(world: World, delivery: DeliveryEvent, why: str) -> None:
@@ -238,3 +241,107 @@ def test_a_full_disk_keeps_the_old_keys_and_the_old_number(world: World, state: 
         world.desk.take(world.kos.deliver(bundle(epoch=2), 2))
     assert state.deliveries.read_bytes() == before
     assert world.sink.bundles["blue"].epoch == 1
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_a_lease(world: World) -> None:
+    """Whoever feeds the node false time would otherwise keep its keys alive."""
+    world.desk.take(world.kos.deliver(bundle(expires_at=1500.0), 1))
+    world.time[0] = 10.0
+    world.boot[0] += 499.0
+    assert world.desk.expire() == []
+    world.boot[0] += 1.0
+    assert world.desk.expire() == ["blue"]
+    assert world.sink.bundles == {}
+
+
+def test_an_enclave_that_hangs_keeps_no_lease_alive(world: World) -> None:
+    """Opening a delivery waits for the enclave; the end of another network's lease must not wait for both."""
+    world.desk.take(world.kos.deliver(bundle(expires_at=1500.0), 1))
+    entered, answer = threading.Event(), threading.Event()
+
+    def hang() -> object:
+        entered.set()
+        answer.wait(20)
+        raise Busy("the enclave hung")
+
+    own = world.desk._gate
+    world.desk._gate = replace(own, opener=hang)  # type: ignore[arg-type]
+    refusals: list[Busy] = []
+
+    def take() -> None:
+        try:
+            world.desk.take(world.kos.deliver(bundle("green"), 2))
+        except Busy as refusal:
+            refusals.append(refusal)
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    assert entered.wait(10)
+    world.time[0] = 1500.0
+    expired: list[str] = []
+    expiring = threading.Thread(target=lambda: expired.extend(world.desk.expire()), daemon=True)
+    expiring.start()
+    expiring.join(5)
+    assert expired == ["blue"]
+    answer.set()
+    taking.join(10)
+    assert refusals
+
+
+def test_nothing_is_installed_after_the_sinks_were_stopped(world: World) -> None:
+    """A delivery that was being opened when the agent ends would leave keys that nobody removes."""
+    world.desk.stop()
+    delivery = world.kos.deliver(bundle(), 1)
+    with pytest.raises(AgentError, match="stops"):
+        world.desk.take(delivery)
+    assert world.sink.bundles == {}
+    assert world.make().take(delivery).ack.installed
+
+
+def test_a_full_disk_keeps_no_other_lease_from_ending(world: World, state: StateDirectory) -> None:
+    world.desk.take(world.kos.deliver(bundle("blue", expires_at=1500.0), 1))
+    world.desk.take(world.kos.deliver(bundle("green", expires_at=1500.0), 2))
+    world.time[0] = 1500.0
+    blocked = state.root / ".deliveries.json.new"
+    blocked.mkdir()
+    assert world.desk.expire() == []
+    assert world.sink.bundles == {}
+    blocked.rmdir()
+    assert sorted(world.desk.expire()) == ["blue", "green"]
+
+
+def test_the_numbers_of_another_service_do_not_bind_and_its_keys_end(world: World, state: StateDirectory) -> None:
+    """A node that joined another authority: same TPM, so the same node id, and numbers that begin anew."""
+    world.desk.take(world.kos.deliver(bundle("blue"), 9))
+    world.desk.take(world.kos.deliver(bundle("green"), 10))
+    elsewhere = Kos(world.kos.recipient)
+    own = world.desk
+    there = identity(elsewhere, own._identity.delivery_key.certified())
+    desk = DeliveryDesk(there, state, own._gate, [world.sink], lambda: 1000.0)
+    assert desk.take(elsewhere.deliver(bundle("blue"), 1)).ack.installed
+    assert set(world.sink.bundles) == {"blue", "green"}
+    desk.expire()
+    assert set(world.sink.bundles) == {"blue"}
+
+
+def test_a_damaged_key_of_the_service_is_named_at_the_start(world: World, state: StateDirectory) -> None:
+    """And not found out by every delivery anew, as an exception of the library."""
+    own = world.desk
+    for damaged in (b"", b"junk", own._identity.delivery_key.public):
+        changed = msgspec.structs.replace(own._identity, kos_public=damaged)
+        with pytest.raises(StateError, match="damaged"):
+            DeliveryDesk(changed, state, own._gate, [world.sink], lambda: 1000.0)
+
+
+@pytest.mark.parametrize("changes", [{"generation": 2**64}, {"generation": -1}, {"issued_at": 1e300}])
+def test_numbers_that_no_one_counts_to_are_refused(world: World, changes: dict[str, object]) -> None:
+    delivery = world.kos.deliver(bundle(), 1, **changes)
+    with pytest.raises(ProtocolViolation, match="SealedDelivery"):
+        world.desk.take(delivery)
+
+
+@pytest.mark.parametrize("signature", [bytes(64), b"\xff" * 64, bytes(32) + b"\x01" * 32])
+def test_a_signature_of_impossible_numbers_is_refused(world: World, signature: bytes) -> None:
+    envelope = decode(world.kos.deliver(bundle(), 1).envelope, Envelope)
+    forged = encode(msgspec.structs.replace(envelope, signature=signature))
+    refused(world, DeliveryEvent(number=1, envelope=forged), "not signed")

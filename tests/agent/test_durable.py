@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.durable import private_directory, read_struct, remove, write_private
+from agent.durable import discard_leftover, private_directory, read_struct, remove, write_private
 from agent.errors import StateError
 
 
@@ -92,3 +92,58 @@ def test_a_directory_open_to_others_is_refused(tmp_path: Path) -> None:
     folder.chmod(0o750)
     with pytest.raises(StateError, match="open to other users"):
         private_directory(folder)
+
+
+def test_what_a_crash_left_is_overwritten_or_goes(tmp_path: Path) -> None:
+    target, leftover = tmp_path / "file", tmp_path / ".file.new"
+    leftover.write_bytes(b"half")
+    leftover.chmod(0o644)
+    write_private(target, b"whole")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    for sweep in (discard_leftover, remove):
+        leftover.write_bytes(b"half")
+        sweep(target)
+        assert not leftover.exists()
+
+
+def test_a_symbolic_link_in_the_place_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / ".file.new").symlink_to(tmp_path / "elsewhere")
+    write_private(tmp_path / "file", b"secret")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from agent import durable
+step, target = int(sys.argv[1]), Path(sys.argv[2])
+calls = 0
+def dying(name, real):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == step:
+            os.kill(os.getpid(), 9)
+        return real(*arguments, **options)
+    return call
+for name in ("open", "fdopen", "fsync", "close"):
+    setattr(os, name, dying(name, getattr(os, name)))
+Path.replace = dying("replace", Path.replace)
+durable.write_private(target, b"new")
+"""
+
+
+def test_killed_at_any_step_a_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    target, found, step = tmp_path / "file", set(), 0
+    while True:
+        step += 1
+        write_private(target, b"old")
+        arguments = [sys.executable, "-c", KILLED, str(step), str(target)]
+        done = subprocess.run(arguments, capture_output=True, check=False)
+        found.add(target.read_bytes())
+        assert found <= {b"old", b"new"}
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stderr
+    assert step > 5
+    assert found == {b"old", b"new"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -99,3 +100,28 @@ def test_without_a_terminal_or_a_hook_nobody_is_prompted() -> None:
 
 def _note() -> ResultNote:
     return ResultNote(node="node-a", challenge_id="c1", outcome="accepted", reason="")
+
+
+def test_a_child_that_left_the_group_does_not_hold_the_agent_up() -> None:
+    """It keeps the hook's output open for ever, and no signal to the group reaches it."""
+    began = time.monotonic()
+    with pytest.raises(HookFailed, match="did not end"):
+        run_hook(["sh", "-c", "setsid sleep 20 & exit 0"], b"", 0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_a_hook_that_prints_without_end_does_not_fill_the_memory() -> None:
+    tracemalloc.start()
+    try:
+        answer = run_hook(["sh", "-c", "head -c 20000000 /dev/zero; exit 4"], b"", 20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status == 4
+    assert len(answer.output) == 64 * 1024
+    assert peak < 1_000_000
+
+
+def test_a_hook_that_reads_nothing_of_a_long_message_still_answers() -> None:
+    assert run_hook(["sh", "-c", "echo done"], bytes(1_000_000), 10).output == b"done\n"
+    assert run_hook(["sh", "-c", "wc -c"], bytes(1_000_000), 10).output.strip() == b"1000000"

@@ -11,17 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.config import Config, parse_config
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, AuthorityRefused, ConfigError, NotJoined
-from agent.identity import Identity, IdentityStore
+from agent.identity import Identity, IdentityStore, TlsKey, check_certificate
 from agent.joining import Joining, anonymous_connector
+from agent.link import Link
 from agent.state import StateDirectory
 from authority.tpm import CertifiedUse, make_credential, node_id, verify_certify, verify_quote
 from authority.tpm import name as tpm_name
-from hal import AuthorisationFailed, Device
+from hal import AuthorisationFailed, Busy, Deadline, Device
 from protocol.codec import ProtocolViolation, decode
 from protocol.digests import join_digest, renew_digest
 from protocol.messages import (
@@ -37,7 +40,7 @@ from protocol.messages import (
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
 from tests.agent.scripted_authority import Refusal, ScriptedAuthority, TestCa, served
-from tests.agent.world import SELECTION, Tpm
+from tests.agent.world import SELECTION, Tpm, spki
 
 SENSOR = SensorIdentity(kind="camera", driver="opencv", driver_sha256="1" * 64, transport="v4l2", port="video0")
 
@@ -62,7 +65,9 @@ class Registrar:
     request: JoinRequest | None = None
     secret: bytes = b""
     nonce: bytes = b"N" * 32
+    beside: str = ""
     certified_for: str = ""
+    kos_public: bytes = spki(ec.generate_private_key(ec.SECP256R1()).public_key())
 
     def __post_init__(self) -> None:
         self.authority.on("POST", "/v1/join", self.join)
@@ -102,7 +107,7 @@ class Registrar:
             node_id=node_id(request.ek_public),
             certificate=self._certify(request.csr),
             ca=self.authority.ca.pem,
-            kos_public=b"kos",
+            kos_public=self.kos_public,
         )
 
     def renew(self, body: bytes) -> RenewResult:
@@ -116,7 +121,8 @@ class Registrar:
     def _certify(self, csr: bytes) -> str:
         assert self.request is not None
         public = x509.load_der_x509_csr(csr).public_key()
-        return self.authority.ca.node(public, self.certified_for or node_id(self.request.ek_public))
+        certificate = self.authority.ca.node(public, self.certified_for or node_id(self.request.ek_public))
+        return certificate + self.beside
 
 
 @dataclass
@@ -271,3 +277,71 @@ def test_no_secret_shows_in_the_identity(world: World) -> None:
     assert isinstance(identity, Identity)
     assert "private" not in repr(identity)
     assert "t" * 32 not in repr(world.registrar.request)
+
+
+def test_what_came_beside_the_hashed_ca_is_not_trusted(world: World) -> None:
+    """The text comes over an unverified connection: TLS reads it with another parser than the one that hashed it."""
+    pem = world.registrar.authority.ca.pem
+    padded = f"subject: anybody\n{pem}\n-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n"
+    world.registrar.authority.on("GET", "/v1/ca", lambda _: padded.encode())
+    assert world.joining.join(world.registrar.token).ca == pem
+
+
+def test_two_authorities_in_one_text_are_refused(world: World) -> None:
+    pem = world.registrar.authority.ca.pem
+    for text in (pem + TestCa().pem, TestCa().pem + pem, ""):
+        world.registrar.authority.on("GET", "/v1/ca", lambda _, text=text: text.encode())
+        with pytest.raises(ProtocolViolation, match="one PEM certificate"):
+            world.joining.join(world.registrar.token)
+
+
+def test_a_private_key_that_came_with_the_certificate_is_not_used(world: World) -> None:
+    """TLS takes the first private key of the file, and that would be the authority's."""
+    world.registrar.beside = TlsKey.generate().pem().decode()
+    identity = world.joining.join(world.registrar.token)
+    world.store.tls_context(identity)
+    assert world.store.tls_path(identity).read_text().count("PRIVATE KEY") == 2
+    world.store.tls_context(world.joining.renew(identity))
+
+
+@pytest.mark.parametrize("crooked", [b"", b"junk", spki(ec.generate_private_key(ec.SECP384R1()).public_key())])
+def test_a_service_key_that_is_no_p256_key_is_refused_at_joining(world: World, crooked: bytes) -> None:
+    world.registrar.kos_public = crooked
+    with pytest.raises(ProtocolViolation, match="Key Orchestration Service"):
+        world.joining.join(world.registrar.token)
+    assert not world.store.exists()
+
+
+def test_a_certificate_that_the_library_chokes_on_is_a_violation(world: World) -> None:
+    """Two extensions of one kind raise an exception that is no ValueError."""
+    key = TlsKey.generate()
+    ca = world.registrar.authority.ca
+    good = x509.load_pem_x509_certificate(ca.node(key.private.public_key(), "ab" * 32).encode())
+    extension = good.extensions.get_extension_for_class(x509.BasicConstraints)
+    names = good.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    builder = x509.CertificateBuilder().subject_name(good.subject).issuer_name(good.issuer).serial_number(7)
+    builder = builder.public_key(key.private.public_key()).not_valid_before(good.not_valid_before_utc)
+    builder = builder.not_valid_after(good.not_valid_after_utc)
+    builder._extensions = [extension, names, names]
+    doubled = builder.sign(ca.key, SHA256()).public_bytes(Encoding.PEM).decode()
+    with pytest.raises(ProtocolViolation, match="not one of its CA"):
+        check_certificate(doubled, key, ca.certificate, "ab" * 32)
+
+
+def test_two_processes_that_renew_at_once_end_with_one_certificate(world: World) -> None:
+    """Each removes the files that the other wrote: the loser takes the winner's certificate instead."""
+    world.joining.join(world.registrar.token)
+    one, other = (Link(world.store, world.joining, 5.0) for _ in range(2))
+    one.renew()
+    other.renew()
+    assert other.certificate == one.certificate
+    assert len(world.registrar.authority.seen("/v1/renew")) == 1
+    for link in (one, other):
+        link.context()
+        link.close()
+
+
+def test_the_certificate_is_renewed_by_one_process_at_a_time(world: World) -> None:
+    world.joining.join(world.registrar.token)
+    with world.store.exclusive(), pytest.raises(Busy), world.state.identity_lock(Deadline.after(0)):
+        pass

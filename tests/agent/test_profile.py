@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.enclave import EnclaveGate
-from agent.errors import ProfileError
-from agent.profile import ProfileDraft, ProfileVault, RecordFile
+from agent.errors import AgentError, ProfileError
+from agent.profile import ProfileDraft, ProfileVault, RecordFile, RecordHeader
 from agent.state import StateDirectory
 from authority.tpm import public_key
 from hal import AuthorisationFailed
@@ -182,3 +182,37 @@ def test_discarding_leaves_nothing(sealed: Sealed) -> None:
     sealed.vault.discard(RECORD)
     assert list(sealed.state.profiles.iterdir()) == []
     assert sealed.vault.headers() == []
+
+
+def test_a_record_under_another_name_does_not_even_show_its_header(sealed: Sealed) -> None:
+    """Two records that changed places would otherwise prompt one administrator for the other."""
+    path = sealed.state.profiles / f"{RECORD}.record"
+    path.rename(sealed.state.profiles / "fedcba.record")
+    with pytest.raises(ProfileError, match="another record"):
+        sealed.vault.header("fedcba")
+
+
+@pytest.mark.parametrize("blob", [b"", b"\x00", b"\xff" * 40, os.urandom(300)])
+def test_a_crooked_pepper_is_a_refusal_and_no_builtin_exception(sealed: Sealed, blob: bytes) -> None:
+    path = sealed.state.profiles / f"{RECORD}.record"
+    record = decode(path.read_bytes(), RecordFile)
+    header = msgspec.structs.replace(decode(record.header, RecordHeader), sealed_pepper=blob)
+    path.write_bytes(encode(msgspec.structs.replace(record, header=encode(header))))
+    with pytest.raises((ProfileError, AuthorisationFailed)):
+        sealed.open()
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 1000])
+def test_a_truncated_record_is_refused_with_a_remedy(sealed: Sealed, length: int) -> None:
+    path = sealed.state.profiles / f"{RECORD}.record"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ProfileError, match="damaged") as refusal:
+        sealed.vault.header(RECORD)
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"-1", b"1.5", b"[1]"])
+def test_a_damaged_counter_stops_the_profile(sealed: Sealed, content: bytes) -> None:
+    (sealed.state.profiles / f"{RECORD}.counter").write_bytes(content)
+    with pytest.raises(AgentError):
+        sealed.vault.next_counter(RECORD)

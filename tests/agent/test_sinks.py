@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,69 @@ def test_a_new_epoch_replaces_the_old_keys_and_a_revoked_key_cannot_be_read(keyr
 def test_a_lease_that_has_passed_installs_nothing(keyring: KeyringSink) -> None:
     keyring.install(bundle("blue", expires_at=999.0))
     assert keyring.held() == []
+
+
+def test_a_hook_that_fails_keeps_no_other_network_from_being_emptied_at_the_end(tmp_path: Path) -> None:
+    sink = file_sink(tmp_path)
+    for network in ("blue", "green", "red"):
+        sink.install(bundle(network))
+    told = file_sink(tmp_path, hook=["sh", "-c", f"cat >> {tmp_path}/told; exit 1"])
+    with pytest.raises(SinkFailed, match="status 1"):
+        told.stop()
+    assert sink.held() == []
+    assert (tmp_path / "told").read_text().count('"cleared"') == 3
+
+
+FULL_DISK = """
+import resource, sys
+from agent.errors import SinkFailed
+from agent.hardening import harden_process
+from agent.sinks.file import FileSink
+harden_process()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sink = FileSink({"path": sys.argv[1]})
+try:
+    sink.clear("blue")
+except SinkFailed as error:
+    print(error)
+"""
+
+
+def test_keys_whose_lease_passed_go_even_where_the_disk_is_full(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the full disk: the file without them cannot be written."""
+    sink = file_sink(tmp_path)
+    sink.install(bundle("blue"))
+    sink.install(bundle("green"))
+    script = [sys.executable, "-c", FULL_DISK, str(tmp_path / "keys.json")]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert "the keys of every network were removed" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_left_beside_the_file_goes_with_the_keys(tmp_path: Path) -> None:
+    sink = file_sink(tmp_path)
+    leftover = tmp_path / ".keys.json.new"
+    for clear in (lambda: sink.clear("blue"), sink.stop):
+        leftover.write_bytes(b"keys of an installation that a crash interrupted")
+        clear()
+        assert not leftover.exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_folder_where_others_may_plant_a_key_file_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(ConfigError, match="other users") as refusal:
+        file_sink(tmp_path)
+    assert "chmod" in refusal.value.remedy
+    tmp_path.chmod(0o755)
+    file_sink(tmp_path)
+
+
+def test_a_lease_beyond_32_bits_of_seconds_is_not_a_key_without_end(keyring: KeyringSink) -> None:
+    """The kernel takes the lower 32 bits, and no bits at all for no timeout."""
+    try:
+        keyring.install(bundle("blue", expires_at=1000.0 + 2**32))
+        lines = [line.split() for line in Path("/proc/keys").read_text().splitlines() if "keyvigil-test" in line]
+        assert [line[3] for line in lines if "R" not in line[1]].count("perm") == 0
+    finally:
+        keyring.clear("blue")

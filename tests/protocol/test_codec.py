@@ -55,7 +55,7 @@ def test_plain_concatenation_would_not_tell_them_apart() -> None:
 
 @pytest.mark.parametrize("value", [-1, 2**64])
 def test_an_integer_beyond_u64_is_an_error(value: int) -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises(ProtocolViolation, match="64 bits"):
         length_prefixed(value)
 
 

@@ -102,3 +102,21 @@ def test_golden_delivery_context() -> None:
     info = delivery_info(D["node_id"], D["network"], D["generation"], D["number"])
     assert info.hex() == D["info"]
     assert envelope_signing_input(bytes.fromhex(D["payload"])).hex() == D["signing_input"]
+
+
+OFF_CURVE = b"\x04" + bytes(63) + b"\x01"
+COMPRESSED = ONE.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+@pytest.mark.parametrize("enc", [OFF_CURVE, b"\x04" + b"\xff" * 64, b"\x05" + ONE.point[1:], COMPRESSED, b"\x00"])
+def test_a_point_that_is_not_on_the_curve_never_reaches_the_private_key(enc: bytes) -> None:
+    """Whoever agrees with any point gives away bits of the key (invalid-curve attack)."""
+    asked: list[bytes] = []
+
+    def agree(point: bytes) -> bytes:
+        asked.append(point)
+        return bytes(32)
+
+    with pytest.raises(ProtocolViolation, match="P-256 point"):
+        hpke.open_sealed(enc, bytes(16), b"", ONE.point, agree)
+    assert asked == []

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from simulators.lab.world import World, wait_for
-from tests.system.harness import Site
+from simulators.lab.processes import Child, command
+from simulators.lab.world import Node, World, wait_for
+from tests.system.harness import Site, secret_file
 from tests.system.insider import Insider
 from tests.system.processes import Recorder
 
@@ -25,7 +26,7 @@ lab = true
 min_s = 3600
 max_s = 7200
 grace_s = 900
-activation_s = 15
+activation_s = 12
 [speed]
 min_elapsed_s = 0
 [attestation]
@@ -57,7 +58,7 @@ interval_s = 1
 answer_s = 5
 overdue_after_s = 20
 [certificate]
-lifetime_s = 12
+lifetime_s = 10
 [isolation]
 failures = 10
 [lockout]
@@ -101,12 +102,33 @@ def site(folder: Path) -> Iterator[Site]:
         world.raise_authority()
         (node,) = world.nodes
         world.raise_station(node)
-        world.join(node)
-        world.enrol(node, PERSON)
-        world.start_agent(node)
         made = Site(world)
+        onboard(made, node)
+        world.start_agent(node)
         wait_for("the first answer", lambda: made.node("node-a")["answered"] or None, 60, *world.children())
         yield made
+
+
+def onboard(site: Site, node: Node) -> None:
+    """Join and enrol as an operator and an administrator do it by hand; what the commands say goes into logs."""
+    token = secret_file(node.folder / "join.token", site.token(node.name))
+    _logged(node, "join", "--token-file", str(token))
+    site.operator.post("/v1/networks/lab/members", {"node": node.name, "address": "10.77.0.1"})
+    node.send(PERSON)
+    ticket, pin = site.ticket(node.admin, node.name)
+    files = [secret_file(node.folder / name, text) for name, text in (("ticket", ticket), ("pin", pin))]
+    secrets = ["--ticket-file", str(files[0]), "--pin-file", str(files[1])]
+    _logged(node, "enroll", "--admin", node.admin, "--accept-consent", *secrets)
+    (profile,) = site.node(node.name)["profiles"]
+    site.operator.post(f"/v1/profiles/{profile['record_id']}/approve")
+
+
+def _logged(node: Node, name: str, *options: str) -> None:
+    argv = [command("keyvigil"), name, "--config", str(node.config), *options]
+    child = Child(f"keyvigil {name}", argv, node.folder / f"{name}.log", env=node.environment()).start()
+    wait_for(f"the end of keyvigil {name}", lambda: child.process and child.process.poll(), 120)
+    assert child.process is not None
+    assert child.process.returncode == 0, child.log.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -132,9 +132,9 @@ class Site:
 
     def since(self) -> Since:
         """A mark in the audit log and the alerts."""
-        return Since(self, _last(self._all("audit", "seq", 0), "seq"), _last(self._all("alerts", "id", 0), "id"))
+        return Since(self, _last(self.all("audit", "seq", 0), "seq"), _last(self.all("alerts", "id", 0), "id"))
 
-    def _all(self, what: str, key: str, after: int) -> list[dict[str, Any]]:
+    def all(self, what: str, key: str, after: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while page := self.operator.get(f"/v1/{what}", after=after):
             found += page
@@ -179,7 +179,7 @@ class Since:
 
     def audits(self, kind: str, /, **data: object) -> list[dict[str, Any]]:
         """Audit records of this kind whose data have these values."""
-        found = self.site._all("audit", "seq", self.seq)
+        found = self.site.all("audit", "seq", self.seq)
         return [each for each in found if each["kind"] == kind and _has(each["data"], data)]
 
     def audited(self, kind: str, /, **data: object) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Since:
         """The first alert of this kind; waits for it."""
 
         def probe() -> dict[str, Any] | None:
-            alerts = self.site._all("alerts", "id", self.alert_id)
+            alerts = self.site.all("alerts", "id", self.alert_id)
             return next((each for each in alerts if each["kind"] == kind and node in (None, each["node"])), None)
 
         return wait_for(f"alert {kind}", probe, SOON_S)

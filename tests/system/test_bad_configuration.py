@@ -83,6 +83,22 @@ def test_a_driver_of_another_hash_is_not_loaded(site: Site, scratch: Path) -> No
     assert "unpinned" not in site.names()
 
 
+def test_an_agent_does_not_start_with_a_driver_of_another_hash(site: Site, scratch: Path) -> None:
+    """Before it runs, so that nobody's presentation fails for it."""
+    (node,) = site.world.nodes
+    text = node.config.read_text()
+    parts = text.split('sha256 = "')
+    assert len(parts) == 5
+    changed = 'sha256 = "'.join([*parts[:2], "0" * 64 + parts[2][64:], *parts[3:]])
+    node.agent.stop()
+    try:
+        said = refused("keyvigil", "agent", "run", "--config", write(scratch, changed), env=node.environment())
+        assert "configuration pins " + "0" * 64 in said.error
+        assert "new hash" in said.remedy
+    finally:
+        site.world.start_agent(node)
+
+
 def test_the_state_of_another_user_is_not_used(site: Site, scratch: Path) -> None:
     (scratch / "state").mkdir(mode=0o755)
     said = refused("keyvigil", "status", "--config", write(scratch, configuration(site, scratch)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -31,16 +31,23 @@ def truth(site: Site, name: str) -> int:
     return assess(site.policy, history, Circumstances(), max(each.at for each in history)).score
 
 
-def activated(site: Site) -> str:
-    """A challenge of node-a that is activated, while its person takes their time."""
+@pytest.fixture
+def slow_person(site: Site) -> Iterator[None]:
+    """The person at node-a takes their time to begin."""
     (node,) = site.world.nodes
     node.send(PERSON, delay_s=DELAY_S)
-    challenge = site.challenge(node.name)
-    site.reaches(node.name, challenge, "activated")
+    yield
     node.send(PERSON)
+
+
+def activated(site: Site) -> str:
+    """A challenge of node-a that is activated, and not answered yet."""
+    challenge = site.challenge("node-a")
+    site.reaches("node-a", challenge, "activated")
     return challenge
 
 
+@pytest.mark.usefixtures("slow_person")
 def test_evidence_reaches_an_authority_that_was_killed_in_mid_challenge(site: Site) -> None:
     mark, before = site.since(), site.node("node-a")
     challenge = activated(site)
@@ -61,6 +68,7 @@ def test_an_agent_comes_back_to_an_authority_that_was_stopped(site: Site) -> Non
     assert site.ended("node-a", site.challenge("node-a"), 40) == "accepted"
 
 
+@pytest.mark.usefixtures("slow_person")
 def test_a_challenge_whose_agent_was_killed_has_failed_and_the_next_one_is_answered(site: Site) -> None:
     (node,) = site.world.nodes
     mark, before = site.since(), site.node("node-a")

@@ -12,6 +12,7 @@ import pytest
 
 from authority.operators import Scope, create_operator_token
 from protocol.problems import ErrorCode
+from simulators.lab.processes import command, run
 from tests.system.harness import Site, refused, secret_file
 
 pytestmark = pytest.mark.system
@@ -101,7 +102,16 @@ def test_the_command_line_tells_that_no_authority_answers(site: Site, folder: Pa
     assert "keyvigil-authority serve" in said.remedy
 
 
-def test_a_second_authority_on_the_same_ports_says_so(site: Site) -> None:
+def test_a_second_authority_on_the_same_state_says_so(site: Site) -> None:
     said = refused("keyvigil-authority", "serve", "--state", str(site.authority.state))
-    assert "address already in use" in said.error.lower()
+    assert "another authority serves" in said.error
+    assert site.operator.get("/v1/health")["ok"]
+
+
+def test_an_authority_whose_port_is_taken_says_so(site: Site, folder: Path) -> None:
+    state, taken = str(folder / "second"), ["--node-port", str(site.authority.node_port), "--listen", "127.0.0.1"]
+    run([command("keyvigil-authority"), "init", "--name", "127.0.0.1", "--state", state, *taken])
+    said = refused("keyvigil-authority", "serve", "--state", state)
+    assert f"cannot listen on 127.0.0.1:{site.authority.node_port}" in said.error
+    assert "[node_plane]" in said.remedy
     assert site.operator.get("/v1/health")["ok"]

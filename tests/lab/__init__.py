@@ -1,0 +1,1 @@
+"""Unit tests of the lab; whole sites run in tests/system."""
