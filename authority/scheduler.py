@@ -31,13 +31,13 @@ _KEEP_SUPERSEDED_S = 86400.0
 _NEVER_SUMMONED = (NodeState.BANNED.value, NodeState.RETIRED.value)
 
 
-def sweep(conn: Connection, rt: Runtime, now: float) -> list[Push]:
-    """Everything that time brings about: called every second or so, and first thing after a start.
+def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> list[Push]:
+    """Everything that time brings about: called every second or so, and `first` thing after a start.
 
     Challenges whose time ran out while this authority was away are undecided, not missed: that was our fault; their
     nodes are summoned again at once.
     """
-    outage_s = _outage_s(conn, rt, now)
+    outage_s = _outage_s(conn, rt, now, first=first)
     if outage_s:
         _forgive_attestations(conn, outage_s)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
@@ -106,13 +106,16 @@ def open_summons(conn: Connection, node_id: str, now: float) -> list[Push]:
     return [(node_id, summons(conn, row, now))]
 
 
-def _outage_s(conn: Connection, rt: Runtime, now: float) -> float:
-    """Seconds since the last sweep if that was an outage, else 0; now and then notes that we are here."""
+def _outage_s(conn: Connection, rt: Runtime, now: float, *, first: bool) -> float:
+    """Seconds since the last sweep if that was an outage, else 0; now and then notes that we are here.
+
+    The first sweep of a process ends an outage of any length.
+    """
     last = _read_time(conn, _HEARTBEAT)
-    if last is not None and 0 <= now - last < rt.policy.scheduler.outage_s / 4:
+    if not first and last is not None and 0 <= now - last < rt.policy.scheduler.outage_s / 4:
         return 0.0
     _write_time(conn, _HEARTBEAT, now)
-    if last is None or now - last <= rt.policy.scheduler.outage_s:
+    if last is None or (not (first and last < now) and now - last <= rt.policy.scheduler.outage_s):
         return 0.0
     audit.append(conn, "outage", _AUTHORITY, None, {"from": last, "to": now}, now)
     return now - last

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -208,10 +209,12 @@ def listen(listener: Listener) -> socket.socket:
 
 async def beat(authority: Authority, hub: Hub) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
-    rt = authority.runtime
+    rt, first = authority.runtime, True
     while True:
         try:
-            await hub.push(await authority.store.arun(lambda conn: scheduler.sweep(conn, rt, rt.now())))
+            sweep = partial(scheduler.sweep, rt=rt, now=rt.now(), first=first)
+            await hub.push(await authority.store.arun(sweep))
+            first = False
         except StoreUnavailable as error:
             _log.error("the store is unavailable", extra={"cause": str(error)})
         await asyncio.sleep(BEAT_S)

@@ -22,6 +22,7 @@ from authority.planes.access import ANONYMOUS, NODE, access, check_access_declar
 from authority.planes.hub import CloseCode, Connection, Hub
 from authority.planes.limits import RateLimit, read_body
 from authority.planes.problems import install_problem_handlers
+from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.tls import CERTIFICATE_KEY
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
@@ -106,6 +107,7 @@ def create_node_app(
     """The node plane's application; refuses to be built with a route that declares no access."""
     context = NodeContext(store, runtime, ca, roots, lab_roots, hub)
     app = FastAPI(
+        telemetry=NO_TELEMETRY,
         title="Keyvigil node plane",
         version="1",
         openapi_url=None,

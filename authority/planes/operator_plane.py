@@ -16,6 +16,7 @@ from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.hub import Hub, Push
 from authority.planes.problems import Refused, install_problem_handlers
+from authority.planes.quiet import NO_TELEMETRY
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from protocol.codec import ProtocolViolation
@@ -87,7 +88,7 @@ class OperatorContext:
 
 def create_operator_app(context: OperatorContext) -> FastAPI:
     """The operator plane's application; refuses to be built with a route that declares no access."""
-    app = FastAPI(title="Keyvigil operator API", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Keyvigil operator API", version="1", docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY)
     install_problem_handlers(app)
     demand = _demand(context)
     _node_routes(app, context, demand)

@@ -30,9 +30,9 @@ class Site:
         self.record = world.enrol(self.node)
         self.told: list[Event] = []
 
-    def sweep(self, seconds: float = 0.0) -> list[Event]:
+    def sweep(self, seconds: float = 0.0, *, first: bool = False) -> list[Event]:
         self.world.clock += seconds
-        pushes = scheduler.sweep(self.world.conn, self.world.rt, self.world.clock)
+        pushes = scheduler.sweep(self.world.conn, self.world.rt, self.world.clock, first=first)
         events = [event for _, event in pushes]
         self.told += events
         return events
@@ -293,3 +293,23 @@ def test_superseded_rows_are_forgotten_after_a_day(site: Site) -> None:
     site.sweep(25 * HOUR)
     assert before >= 2
     assert len(site.world.conn.execute(select(schema.nonce)).all()) == 1
+
+
+def test_a_deadline_that_falls_into_a_short_restart_is_our_fault(site: Site) -> None:
+    site.sweep()
+    site.activate()
+    activation = site.world.policy.challenge.activation_s
+    site.run(activation - 5, step=1)
+    site.sweep(10, first=True)
+    states = [*site.world.conn.scalars(select(schema.challenge.c.state).order_by(schema.challenge.c.epoch))]
+    assert states[0] == "undecided"
+
+
+def test_the_same_deadline_without_a_restart_is_a_failure(site: Site) -> None:
+    site.sweep()
+    site.activate()
+    activation = site.world.policy.challenge.activation_s
+    site.run(activation - 5, step=1)
+    site.sweep(10)
+    states = [*site.world.conn.scalars(select(schema.challenge.c.state).order_by(schema.challenge.c.epoch))]
+    assert states[0] == "failed"
