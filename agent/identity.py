@@ -186,13 +186,14 @@ class IdentityStore:
         return identity
 
     def commit(self, identity: Identity, certificate: str, key: TlsKey) -> Identity:
-        """Store a new certificate and key, then `identity` naming them; the files before it go afterwards."""
+        """Store a new certificate and key, then `identity` naming them; the files before it go afterwards, and with
+        them what a crash left half-written."""
         text = certificate.rstrip() + "\n"
         name = f"tls-{hashlib.sha256(text.encode()).hexdigest()[:16]}.pem"
         write_private(self._state.root / name, text.encode() + key.pem())
         stored = msgspec.structs.replace(identity, tls_file=name)
         write_private(self._state.identity, encode(stored))
-        for old in self._state.root.glob("tls-*.pem"):
+        for old in (*self._state.root.glob("tls-*.pem"), *self._state.root.glob(".tls-*.pem.new")):
             if old.name != name:
                 remove(old)
         return stored

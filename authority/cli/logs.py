@@ -17,7 +17,7 @@ class LineFormatter(logging.Formatter):
         """One line; a traceback follows on its own."""
         words = [self.formatTime(record), record.levelname, record.getMessage()]
         words += [f"{key}={value}" for key, value in _fields(record).items()]
-        line = printable(" ".join(words)).replace("\n", "\N{REPLACEMENT CHARACTER}")
+        line = printable(" ".join(words))
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

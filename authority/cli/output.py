@@ -63,8 +63,8 @@ def _say_json(message: str, remedy: str, *, as_json: bool) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` without control characters, which a remote side could use to forge lines."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """`text` without control characters and line ends, which a remote side could use to forge lines."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def emit(value: Any, as_json: bool, human: Callable[[Any], None]) -> None:

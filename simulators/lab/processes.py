@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+_LAST_LINES = 3
+
+
 class LabError(Exception):
     """The lab cannot go on; `remedy` says what to do."""
 
@@ -31,7 +34,7 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: f
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LabError(f"{Path(argv[0]).name} did not run: {error}") from None
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
+        said = " / ".join((done.stderr or done.stdout).strip().splitlines()[-_LAST_LINES:])
         raise LabError(f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}: {said}")
     return done.stdout
 
@@ -64,7 +67,7 @@ class Child:
     def check(self) -> None:
         """Raise `LabError` with the end of the log when it has ended by itself."""
         if self.process is not None and (status := self.process.poll()) is not None:
-            tail = self.log.read_text(errors="replace").strip().splitlines()[-5:]
+            tail = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
             raise LabError(f"{self.name} ended with {status}: " + " / ".join(tail))
 
     def stop(self, timeout: float = 8) -> None:

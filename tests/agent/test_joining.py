@@ -242,7 +242,9 @@ def test_a_crooked_pcr_selection_is_refused(world: World, selection: list[int]) 
 
 def test_renewing_replaces_key_and_certificate_and_nothing_else(world: World) -> None:
     before = world.joining.join(world.registrar.token)
+    (world.state.root / ".tls-crashed.pem.new").write_bytes(b"a private key that a crash left")
     after = world.joining.renew(before)
+    assert not list(world.state.root.glob(".*.new"))
     assert world.store.load() == after
     assert msgspec.structs.replace(after, tls_file=before.tls_file) == before
     assert [path.name for path in world.state.root.glob("tls-*.pem")] == [after.tls_file]
