@@ -1,214 +1,56 @@
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography import x509
 
-from agent.answering import Answerer
-from agent.clocks import StoppableClock
-from agent.config import Config, parse_config
-from agent.daemon import MOST_SUMMONSES, SUMMONSES_KNOWN, Daemon
-from agent.deliveries import DeliveryDesk
 from agent.enclave import EnclaveGate
-from agent.identity import Identity, IdentityStore, TlsKey
-from agent.joining import Joining, anonymous_connector
-from agent.link import Link
+from agent.identity import IdentityStore
 from agent.outbox import Outbox, PendingEvidence
-from agent.profile import ProfileDraft, ProfileVault
-from agent.sinks.file import FileSink
-from agent.standing import Standing, StandingBook
 from agent.state import StateDirectory
-from agent.timings import TimingLog
 from authority.tpm import verify_quote
-from hal import Busy, Deadline
 from protocol.codec import decode, encode
 from protocol.digests import attest_digest
-from protocol.levels import Access, Rotation, Tier
 from protocol.messages import (
-    Activation,
     AttestRequest,
-    AttestResult,
     AttestSubmission,
     DeliveryAck,
     DeliveryEvent,
     EvidenceSubmission,
     Nonce,
-    Outcome,
     QuoteEvidence,
     RenewRequest,
     RenewResult,
     RosterEntry,
-    StatusEvent,
-    Summons,
-    Verdict,
 )
 from protocol.problems import ErrorCode
-from tests.agent.people import FakeDevices, QuietPrompter, Scene, TextFeatures, pipelines, sensor
-from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
-from tests.agent.world import NODE, SELECTION, bundle, delivery_key, identity, kos_for
-
-SHARE = b"s" * 32
-GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
-VERDICT = Verdict(challenge_id="c1", outcome=Outcome.ACCEPTED, reason="", score=950, tier=Tier.HIGH, explanation="0.95")
-STATUS = StatusEvent(state="active", score=950, tier=Tier.HIGH, access=Access.FULL, rotation=Rotation.STANDARD)
-ATTESTED = AttestResult(outcome=Outcome.ACCEPTED, reason="")
-
-
-def summons(challenge: str = "c1", lasts: float = 60.0) -> Summons:
-    return Summons(
-        challenge_id=challenge,
-        roster=[RosterEntry(admin="alice", record_id="r1")],
-        modalities=["fingerprint", "face", "voice"],
-        reason="scheduled",
-        expires_at=time.time() + lasts,
-    )
-
-
-def activation(challenge: str = "c1", deadline_s: float = 30.0) -> Activation:
-    return Activation(
-        challenge_id=challenge,
-        record_id="r1",
-        nonce=b"n" * 32,
-        digits="4719",
-        gestures=[],
-        release_share=SHARE,
-        deadline_s=deadline_s,
-        pcr_selection=SELECTION,
-    )
-
-
-@dataclass
-class Site:
-    """A joined node with alice enrolled, and its scripted authority."""
-
-    authority: ScriptedAuthority
-    config: Config
-    state: StateDirectory
-    gate: EnclaveGate
-    identity: Identity
-    key: object
-    prompter: QuietPrompter = field(default_factory=QuietPrompter)
-    scene: Scene = field(default_factory=lambda: Scene({name: list(line) for name, line in GENUINE.items()}))
-
-    def __post_init__(self) -> None:
-        self.devices = FakeDevices(self.scene)
-        self.kos = kos_for(self.key)  # type: ignore[arg-type]
-        self.identity = msgspec.structs.replace(self.identity, kos_public=identity(self.kos, self.key).kos_public)  # type: ignore[arg-type]
-        for name in ("c1", "c2"):
-            self.authority.on("POST", f"/v1/challenges/{name}/begin", lambda _, name=name: activation(name))
-            verdict = msgspec.structs.replace(VERDICT, challenge_id=name)
-            self.authority.on("POST", f"/v1/challenges/{name}/evidence", lambda _, verdict=verdict: verdict)
-            self.authority.on("POST", f"/v1/challenges/{name}/failure", lambda _, verdict=verdict: verdict)
-        self.authority.on("POST", "/v1/attest", lambda _: ATTESTED)
-        for number in range(1, 9):
-            self.authority.on("POST", f"/v1/deliveries/{number}/ack", lambda _: b"{}")
-
-    def daemon(self) -> Daemon:
-        abort = threading.Event()
-        clock = StoppableClock(abort)
-        store = IdentityStore(self.state)
-        connect = anonymous_connector(self.authority.url, 5.0)
-        joining = Joining(self.config, self.devices, self.gate, store, time.time, connect)  # type: ignore[arg-type]
-        link = Link(store, joining, 5.0)
-        answerer = Answerer(
-            config=self.config,
-            link=link,
-            devices=self.devices,  # type: ignore[arg-type]
-            pipelines=pipelines(),
-            vault=ProfileVault(self.state, os.urandom),
-            gate=self.gate,
-            state=self.state,
-            prompter=self.prompter,
-            outbox=Outbox(self.state, self.config.connection, time.time, clock),
-            book=StandingBook(self.state, time.time),
-            timings=TimingLog(self.state.timings),
-            now=time.time,
-            clock=clock,
-            random=os.urandom,
-        )
-        sink = FileSink({"path": str(self.state.root / "keys.json")})
-        return Daemon(answerer, DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time), time.time, abort)
-
-    @contextmanager
-    def running(self) -> Iterator[Daemon]:
-        """A daemon in a thread of its own, until the block ends."""
-        daemon = self.daemon()
-        loop = asyncio.new_event_loop()
-        daemon._install_signals = lambda: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=lambda: loop.run_until_complete(daemon.run()))
-        thread.start()
-        try:
-            yield daemon
-        finally:
-            loop.call_soon_threadsafe(daemon.stop)
-            thread.join(20)
-            daemon.answerer.link.close()
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-            assert not thread.is_alive()
-
-    def standing(self) -> Standing:
-        return StandingBook(self.state, time.time).read()
+from tests.agent.daemon_site import (
+    GENUINE,
+    STATUS,
+    VERDICT,
+    Site,
+    activation,
+    evidence,
+    make_site,
+    summons,
+    until,
+)
+from tests.agent.people import pipelines
+from tests.agent.scripted_authority import Raw, Refusal, served
+from tests.agent.world import NODE, SELECTION, bundle
 
 
 @pytest.fixture
 def site(tmp_path: Path, state: StateDirectory, gate: EnclaveGate) -> Iterator[Site]:
     with served(tmp_path) as authority:
         yield make_site(authority, state, gate)
-
-
-def make_site(authority: ScriptedAuthority, state: StateDirectory, gate: EnclaveGate, **certificate: object) -> Site:
-    text = f"""
-    [node]
-    name = "node-a"
-    state_dir = "{state.root}"
-    authority = "{authority.url}"
-    [devices.enclave]
-    driver = "tpm2"
-    sha256 = "{"0" * 64}"
-    [connection]
-    retry_min_s = 0.05
-    retry_max_s = 0.2
-    [prompt]
-    retry_s = 0.05
-    """
-    key = gate.run(delivery_key)
-    tls = TlsKey.generate()
-    base = identity(kos_for(key), key)
-    made = msgspec.structs.replace(base, authority=authority.url, ca=authority.ca.pem)
-    pem = authority.ca.node(tls.private.public_key(), NODE, **certificate)  # type: ignore[arg-type]
-    stored = IdentityStore(state).commit(made, pem, tls)
-    templates = {name: pipeline.enrol([TextFeatures(GENUINE[name][0])]) for name, pipeline in pipelines().items()}
-    models = [pipeline.model for pipeline in pipelines().values()]
-    draft = ProfileDraft("r1", "alice", models, [sensor(name) for name in templates], "1", 0.0, templates)
-    with gate.use() as enclave:
-        ProfileVault(state, os.urandom).seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
-    site = Site(authority, parse_config(text.encode()), state, gate, stored, key)
-    IdentityStore(state).commit(site.identity, pem, tls)
-    return site
-
-
-def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    """Wait for the daemon's own threads; bounded, and as short as the condition allows."""
-    gate, limit = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "the daemon did not get there"
-        gate.wait(0.01)
-
-
-def evidence(site: Site, challenge: str = "c1") -> list[bytes]:
-    return site.authority.seen(f"/v1/challenges/{challenge}/evidence")
 
 
 def test_a_summons_that_was_pushed_is_answered_with_evidence(site: Site) -> None:
@@ -439,156 +281,3 @@ def test_stages_are_timed_without_any_biometric_value(site: Site) -> None:
 
 
 ID = {"kind", "challenge_id"}
-
-
-def test_one_use_of_the_enclave_waits_for_the_other(state: StateDirectory, gate: EnclaveGate) -> None:
-    with gate.use(), pytest.raises(Busy), gate.use(0.05):
-        pass
-    with gate.use(0.05) as enclave:
-        assert enclave.random(4)
-
-
-def test_a_second_daemon_on_the_same_state_is_refused(state: StateDirectory) -> None:
-    with state.daemon_lock(), pytest.raises(Exception, match="already running"), state.daemon_lock():
-        pass
-    with state.daemon_lock():
-        assert Deadline.after(1).remaining() > 0
-
-
-def test_an_accepted_presentation_is_told_as_such_on_a_full_disk(site: Site) -> None:
-    """The standing is a copy for `keyvigil status`; that it cannot be written does not change the verdict."""
-    (site.state.root / ".standing.json.new").mkdir()
-    daemon = site.daemon()
-    assert daemon.answerer.answer(summons(), lambda *_: None) == VERDICT
-    assert [note.outcome for note in site.prompter.results] == ["accepted"]
-    daemon.answerer.link.close()
-
-
-def test_a_roster_that_names_another_administrator_for_a_profile_is_not_followed(site: Site) -> None:
-    """Names of the authority reach the prompt only where they are those of an enrolment here."""
-    call = msgspec.structs.replace(summons(), roster=[RosterEntry(admin="\x1b[31mbob", record_id="r1")])
-    daemon = site.daemon()
-    assert daemon.answerer.answer(call, lambda *_: None) is None
-    assert site.prompter.calls == []
-    daemon.answerer.link.close()
-
-
-def test_texts_of_the_authority_reach_a_hook_without_control_characters(site: Site) -> None:
-    nasty = "drill\x1b]0;owned\x07\u202e"
-    crooked = msgspec.structs.replace(activation(), gestures=[nasty], digits="47\x1b")
-    site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: crooked)
-    told = msgspec.structs.replace(VERDICT, explanation=nasty)
-    site.authority.on("POST", "/v1/challenges/c1/evidence", lambda _: told)
-    call = msgspec.structs.replace(summons(), reason=nasty, modalities=[nasty, "fingerprint", "face", "voice"])
-    daemon = site.daemon()
-    assert daemon.answerer.answer(call, lambda *_: None) == told
-    seen = msgspec.json.encode([*site.prompter.calls, *site.prompter.steps, *site.prompter.results]).decode()
-    assert all(text.isprintable() for text in strings(json.loads(seen)))
-    assert site.prompter.calls[0].modalities == ["fingerprint", "face", "voice"]
-    daemon.answerer.link.close()
-
-
-def strings(value: object) -> list[str]:
-    """Every text within a JSON value."""
-    if isinstance(value, str):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in strings(part)]
-
-
-def test_an_error_that_nobody_foresaw_ends_one_presentation_and_not_the_agent(site: Site) -> None:
-    """A picture that makes a library raise `ValueError`, say."""
-    site.scene.shows["fingerprint"] = [ValueError("secret pixels"), "finger"]
-    site.authority.on_connect = [summons("c1"), summons("c2")]
-    with site.running():
-        until(lambda: evidence(site, "c2"))
-    assert evidence(site, "c1") == []
-
-
-def test_a_storm_of_attestation_requests_keeps_no_lease_alive(site: Site) -> None:
-    """Each used to wait for the enclave in a pool of few threads, and the end of a lease for one of those."""
-    keys = site.state.root / "keys.json"
-    site.authority.on_connect = [site.kos.deliver(bundle(expires_at=time.time() + 2.5), 1)]
-    storm = AttestRequest(nonce=b"m" * 32, pcr_selection=SELECTION, expires_at=9e9)
-    with site.running():
-        until(lambda: keys.exists() and json.loads(keys.read_bytes())["networks"])
-        with site.state.enclave_lock(Deadline.after(5)):
-            for _ in range(200):
-                site.authority.push(storm)
-            until(lambda: not json.loads(keys.read_bytes())["networks"])
-    assert len(site.authority.seen("/v1/attest")) < 20
-
-
-def test_a_storm_of_summonses_is_bounded_and_the_rest_is_dropped(site: Site) -> None:
-    daemon = site.daemon()
-    for number in range(3 * SUMMONSES_KNOWN):
-        daemon._summon(summons(f"s{number}"))
-    assert daemon._summonses.qsize() == MOST_SUMMONSES
-    assert len(daemon._known) == MOST_SUMMONSES
-    for number in range(3 * SUMMONSES_KNOWN):
-        daemon._summonses.get_nowait()
-        daemon._summon(summons(f"t{number}"))
-    assert len(daemon._known) == SUMMONSES_KNOWN
-    daemon.answerer.link.close()
-
-
-def test_one_refused_delivery_keeps_the_other_missed_ones_out_no_more(site: Site) -> None:
-    blue = site.kos.deliver(bundle("blue", expires_at=time.time() + 60), 1)
-    green = site.kos.deliver(bundle("green", expires_at=time.time() + 60), 3)
-    site.authority.on_connect = [blue, green]
-    with site.running():
-        until(lambda: site.authority.seen("/v1/deliveries/3/ack"))
-    site.authority.on_connect = []
-    expired = site.kos.deliver(bundle("red", expires_at=5.0), 2)
-    site.authority.on("GET", "/v1/deliveries", lambda _: [blue, expired, green])
-    with site.running():
-        until(lambda: len(site.authority.seen("/v1/deliveries/3/ack")) == 2)
-        assert set(json.loads((site.state.root / "keys.json").read_bytes())["networks"]) == {"blue", "green"}
-
-
-def test_stopping_ends_the_tries_to_send_evidence_and_keeps_it_for_the_next_start(site: Site) -> None:
-    """Without its sleep the loop would otherwise spin until the deadline."""
-    site.authority.on("POST", "/v1/challenges/c1/evidence", lambda _: Raw(503, b""))
-    daemon = site.daemon()
-    daemon.abort.set()
-    quote = QuoteEvidence(attest=b"a", signature=b"s", pcrs={})
-    pending = PendingEvidence("c1", EvidenceSubmission(token="t", quote=quote), time.time() + 5)
-    with pytest.raises(Exception, match="503"):
-        daemon.answerer.outbox.send(lambda: daemon.answerer.link.client, pending)
-    assert len(evidence(site)) == 1
-    assert site.state.outbox.exists()
-    daemon.answerer.link.close()
-
-
-def test_a_clock_that_runs_ahead_does_not_renew_without_end(
-    tmp_path: Path, state: StateDirectory, gate: EnclaveGate
-) -> None:
-    """To it every new certificate is past two thirds of its life already."""
-    with served(tmp_path) as authority:
-        site = make_site(authority, state, gate)
-        site.config = msgspec.structs.replace(
-            site.config, connection=msgspec.structs.replace(site.config.connection, retry_max_s=3600.0)
-        )
-        fresh = Nonce(nonce=b"n" * 32, pcr_selection=SELECTION, expires_at=9e9)
-        authority.on("POST", "/v1/nonces", lambda _: fresh)
-
-        def renew(body: bytes) -> RenewResult:
-            csr = x509.load_der_x509_csr(decode(body, RenewRequest).csr)
-            return RenewResult(certificate=authority.ca.node(csr.public_key(), NODE))
-
-        authority.on("POST", "/v1/renew", renew)
-        authority.on_connect = [STATUS]
-        daemon_of = site.daemon
-
-        def ahead() -> Daemon:
-            daemon = daemon_of()
-            daemon.now = lambda: time.time() + 20 * 3600
-            return daemon
-
-        site.daemon = ahead  # type: ignore[method-assign]
-        with site.running():
-            until(lambda: authority.seen("/v1/renew"))
-            authority.on_connect = [msgspec.structs.replace(STATUS, score=1)]
-            authority.hang_up()
-            until(lambda: site.standing().status is not None and site.standing().status.score == 1)
-        assert len(authority.seen("/v1/renew")) == 1
