@@ -27,7 +27,7 @@ from hal._errors import (
     Unsupported,
 )
 from hal._fingerprint import FingerprintImage, FingerprintReader
-from hal._microphone import AudioBlock, AudioFormat, Microphone
+from hal._microphone import AudioBlock, Microphone
 from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
@@ -35,7 +35,6 @@ __all__ = [
     "DRIVER_GROUP",
     "Attestation",
     "AudioBlock",
-    "AudioFormat",
     "AuthorisationFailed",
     "Busy",
     "Camera",

@@ -13,13 +13,6 @@ from hal._values import Deadline, Device
 
 
 @dataclass(frozen=True)
-class AudioFormat:
-    """Mono signed 16-bit samples at `rate` per second."""
-
-    rate: int = 16_000
-
-
-@dataclass(frozen=True)
 class AudioBlock:
     """`pcm` is int16 `[n]`; `overflow` tells that samples were lost before this block."""
 
