@@ -110,7 +110,7 @@ class Devices:
 def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
     """The wire form of a device's identity, with the hash of the driver that was loaded."""
     return SensorIdentity(
-        kind=info.kind.value,
+        kind=str(info.kind),
         driver=info.driver,
         driver_sha256=entry.sha256,
         transport=info.transport.value,
@@ -144,9 +144,9 @@ def _look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
     return DeviceReport(entry.name, entry.sha256, infos)
 
 
-def _check_kind(name: str, kind: DeviceKind, driver: str) -> None:
-    if kind is not KIND_OF[name]:
+def _check_kind(name: str, kind: str, driver: str) -> None:
+    if kind != KIND_OF[name]:
         raise PermissionDenied(
-            f"driver {driver!r} drives a {kind.value}, but the configuration names it for {name}",
+            f"driver {driver!r} drives a {kind}, but the configuration names it for {name}",
             remedy=f"Name a driver of kind {KIND_OF[name].value} under [devices.{name}].",
         )

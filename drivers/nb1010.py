@@ -75,7 +75,7 @@ class Nb1010Driver:
         """The attached readers; raises `Unsupported` without libusb."""
         return list_devices(_FAMILY, options, self._backend)
 
-    def open(self, options: Mapping[str, Any]) -> Nb1010Reader:
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Nb1010Reader:  # noqa: ARG002
         """Claim the reader that `options` name.
 
         Raises `NotFound`, `Busy`, `PermissionDenied`, `Unsupported`, `ProtocolError`.

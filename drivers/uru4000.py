@@ -73,7 +73,7 @@ class Uru4000Driver:
         """The attached readers; raises `Unsupported` without libusb."""
         return list_devices(_FAMILY, options, self._backend)
 
-    def open(self, options: Mapping[str, Any]) -> Uru4000Reader:
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Uru4000Reader:
         """Claim and wake the reader that `options` name.
 
         Raises `NotFound`, `Busy`, `PermissionDenied`, `Unsupported`, `TimedOut`, `ProtocolError`.
@@ -81,7 +81,7 @@ class Uru4000Driver:
         link = open_device(_FAMILY, options, self._backend)
         reader = Uru4000Reader(link, self._clock, self._random_bytes)
         try:
-            reader.wake(Deadline.after(_INIT_SECONDS, self._clock))
+            reader.wake((deadline or Deadline.after(_INIT_SECONDS, self._clock)).within(_INIT_SECONDS))
         except BaseException:
             reader.close()
             raise

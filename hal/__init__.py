@@ -5,15 +5,22 @@ Nothing here performs I/O. Drivers implement these interfaces; simulators stand 
 
 from hal._camera import Camera, CameraFormat, Frame
 from hal._enclave import (
+    Approval,
     Attestation,
     CertifiedKey,
     Enclave,
+    EnclaveClock,
     EnclaveKind,
+    EnclaveStatus,
     Endorsement,
     KeyUse,
     LockoutStatus,
+    NvCertification,
     PcrSelection,
     PcrValues,
+    PinState,
+    Report,
+    SealAuthority,
 )
 from hal._errors import (
     AuthorisationFailed,
@@ -27,12 +34,14 @@ from hal._errors import (
     Unsupported,
 )
 from hal._fingerprint import FingerprintImage, FingerprintReader
+from hal._hotplug import PlugEvent, Reopening, watch
 from hal._microphone import AudioBlock, Microphone
 from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
 __all__ = [
     "DRIVER_GROUP",
+    "Approval",
     "Attestation",
     "AudioBlock",
     "AuthorisationFailed",
@@ -51,7 +60,9 @@ __all__ = [
     "Driver",
     "DriverEntry",
     "Enclave",
+    "EnclaveClock",
     "EnclaveKind",
+    "EnclaveStatus",
     "Endorsement",
     "FingerprintImage",
     "FingerprintReader",
@@ -60,14 +71,21 @@ __all__ = [
     "LockoutStatus",
     "Microphone",
     "NotFound",
+    "NvCertification",
     "PcrSelection",
     "PcrValues",
     "PermissionDenied",
+    "PinState",
+    "PlugEvent",
     "ProtocolError",
+    "Reopening",
+    "Report",
+    "SealAuthority",
     "SystemClock",
     "TimedOut",
     "Transport",
     "Unsupported",
     "available_drivers",
     "load_driver",
+    "watch",
 ]

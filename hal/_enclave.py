@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from types import TracebackType
+from typing import ClassVar, NoReturn, Self
 
-from hal._values import Device
+from hal._errors import Unsupported
+from hal._values import Capability, DeviceInfo
 
 PcrSelection = tuple[int, ...]
 """PCR indices of the SHA-256 bank, ascending."""
@@ -21,6 +23,7 @@ class EnclaveKind(StrEnum):
 
     TPM2 = "tpm2"
     PKCS11 = "pkcs11"
+    CONFIDENTIAL_VM = "confidential-vm"
     SOFTWARE = "software"
 
 
@@ -72,61 +75,239 @@ class LockoutStatus:
     locked: bool
 
 
-class Enclave(Device, Protocol):
-    """A place that makes keys, keeps secrets bound to the machine's state, and attests to both.
+@dataclass(frozen=True)
+class EnclaveClock:
+    """TPMS_CLOCK_INFO: `milliseconds` since manufacture while powered, and the counts of resets and restarts.
 
-    An operation that the enclave lacks raises `Unsupported`. No method keeps an object or session loaded.
+    Both counts are those of the endorsement hierarchy, that is plain. `safe` is false after a power loss, until the
+    clock is again past every value that it showed before.
     """
 
+    milliseconds: int
+    reset_count: int
+    restart_count: int
+    safe: bool
+
+
+@dataclass(frozen=True)
+class EnclaveStatus:
+    """What a person wants to know of an enclave; a part that it does not tell is `None` or empty.
+
+    `pcr_banks` names the active banks ("sha256"). `free_objects` and `free_sessions` count loadable slots,
+    `free_counters` the NV counters that still fit.
+    """
+
+    maker: str
+    model: str
+    firmware: str
+    clock: EnclaveClock | None = None
+    lockout: LockoutStatus | None = None
+    pcr_banks: tuple[str, ...] = ()
+    free_objects: int | None = None
+    free_sessions: int | None = None
+    free_counters: int | None = None
+
+
+@dataclass(frozen=True)
+class SealAuthority:
+    """Whose approvals open a sealed secret: TPM2_PolicyAuthorize (TCG TPM 2.0 Library Part 3, 23.16).
+
+    `key` is a P-256 public key as a 65-byte uncompressed point; `reference` (policyRef, at most 32 bytes) keeps
+    approvals for one purpose apart from those for another. `floor` names a counter of this enclave: an approval of a
+    version below its value no longer counts.
+    """
+
+    key: bytes
+    reference: bytes
+    floor: str = ""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A `SealAuthority`'s signature (ECDSA P-256, 64 bytes r ‖ s) over SHA-256(`policy` ‖ reference).
+
+    `policy` is the 32-byte digest that `Enclave.pcr_policy` gives; `selection` and `version` are what it was made of.
+    """
+
+    policy: bytes
+    signature: bytes
+    selection: PcrSelection
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class NvCertification:
+    """The AK's word on an NV index: `attest` is TPMS_ATTEST of type ATTEST_NV, `signature` TPMT_SIGNATURE.
+
+    `public` is the index's public area (TPM2B_NV_PUBLIC), whose digest is the Name in `attest`.
+    """
+
+    attest: bytes
+    signature: bytes
+    public: bytes
+
+
+@dataclass(frozen=True)
+class PinState:
+    """Wrong answers so far, and how many lock the index."""
+
+    failures: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """A confidential VM's attestation: the kernel's `provider`, its report, and auxiliary data (certificates)."""
+
+    provider: str
+    report: bytes
+    auxiliary: bytes = b""
+    generation: int = 0
+
+
+class Enclave:
+    """A place that makes keys, keeps secrets bound to the machine's state, and attests to both; a `Device`.
+
+    A driver overrides what its technology can do and names it in `info.capabilities`; what it does not override raises
+    `Unsupported`. Every operation ends by the driver's own limit (option `timeout`) with `TimedOut`. No method keeps an
+    object or session loaded. Objects that outlast a call are named by a `label` (1 to 32 of a-z, 0-9, -).
+    """
+
+    kind: ClassVar[EnclaveKind]
+
     @property
-    def kind(self) -> EnclaveKind:
-        """The technology behind this enclave."""
-        ...
+    def info(self) -> DeviceInfo:
+        """Who and where the enclave is, and what it can do."""
+        self._lacks("identity")
+
+    def close(self) -> None:
+        """Release the enclave; closing twice is allowed."""
+        self._lacks("closing")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> EnclaveStatus:
+        """Maker, firmware, clock, counters and free slots."""
+        self._lacks("status")
 
     def random(self, count: int) -> bytes:
         """`count` random bytes from the enclave's generator."""
-        ...
-
-    def endorsement(self) -> Endorsement:
-        """The endorsement key and its certificates."""
-        ...
-
-    def attestation_key(self) -> bytes:
-        """Public area (TPM2B_PUBLIC) of the AK: a restricted P-256 signing key of the endorsement hierarchy."""
-        ...
-
-    def activate(self, credential_blob: bytes, encrypted_secret: bytes) -> bytes:
-        """Answer MakeCredential: the secret, if EK and AK are in this enclave; raises `AuthorisationFailed`."""
-        ...
-
-    def quote(self, qualifying: bytes, selection: PcrSelection) -> Attestation:
-        """The AK's signature over `qualifying` (32 bytes) and the selected PCRs of the SHA-256 bank."""
-        ...
-
-    def create_key(self, use: KeyUse, auth: bytes, qualifying: bytes) -> CertifiedKey:
-        """A new P-256 key under the storage root, certified by the AK over `qualifying` (32 bytes)."""
-        ...
-
-    def sign(self, key: CertifiedKey, auth: bytes, digest: bytes) -> bytes:
-        """ECDSA P-256 over a 32-byte SHA-256 digest as 64 bytes r ‖ s; raises `AuthorisationFailed`."""
-        ...
-
-    def agree(self, key: CertifiedKey, auth: bytes, peer: bytes) -> bytes:
-        """ECDH: the 32-byte x-coordinate shared with `peer` (65-byte uncompressed point)."""
-        ...
-
-    def seal(self, secret: bytes, selection: PcrSelection) -> bytes:
-        """Bind up to 128 bytes to this enclave and the current values of the selected PCRs; an opaque blob."""
-        ...
-
-    def unseal(self, blob: bytes) -> bytes:
-        """The sealed secret; raises `AuthorisationFailed` when the PCRs moved or the blob is of another enclave."""
-        ...
-
-    def read_pcrs(self, selection: PcrSelection) -> dict[int, bytes]:
-        """Current values of the SHA-256 bank."""
-        ...
+        self._lacks("random numbers")
 
     def lockout(self) -> LockoutStatus:
-        """Dictionary-attack counters."""
-        ...
+        """Dictionary-attack counters (`LOCKOUT`)."""
+        self._lacks(Capability.LOCKOUT)
+
+    # Attestation.
+
+    def endorsement(self) -> Endorsement:
+        """The endorsement key and its certificates (`ENDORSE`)."""
+        self._lacks(Capability.ENDORSE)
+
+    def attestation_key(self) -> bytes:
+        """Public area (TPM2B_PUBLIC) of the AK (`ATTEST`): a restricted P-256 signing key."""
+        self._lacks(Capability.ATTEST)
+
+    def activate(self, credential_blob: bytes, encrypted_secret: bytes) -> bytes:
+        """Answer MakeCredential (`ENDORSE`): the secret, if EK and AK live here; raises `AuthorisationFailed`."""
+        self._lacks(Capability.ENDORSE)
+
+    def quote(self, qualifying: bytes, selection: PcrSelection) -> Attestation:
+        """The AK's signature over `qualifying` (32 bytes) and the selected PCRs of the SHA-256 bank (`ATTEST`)."""
+        self._lacks(Capability.ATTEST)
+
+    def report(self, qualifying: bytes) -> Report:
+        """A confidential VM's report over `qualifying` (at most 64 bytes) (`REPORT`)."""
+        self._lacks(Capability.REPORT)
+
+    def read_pcrs(self, selection: PcrSelection) -> dict[int, bytes]:
+        """Current values of the SHA-256 bank (`PCRS`)."""
+        self._lacks(Capability.PCRS)
+
+    # Keys.
+
+    def create_key(self, use: KeyUse, auth: bytes, qualifying: bytes) -> CertifiedKey:
+        """A new P-256 key (`SIGN`, `AGREE`), with `CERTIFY` certified by the AK over `qualifying` (32 bytes)."""
+        self._lacks(Capability.SIGN if use is KeyUse.SIGN else Capability.AGREE)
+
+    def sign(self, key: CertifiedKey, auth: bytes, digest: bytes) -> bytes:
+        """ECDSA P-256 over a 32-byte SHA-256 digest as 64 bytes r ‖ s (`SIGN`); raises `AuthorisationFailed`."""
+        self._lacks(Capability.SIGN)
+
+    def agree(self, key: CertifiedKey, auth: bytes, peer: bytes) -> bytes:
+        """ECDH (`AGREE`): the 32-byte x-coordinate shared with `peer` (65-byte uncompressed point)."""
+        self._lacks(Capability.AGREE)
+
+    # Sealed secrets.
+
+    def seal(self, secret: bytes, selection: PcrSelection, authority: SealAuthority | None = None) -> bytes:
+        """Bind up to 128 bytes to this enclave (`SEAL`); an opaque blob.
+
+        Without an `authority`: to the current values of the selected PCRs, for ever; an enclave without `PCRS` takes an
+        empty selection only. With one (`SEAL_APPROVED`): to whatever state that authority approves; `selection` is
+        then given by the approval and ignored here.
+        """
+        self._lacks(Capability.SEAL if authority is None else Capability.SEAL_APPROVED)
+
+    def unseal(self, blob: bytes, approval: Approval | None = None) -> bytes:
+        """The sealed secret (`SEAL`); raises `AuthorisationFailed`.
+
+        It is refused when the PCRs moved, when the blob is of another enclave, or when the approval is not the
+        authority's, not for this state, or below the floor.
+        """
+        self._lacks(Capability.SEAL)
+
+    def pcr_policy(self, selection: PcrSelection, authority: SealAuthority, version: int = 0) -> bytes:
+        """The 32-byte policy of the present PCR values and `version`, for the authority to sign (`SEAL_APPROVED`)."""
+        self._lacks(Capability.SEAL_APPROVED)
+
+    # What outlasts a reboot.
+
+    def counter(self, label: str) -> int:
+        """Value of a counter that can only grow (`COUNTER`); made when it is missing, never below any earlier one."""
+        self._lacks(Capability.COUNTER)
+
+    def advance(self, label: str) -> int:
+        """Add one to a counter, and its new value."""
+        self._lacks(Capability.COUNTER)
+
+    def measurement(self, label: str) -> bytes:
+        """32 bytes: what was measured under `label` since the last reset (`MEASURE`), zeros before the first."""
+        self._lacks(Capability.MEASURE)
+
+    def measure(self, label: str, digest: bytes) -> bytes:
+        """Extend by a 32-byte digest: the new value is SHA-256(old ‖ digest)."""
+        self._lacks(Capability.MEASURE)
+
+    def certify_counter(self, label: str, qualifying: bytes) -> NvCertification:
+        """The AK's certification of a counter over `qualifying` (32 bytes)."""
+        self._lacks(Capability.COUNTER)
+
+    def certify_measurement(self, label: str, qualifying: bytes) -> NvCertification:
+        """The AK's certification of a measurement over `qualifying` (32 bytes)."""
+        self._lacks(Capability.MEASURE)
+
+    def set_pin(self, label: str, pin: bytes, limit: int) -> None:
+        """Make a PIN-fail index (`PIN`) that locks after `limit` wrong answers, or replace it; 1 to 32 bytes."""
+        self._lacks(Capability.PIN)
+
+    def try_pin(self, label: str, pin: bytes) -> None:
+        """Answer; raises `AuthorisationFailed` when wrong or locked. A right answer clears the count."""
+        self._lacks(Capability.PIN)
+
+    def pin_state(self, label: str) -> PinState:
+        """How often the PIN was answered wrongly; raises `NotFound`."""
+        self._lacks(Capability.PIN)
+
+    def forget(self, label: str) -> None:
+        """Remove the counter, measurement and PIN of this label, where there are any."""
+        self._lacks(Capability.COUNTER)
+
+    def _lacks(self, what: str) -> NoReturn:
+        raise Unsupported(f"an enclave of kind {self.kind.value} has no {what}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hal._errors import NotFound, PermissionDenied
-from hal._values import Device, DeviceInfo, DeviceKind
+from hal._values import Deadline, Device, DeviceInfo
 
 DRIVER_GROUP = "keyvigil.drivers"
 """The entry-point group in which a package offers drivers."""
@@ -21,14 +21,19 @@ DRIVER_GROUP = "keyvigil.drivers"
 class Driver(Protocol):
     """How to find and open devices of one family; an entry point names a class of this shape."""
 
-    kind: DeviceKind
+    kind: str
+    """A `DeviceKind`, or the name of a further kind that a modality of a third party senses."""
 
     def list(self, options: Mapping[str, Any]) -> Sequence[DeviceInfo]:
         """The devices of this family that are attached now."""
         ...
 
-    def open(self, options: Mapping[str, Any]) -> Device:
-        """Claim the device that `options` names; raises `NotFound`, `Busy`, `PermissionDenied`."""
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Device:
+        """Claim the device that `options` names, by `deadline` or within the driver's own limit, whichever is earlier.
+
+        Raises `NotFound`, `Busy`, `PermissionDenied`, `TimedOut`, and other errors of the tree. One claimant at a time:
+        a second opening raises `Busy`, unless the device has the capability `SHARED`.
+        """
         ...
 
 

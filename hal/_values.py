@@ -12,7 +12,7 @@ from hal._errors import TimedOut
 
 
 class DeviceKind(StrEnum):
-    """What a device senses or does."""
+    """What a device senses or does; a driver for a further modality names a kind of its own, as plain text."""
 
     FINGERPRINT = "fingerprint"
     CAMERA = "camera"
@@ -21,7 +21,11 @@ class DeviceKind(StrEnum):
 
 
 class Transport(StrEnum):
-    """How a device is attached; `VIRTUAL` is announced by every simulated device."""
+    """How a device is attached; `VIRTUAL` is announced by every simulated device.
+
+    `SYSTEM` is a device that another daemon of this machine holds (fprintd, logind), `TOKEN` a PKCS#11 token,
+    `SOFTWARE` no device at all.
+    """
 
     USB = "usb"
     UART = "uart"
@@ -29,33 +33,55 @@ class Transport(StrEnum):
     ALSA = "alsa"
     TPM = "tpm"
     FILE = "file"
+    SYSTEM = "system"
+    TOKEN = "token"  # noqa: S105
+    SOFTWARE = "software"
     VIRTUAL = "virtual"
 
 
 class Capability(StrEnum):
-    """Something that a device may or may not be able to do."""
+    """Something that a device may or may not be able to do; a third party's driver may name further ones, as text."""
+
+    SHARED = "shared"
+    """Several programs may hold it at once (a recording, a network stream, a sound server): it is not claimed."""
 
     IMAGE = "image"
     FINGER_DETECT = "finger-detect"
+    MATCH_ONLY = "match-only"
+    """Compares by itself and says yes or no: weak evidence, since nothing can be verified of it."""
+
     RGB = "rgb"
     INFRARED = "infrared"
     FRAME_SEQUENCE = "frame-sequence"
+    HARDWARE_CLOCK = "hardware-clock"
+    """Frames carry the time of their exposure as the kernel's driver took it, not the time of their arrival."""
+
+    SIGN = "sign"
+    AGREE = "agree"
     SEAL = "seal"
+    SEAL_APPROVED = "seal-approved"
+    PCRS = "pcrs"
     ATTEST = "attest"
     ENDORSE = "endorse"
     CERTIFY = "certify"
-    DECRYPT = "decrypt"
+    COUNTER = "counter"
+    MEASURE = "measure"
+    PIN = "pin"
+    LOCKOUT = "lockout"
+    CLOCK = "clock"
+    REPORT = "report"
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
     """Identity of one attached device, pinned at enrolment and carried in evidence.
 
-    `port` is the stable place (USB port path, device node, PCM name), `driver_sha256` the hash of the driver's
+    `kind` is a `DeviceKind` or the name of a further kind. `port` is the stable place (USB port path, device node, PCM
+    name), `driver_sha256` the hash of the driver's
     code as `DriverEntry` has it, where it is known.
     """
 
-    kind: DeviceKind
+    kind: str
     driver: str
     transport: Transport
     port: str
@@ -63,8 +89,16 @@ class DeviceInfo:
     product_id: str = ""
     serial: str = ""
     name: str = ""
-    capabilities: frozenset[Capability] = field(default_factory=frozenset)
+    capabilities: frozenset[str] = field(default_factory=frozenset)
     driver_sha256: str = ""
+
+    def same_device(self, other: DeviceInfo) -> bool:
+        """Whether both describe one device at one place, whatever it is called or able to do."""
+        mine, theirs = (
+            (one.kind, one.driver, one.transport, one.port, one.vendor_id, one.product_id, one.serial)
+            for one in (self, other)
+        )
+        return mine == theirs
 
 
 class Clock(Protocol):

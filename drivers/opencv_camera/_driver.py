@@ -46,14 +46,15 @@ class OpenCvCameraDriver:
                 found = [device for device in found if device.port != source.info.port] + [source.info]
         return found
 
-    def open(self, options: Mapping[str, Any]) -> OpenCvCamera:
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> OpenCvCamera:
         """Open the camera and wait at most `open_seconds` for its first picture.
 
         Raises `NotFound`, `Busy`, `PermissionDenied`, `TimedOut`, `Disconnected`, `ProtocolError`, `Unsupported`.
         """
         chosen = CameraOptions.parse(options)
         camera = OpenCvCamera(self._source(chosen), self._clock, chosen.warmup_frames)
-        camera.start(Deadline.after(self._open_seconds, self._clock))
+        limit = deadline or Deadline.after(self._open_seconds, self._clock)
+        camera.start(limit.within(self._open_seconds))
         return camera
 
     def _source(self, chosen: CameraOptions) -> Source:

@@ -12,7 +12,7 @@ from drivers.portaudio._identity import SYSFS, microphone_info
 from drivers.portaudio._microphone import PortAudioMicrophone
 from drivers.portaudio._options import CONFIGURE, MicrophoneOptions
 from drivers.portaudio._recording import StreamSettings
-from hal import Clock, DeviceInfo, DeviceKind, NotFound, PermissionDenied, SystemClock, Unsupported
+from hal import Clock, Deadline, DeviceInfo, DeviceKind, NotFound, PermissionDenied, SystemClock, Unsupported
 
 _DEVICES = Path("/dev/snd")
 
@@ -38,7 +38,7 @@ class PortAudioDriver:
         MicrophoneOptions.parse(options)
         return [microphone_info(device, self._sysfs) for device in _inputs(self._load())]
 
-    def open(self, options: Mapping[str, Any]) -> PortAudioMicrophone:
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> PortAudioMicrophone:  # noqa: ARG002
         """Find the device and settle its rate; it is claimed when its blocks are iterated.
 
         Raises `NotFound`, `PermissionDenied`, `Busy`, `Unsupported`.

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hal import Busy, DeviceError, DeviceInfo, DeviceKind, Enclave, NotFound, PermissionDenied, Transport, Unsupported
+from hal import (
+    Busy,
+    Deadline,
+    DeviceError,
+    DeviceInfo,
+    DeviceKind,
+    Enclave,
+    NotFound,
+    PermissionDenied,
+    Transport,
+    Unsupported,
+)
 
 DEFAULT_TCTI = "device:/dev/tpmrm0"
 DEFAULT_SECONDS = 10.0
@@ -61,7 +72,7 @@ class Tpm2Driver:
             candidates = [{**options, "tcti": f"device:{node}"} for node in nodes]
         return [info for candidate in candidates if (info := self._look(candidate)) is not None]
 
-    def open(self, options: Mapping[str, Any]) -> Enclave:
+    def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Enclave:
         """Connect; raises `NotFound`, `PermissionDenied`, `Busy`, `TimedOut`, and `Unsupported` without libtss2."""
         settings = Settings.parse(options)
         _probe(settings.tcti)
@@ -71,7 +82,8 @@ class Tpm2Driver:
             from drivers.tpm2._enclave import Tpm2Enclave
         except ImportError as error:
             raise Unsupported(f"the TPM software stack cannot be loaded: {error}", remedy=_INSTALL) from error
-        return Tpm2Enclave.connect(settings.tcti, settings.transport, settings.timeout)
+        opening = settings.timeout if deadline is None else min(settings.timeout, deadline.remaining())
+        return Tpm2Enclave.connect(settings.tcti, settings.transport, settings.timeout, opening)
 
     def _look(self, options: Mapping[str, Any]) -> DeviceInfo | None:
         """Identity of an attached TPM; one that is there but cannot be opened is listed by its place alone."""

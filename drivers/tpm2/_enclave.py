@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import pairwise
-from types import TracebackType
 from typing import Self, TypeVar
 
 from tpm2_pytss import TSS2_Exception
@@ -16,17 +15,20 @@ from drivers.tpm2._errors import tpm_code, translate
 from drivers.tpm2._thread import TpmThread
 from drivers.tpm2._tpm import ENCRYPT, MANUFACTURER, VENDOR_STRINGS, Tpm
 from hal import (
+    Approval,
     Attestation,
     Capability,
     CertifiedKey,
     DeviceInfo,
     DeviceKind,
     Disconnected,
+    Enclave,
     EnclaveKind,
     Endorsement,
     KeyUse,
     LockoutStatus,
     PcrSelection,
+    SealAuthority,
     Transport,
 )
 
@@ -46,7 +48,7 @@ _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _CAPABILITIES = frozenset({Capability.SEAL, Capability.ATTEST, Capability.ENDORSE, Capability.CERTIFY})
 
 
-class Tpm2Enclave:
+class Tpm2Enclave(Enclave):
     """A TPM 2.0; every operation runs on the TPM's own thread within the deadline.
 
     Errors: `AuthorisationFailed` for a wrong authorisation value, moved PCRs, a blob of another TPM and lockout;
@@ -64,8 +66,11 @@ class Tpm2Enclave:
         self._timeout = timeout
 
     @classmethod
-    def connect(cls, tcti: str, transport: Transport, timeout: float) -> Self:
-        """Open the TPM behind `tcti`; raises `NotFound`, `TimedOut`, `Unsupported`."""
+    def connect(cls, tcti: str, transport: Transport, timeout: float, opening: float) -> Self:
+        """Open the TPM behind `tcti` within `opening` seconds; later operations get `timeout` seconds each.
+
+        Raises `NotFound`, `TimedOut`, `Unsupported`.
+        """
         thread, made = TpmThread(f"tpm {tcti}"), ExitStack()
 
         def opened() -> tuple[Tpm, DeviceInfo]:
@@ -77,7 +82,7 @@ class Tpm2Enclave:
                 raise translate(error.rc, f"opening {tcti}", opening=True) from None
 
         try:
-            tpm, info = thread.call("opening", opened, timeout)
+            tpm, info = thread.call("opening", opened, opening)
         except BaseException:
             thread.end(made.close, 0.0)
             raise
@@ -91,14 +96,6 @@ class Tpm2Enclave:
     def close(self) -> None:
         """Release the context; closing twice is allowed."""
         self._thread.end(self._tpm.close, CLOSE_SECONDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def random(self, count: int) -> bytes:
         """`count` bytes (at most 4096) from the TPM's generator, encrypted on the bus."""
@@ -151,16 +148,20 @@ class Tpm2Enclave:
         _check_at_most("authorisation value", auth, AUTH_BYTES)
         return self._run("agreeing on a key", lambda tpm: _keys.agree(tpm, key, auth, peer))
 
-    def seal(self, secret: bytes, selection: PcrSelection) -> bytes:
+    def seal(self, secret: bytes, selection: PcrSelection, authority: SealAuthority | None = None) -> bytes:
         """Bind 1 to 128 bytes to this TPM and the selected PCRs' current values."""
+        if authority is not None:
+            self._lacks(Capability.SEAL_APPROVED)
         _check_at_most("secret", secret, SEALED_BYTES)
         if not secret:
             raise ValueError("an empty secret cannot be sealed")
         _check_selection(selection)
         return self._run("sealing", lambda tpm: _seal.seal(tpm, secret, selection))
 
-    def unseal(self, blob: bytes) -> bytes:
+    def unseal(self, blob: bytes, approval: Approval | None = None) -> bytes:
         """The secret that `seal` bound."""
+        if approval is not None:
+            self._lacks(Capability.SEAL_APPROVED)
         return self._run("unsealing", lambda tpm: _seal.unseal(tpm, blob))
 
     def read_pcrs(self, selection: PcrSelection) -> dict[int, bytes]:
