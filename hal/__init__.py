@@ -35,12 +35,15 @@ from hal._errors import (
 )
 from hal._fingerprint import FingerprintImage, FingerprintReader
 from hal._hotplug import PlugEvent, Reopening, watch
+from hal._match import EnrolStage, Finger, MatchOnlyReader, MatchOutcome, ScanHint
 from hal._microphone import AudioBlock, Microphone
+from hal._presence import Absence, Presence, PresenceSensor
 from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
 __all__ = [
     "DRIVER_GROUP",
+    "Absence",
     "Approval",
     "Attestation",
     "AudioBlock",
@@ -64,11 +67,15 @@ __all__ = [
     "EnclaveKind",
     "EnclaveStatus",
     "Endorsement",
+    "EnrolStage",
+    "Finger",
     "FingerprintImage",
     "FingerprintReader",
     "Frame",
     "KeyUse",
     "LockoutStatus",
+    "MatchOnlyReader",
+    "MatchOutcome",
     "Microphone",
     "NotFound",
     "NvCertification",
@@ -77,9 +84,12 @@ __all__ = [
     "PermissionDenied",
     "PinState",
     "PlugEvent",
+    "Presence",
+    "PresenceSensor",
     "ProtocolError",
     "Reopening",
     "Report",
+    "ScanHint",
     "SealAuthority",
     "SystemClock",
     "TimedOut",
