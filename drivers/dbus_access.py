@@ -93,7 +93,6 @@ class ServiceLink:
         self._replies: dict[int, Message] = {}
         self._signals: deque[Signal] = deque()
         self._parser = Parser()
-        self._unparsed = 0
         self.owner = ""
         self._lost = ""
         self._socket: socket.socket | None = _connect(address, deadline)
@@ -209,7 +208,6 @@ class ServiceLink:
                 data = self._held(what, deadline).recv(_READ_BYTES)
                 if not data:
                     raise ConnectionResetError
-            self._unparsed += len(data)
             self._parser.add_data(data)
             message = self._parsed()
         self._sort(message)
@@ -220,9 +218,7 @@ class ServiceLink:
         except _MALFORMED as error:
             self.close()
             raise ProtocolError(f"the bus sent what is no message ({type(error).__name__})") from None
-        if message is not None:
-            self._unparsed = 0
-        elif self._unparsed > _LARGEST_MESSAGE:
+        if message is None and (self._parser.next_msg_size or 0) > _LARGEST_MESSAGE:
             self.close()
             raise ProtocolError(f"a message of the bus is longer than {_LARGEST_MESSAGE} bytes")
         return message

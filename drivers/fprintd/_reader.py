@@ -121,13 +121,17 @@ class FprintdReader:
         self._call("DeleteEnrolledFinger", ("s", (str(finger),)), "", deadline)
 
     def close(self) -> None:
-        """Release the reader and leave the bus; closing twice is allowed."""
+        """Release the reader and leave the bus; closing twice is allowed.
+
+        A daemon that has not even ended the last scan is not waited for.
+        """
         if not self._open:
             return
         self._open = False
         try:
-            with suppress(DeviceError):
-                self._call("Release", NOTHING, "", Deadline.after(_RELEASE_SECONDS, self._clock))
+            if self._stopping is None:
+                with suppress(DeviceError):
+                    self._call("Release", NOTHING, "", Deadline.after(_RELEASE_SECONDS, self._clock))
         finally:
             self._link.close()
 
