@@ -183,9 +183,14 @@ class FprintdReader:
         self._stopping = None
 
     def _reclaim(self, deadline: Deadline) -> None:
-        """Release and claim again, which resets the reader; `Disconnected` when it is there no more."""
-        with suppress(ReaderFailed):
+        """Release and claim again, which resets the reader; `Disconnected` when it is there no more.
+
+        libfprint closes a reader that was removed with an error, and may even open it again before it forgets it.
+        """
+        try:
             self._call("Release", NOTHING, "", deadline)
+        except ReaderFailed as error:
+            raise Disconnected(f"{error}: it was unplugged, or needs to be") from None
         self._call("Claim", ("s", (self._user,)), "", deadline)
 
     def _status(self, action: str, what: str, deadline: Deadline) -> tuple[str, bool]:

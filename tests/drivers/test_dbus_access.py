@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jeepney import DBusAddress, HeaderFields, new_method_return, new_signal
+from jeepney import DBusAddress, HeaderFields, Message, new_method_call, new_method_return, new_signal
 
 from drivers.dbus_access import NOTHING, SYSTEM_BUS, ServiceError, ServiceLink, bus_option
 from hal import Deadline, DeviceError, Disconnected, NotFound, PermissionDenied, ProtocolError, TimedOut
@@ -186,9 +186,7 @@ def _names(bus: PrivateBus) -> list[str]:
         return [name for name in names if name.startswith(":") and name != watcher.unique_name]
 
 
-def _call_of(sender: str, serial: int):  # noqa: ANN202
-    from jeepney import new_method_call
-
+def _call_of(sender: str, serial: int) -> Message:
     call = new_method_call(DBusAddress(PATH, NAME, INTERFACE), "Say", "s", ("hello",))
     call.header.serial = serial
     call.header.fields[HeaderFields.sender] = sender
@@ -228,6 +226,9 @@ def hostile_bus(folder: Path, answers: list[bytes]) -> Iterator[str]:
                     if not connection.recv(4096):
                         return
                     connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()

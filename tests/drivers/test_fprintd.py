@@ -26,7 +26,7 @@ from hal import (
 )
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.libfprint_reader import VirtualFprintd
-from tests.drivers.system_bus import members, needs_bus, needs_fprintd, refused, soon
+from tests.drivers.system_bus import members, needs_bus, needs_fprintd, open_descriptors, refused, soon
 
 pytestmark = [needs_bus, needs_fprintd]
 NOBODY = "nobody-of-this-machine"
@@ -44,7 +44,7 @@ def daemon(bus: PrivateBus, request: pytest.FixtureRequest) -> Iterator[VirtualF
         yield daemon
         for user in (bus.folder / "fprintd").iterdir():
             # The next test's daemon starts without templates.
-            os.rename(user, bus.folder / f"old-{os.urandom(8).hex()}")
+            user.rename(bus.folder / f"old-{os.urandom(8).hex()}")
 
 
 @pytest.fixture
@@ -181,24 +181,24 @@ def test_a_claim_ends_with_its_connection(bus: PrivateBus, reader: FprintdReader
 
 def test_opening_leaves_no_member_behind(bus: PrivateBus, daemon: VirtualFprintd) -> None:
     driver, before = FprintdDriver(), members(bus)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     for _ in range(20):
         driver.open({"bus": bus.address}).close()
         driver.list({"bus": bus.address})
         with pytest.raises(NotFound):
             driver.open({"bus": bus.address, "name": "another reader"})
     assert members(bus) == before
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_descriptors() == descriptors
 
 
 @pytest.mark.slow
 def test_a_thousand_openings_leave_nothing_behind(bus: PrivateBus, daemon: VirtualFprintd) -> None:
     driver, before = FprintdDriver(), members(bus)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     for _ in range(1000):
         driver.open({"bus": bus.address}).close()
     assert members(bus) == before
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_descriptors() == descriptors
 
 
 def test_a_user_that_there_is_not_is_refused(bus: PrivateBus, daemon: VirtualFprintd) -> None:
