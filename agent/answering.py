@@ -10,15 +10,16 @@ from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError, StateError
+from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, NobodyPresent, ProfileError, StateError
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
+from agent.presence import require_presence
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileVault, RecordHeader
-from agent.prompting import Prompter, ResultNote, SummonsCall
+from agent.prompting import Prompter, ResultNote, Step, SummonsCall
 from agent.standing import StandingBook
 from agent.state import StateDirectory
 from agent.timings import Stopwatch, TimingLog
@@ -78,6 +79,7 @@ class Answerer:
         self, summons: Summons, roster: list[RosterEntry], watch_started: Callable[[str, Stopwatch], None]
     ) -> Verdict:
         entry = self._reach(summons, roster)
+        self._require_presence(summons, entry)
         header = self.vault.header(entry.record_id)
         try:
             with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
@@ -105,6 +107,29 @@ class Answerer:
         if name is None:
             raise _TryAgain("nobody has come to the sensors")
         return next(entry for entry in roster if entry.admin == name)
+
+    def _require_presence(self, summons: Summons, entry: RosterEntry) -> None:
+        """Whoever answered the prompt is at the machine, where the configuration asks for that."""
+        deadline = Deadline.after(max(0.0, summons.expires_at - self.now()), self.clock)
+        try:
+            require_presence(self.config, deadline, lambda: self._ask_to_press(entry, deadline))
+        except NobodyPresent as error:
+            self._tell(summons.challenge_id, "not-ready", f"{error}. {error.remedy}")
+            raise _TryAgain(str(error)) from None
+
+    def _ask_to_press(self, entry: RosterEntry, deadline: Deadline) -> None:
+        step = Step(
+            node=self.link.identity.name,
+            admin=entry.admin,
+            purpose="challenge",
+            step="presence",
+            action="press",
+            attempt=1,
+            of=1,
+            instruction="Press the button at the machine.",
+            seconds=round(deadline.remaining(), 1),
+        )
+        self.prompter.instruct(step)
 
     def _usable(self, summons: Summons, header: RecordHeader) -> list[str]:
         """Modalities that are asked for, enrolled with the present model, and whose sensor is attached."""

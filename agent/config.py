@@ -54,6 +54,16 @@ class DevicesSection(Section, frozen=True):
         return {name: section for name, section in found.items() if section is not None}
 
 
+class PresenceSection(DeviceSection, frozen=True):
+    """How the node tells that somebody is at the machine: a driver of kind "presence".
+
+    Where it is not `required`, absence is logged only. `timeout_s` is how long a button is waited for.
+    """
+
+    required: bool = True
+    timeout_s: Seconds = 30.0
+
+
 class PresentationSection(Section, frozen=True):
     """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send."""
 
@@ -118,6 +128,7 @@ class Config(Section, frozen=True):
 
     node: NodeSection
     devices: DevicesSection
+    presence: PresenceSection | None = None
     presentation: PresentationSection = PresentationSection()
     enrolment: EnrolmentSection = EnrolmentSection()
     prompt: PromptSection = PromptSection()

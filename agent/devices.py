@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from agent.capabilities import with_image
 from agent.config import Config, DeviceSection
 from hal import (
     Camera,
@@ -70,7 +71,7 @@ class Devices:
 
     def open_fingerprint(self) -> FingerprintReader:
         """The fingerprint reader, claimed."""
-        return cast(FingerprintReader, self._open("fingerprint"))
+        return cast(FingerprintReader, with_image(self._open("fingerprint")))
 
     def open_camera(self) -> Camera:
         """The camera, claimed."""
@@ -129,6 +130,8 @@ def survey(options: Mapping[str, Mapping[str, Any]]) -> list[DeviceReport]:
 def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
     """Options by driver name, as the configuration gives them."""
     sections = [*config.devices.sensors().values(), config.devices.enclave]
+    if config.presence is not None:
+        sections.append(config.presence)
     return {section.driver: section.options for section in sections}
 
 

@@ -68,6 +68,12 @@ class AuthorityRefused(AgentError):
         return self.problem.code is ErrorCode.UNAVAILABLE or self.problem.status in {502, 503, 504}
 
 
+class NobodyPresent(AgentError):
+    """Nobody is at the machine as far as its presence sensor tells, or it could not tell."""
+
+    default_remedy = "Do it at the machine itself; an operator may pass --unattended to a command."
+
+
 class SinkFailed(AgentError):
     """A key sink could not install or remove keys."""
 

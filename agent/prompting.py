@@ -43,8 +43,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="pre
     node: str
     admin: str
     purpose: Literal["enrolment", "challenge"]
-    step: Literal["fingerprint", "face", "voice"]
-    action: Literal["place", "lift", "look", "speak"]
+    step: Literal["fingerprint", "face", "voice", "presence"]
+    action: Literal["place", "lift", "look", "speak", "press"]
     attempt: int
     of: int
     digits: str = ""

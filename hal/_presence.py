@@ -30,8 +30,9 @@ class PresenceSensor(Device, Protocol):
     """Tells whether somebody is at the machine. An error is not an answer: whoever asks treats it as nobody."""
 
     def confirm(self, deadline: Deadline, on_ready: Callable[[], None] | None = None) -> Presence | Absence:
-        """Look, or wait for the person to act, until `deadline`; `on_ready` is called once the sensor waits.
+        """Look, or wait for the person to act, until `deadline`.
 
-        A sensor that waits answers `Absence` at the deadline; raises `TimedOut` when it did not answer, `Disconnected`.
+        `on_ready` is called once a sensor waits for an act; one that only looks never calls it. A sensor
+        that waits answers `Absence` at the deadline. Raises `TimedOut` when it did not answer, `Disconnected`.
         """
         ...

@@ -12,7 +12,16 @@ import click
 from rich.console import Console
 
 from agent.capturing import Booth
-from agent.commands._common import config_option, configured, json_option, parsed, print_json, read_secret
+from agent.commands._common import (
+    config_option,
+    configured,
+    json_option,
+    parsed,
+    print_json,
+    read_secret,
+    require_attended,
+    unattended_option,
+)
 from agent.enrolling import Consent, Enrolment, Guide, consent_to
 from agent.errors import ConfigError
 from agent.log import printable
@@ -33,9 +42,16 @@ SENSOR_WAIT_S = 60.0
 @click.option("--ticket-file", required=True, help="File with the enrolment ticket, or - for standard input.")
 @click.option("--pin-file", help="File with the PIN; without it the PIN is asked for.")
 @click.option("--accept-consent", is_flag=True, help="The consent text was agreed to on paper or elsewhere.")
+@unattended_option
 @json_option
 def enroll(
-    config_path: Path, admin: str, ticket_file: str, pin_file: str | None, accept_consent: bool, as_json: bool
+    config_path: Path,
+    admin: str,
+    ticket_file: str,
+    pin_file: str | None,
+    accept_consent: bool,
+    unattended: bool,
+    as_json: bool,
 ) -> None:
     """Enrol an administrator at this node's sensors."""
     config = configured(config_path)
@@ -43,6 +59,7 @@ def enroll(
     ticket = parsed(read_secret(ticket_file, "ticket"), parse_ticket).format()
     console = Console(stderr=True)
     node = Node.of(config)
+    require_attended(config, Deadline.after(SENSOR_WAIT_S, node.clock), unattended=unattended)
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
         pipelines = load_pipelines(node.devices.modalities)
         pin = read_secret(pin_file, "PIN") if pin_file else _ask_pin()
