@@ -119,9 +119,9 @@ class EvdevButtonDriver:
         if deadline is not None:
             deadline.check("opening the button")
         with _mapped_errors(f"opening {wanted.device}"):
+            info = _described(wanted.device, wanted.device.stat(), self._sysfs, wanted)
             descriptor = os.open(wanted.device, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            info = _described(wanted.device, os.fstat(descriptor), self._sysfs, wanted)
             if wanted.grab:
                 with _mapped_errors(f"grabbing {wanted.device}"):
                     fcntl.ioctl(descriptor, _EVIOCGRAB, 1)

@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jeepney import DBusErrorResponse
+
 from simulators.devices.dbus import BusService, Call, PrivateBus, Refusal, Reply
 
 SERVICE = "org.freedesktop.login1"
@@ -113,8 +115,11 @@ class LogindService(BusService):
             return self._sessions[self._processes[pid]]
 
     def _pid(self, sender: str) -> int:
-        with self._bus.connect() as watcher:
-            return int(watcher.bus_proxy.GetConnectionUnixProcessID(sender)[0])
+        try:
+            with self._bus.connect() as watcher:
+                return int(watcher.bus_proxy.GetConnectionUnixProcessID(sender)[0])
+        except DBusErrorResponse:
+            raise Refusal(f"{SERVICE}.NoSessionForPID", "the caller has left") from None
 
     def _properties(self, path: str, interface: str) -> dict[str, tuple[str, Any]]:
         if interface == _SEAT and path == f"{_ROOT}/seat/seat0":
