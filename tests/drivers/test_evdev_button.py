@@ -237,28 +237,39 @@ with driver.open(options) as button:
 """
 
 
+def run_with_keyboard(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script where umockdev emulates a USB keyboard on which Enter is pressed after some time."""
+    (folder / "keyboard").write_text(KEYBOARD)
+    presses = ((0, "0001 001c 1"), (1, "0000 0000 0"), (500_000, "0001 001c 0"), (1_500_000, "0001 001c 1"))
+    lines = [f"E: {at // 1_000_000}.{at % 1_000_000:06d} {event}\n" for at, event in presses]
+    (folder / "events").write_text("".join(lines))
+    return subprocess.run(
+        [
+            "umockdev-run",
+            "-d",
+            "keyboard",
+            "-e",
+            "/dev/input/event5=events",
+            "--",
+            sys.executable,
+            "-c",
+            script,
+            *arguments,
+        ],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 @pytest.mark.skipif(shutil.which("umockdev-run") is None, reason="needs apt-get install umockdev")
-@pytest.mark.parametrize(("key", "found"), [(28, "Presence"), (208, "Absence")])
-def test_a_keyboard_that_umockdev_emulates(tmp_path: Path, key: int, found: str) -> None:
+@pytest.mark.parametrize(("key", "seconds", "found"), [(28, 10.0, "Presence"), (208, 0.5, "Absence")])
+def test_a_keyboard_that_umockdev_emulates(tmp_path: Path, key: int, seconds: float, found: str) -> None:
     """The driver as it is on a machine: the kernel's own paths, and identity of a USB keyboard."""
-    (tmp_path / "keyboard").write_text(KEYBOARD)
-    (tmp_path / "events").write_text(
-        "".join(
-            f"E: {second}.{part:06d} {event}\n"
-            for second, part, event in [
-                (0, 0, "0001 001c 1"),
-                (0, 300_000, "0001 001c 1"),
-                (0, 300_001, "0000 0000 0"),
-                (0, 400_000, "0001 001c 0"),
-            ]
-        )
-    )
-    command = ["umockdev-run", "-d", "keyboard", "-e", "/dev/input/event5=events", "--"]
-    command += [sys.executable, "-c", SCRIPT, str(key), "1.0"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = run_with_keyboard(tmp_path, SCRIPT, str(key), str(seconds))
     assert done.returncode == 0, done.stderr
     assert "EVDEV" in done.stdout
     assert "'046d'" in done.stdout
