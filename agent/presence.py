@@ -18,6 +18,7 @@ from hal import (
     PermissionDenied,
     Presence,
     PresenceSensor,
+    Transport,
     load_driver,
 )
 
@@ -52,6 +53,8 @@ def check_presence_driver(config: Config) -> None:
 
 def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[], None] | None) -> Presence | Absence:
     with _sensor_driver(section).open(section.options, deadline) as device:
+        if device.info.transport is Transport.VIRTUAL:
+            event(logging.WARNING, "presence is told by a simulated sensor", driver=section.driver)
         return cast(PresenceSensor, device).confirm(deadline, on_ready)
 
 

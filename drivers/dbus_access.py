@@ -90,6 +90,7 @@ class ServiceLink:
         self.service = service
         self._missing = missing
         self._serials = count(1)
+        self._awaited: set[int] = set()
         self._replies: dict[int, Message] = {}
         self._signals: deque[Signal] = deque()
         self._parser = Parser()
@@ -197,6 +198,7 @@ class ServiceLink:
             raise Unsupported(f"{member} cannot carry {values!r}: {error}") from None
         with _socket_errors(f"{self.service}: {member}"):
             held = self._held(member, deadline)
+            self._awaited.add(serial)
             held.sendall(data)
         return serial
 
@@ -229,13 +231,19 @@ class ServiceLink:
         if not sender or sender not in {self.owner, _DAEMON.bus_name}:
             return
         if message.header.message_type in {MessageType.method_return, MessageType.error}:
-            self._replies[fields.get(HeaderFields.reply_serial, 0)] = message
+            self._take(fields.get(HeaderFields.reply_serial, 0), message)
         elif message.header.message_type is not MessageType.signal:
             return
         elif sender == _DAEMON.bus_name:
             self._note_owner(fields.get(HeaderFields.member, ""), message.body)
         else:
             self._keep(message)
+
+    def _take(self, serial: int, message: Message) -> None:
+        """Keep the first answer to a call of ours, and no other."""
+        if serial in self._awaited:
+            self._awaited.remove(serial)
+            self._replies[serial] = message
 
     def _keep(self, message: Message) -> None:
         fields = message.header.fields

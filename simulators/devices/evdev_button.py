@@ -146,7 +146,7 @@ class EvdevButton:
         corrupt, short = self._board.hits(Fault.CORRUPT), self._board.hits(Fault.SHORT_READ)
         if corrupt is not None:
             data = random.Random(corrupt.seed).randbytes(len(data))  # noqa: S311
-        return data[: len(data) - _EVENT.size // 2] if short is not None else data
+        return data[: _EVENT.size // 2] if short is not None else data
 
 
 def _event(kind: int, code: int, value: int) -> bytes:

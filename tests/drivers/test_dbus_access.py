@@ -92,8 +92,8 @@ def test_values_that_cannot_be_sent_are_refused(bus: PrivateBus, echo: Echo) -> 
 def test_a_bus_that_stalls_is_left_in_time(bus: PrivateBus, echo: Echo) -> None:
     link = linked(bus)
     bus.suspend()
-    refused(TimedOut, lambda deadline: say(link, deadline), 0.2)
-    refused(TimedOut, lambda deadline: linked(bus, deadline), 0.2)
+    refused(TimedOut, lambda deadline: say(link, deadline), 0.5)
+    refused(TimedOut, lambda deadline: linked(bus, deadline), 0.5)
     bus.resume()
     assert say(link, soon()) == ("hello",)
     link.close()
@@ -103,7 +103,7 @@ def test_a_bus_that_stalls_is_left_in_time(bus: PrivateBus, echo: Echo) -> None:
 def test_a_service_that_stalls_is_left_in_time(bus: PrivateBus, echo: Echo) -> None:
     link = linked(bus)
     echo.inject(FaultOrder(Fault.STALL))
-    refused(TimedOut, lambda deadline: say(link, deadline), 0.2)
+    refused(TimedOut, lambda deadline: say(link, deadline), 0.5)
     echo.mend()
     assert say(link, soon()) == ("hello",)
     link.close()
@@ -161,12 +161,23 @@ def test_forged_signals_without_end_do_not_outlast_the_deadline(bus: PrivateBus,
     flooding = threading.Thread(target=flood)
     flooding.start()
     try:
-        refused(TimedOut, lambda deadline: link.next_signal("waiting", deadline), 0.3)
+        refused(TimedOut, lambda deadline: link.next_signal("waiting", deadline), 0.5)
     finally:
         stop.set()
         flooding.join()
     echo.emit(PATH, INTERFACE, "Status", Reply("s", ("genuine",)))
     assert link.next_signal("waiting", soon()).values("s") == ("genuine",)
+    link.close()
+
+
+@needs_bus
+def test_answers_that_nobody_asked_for_are_not_kept(bus: PrivateBus, echo: Echo) -> None:
+    link = linked(bus)
+    (ours,) = (name for name in _names(bus) if name not in {link.owner})
+    for serial in range(1000, 1200):
+        echo._send(new_method_return(_call_of(ours, serial), "s", ("unasked",)))
+    assert say(link, soon()) == ("hello",)
+    assert link._replies == {}
     link.close()
 
 

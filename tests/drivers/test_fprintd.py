@@ -141,8 +141,8 @@ def test_nobody_at_the_reader_is_a_timeout_and_the_next_call_works(
     reader: FprintdReader, daemon: VirtualFprintd
 ) -> None:
     enrol(reader, daemon, Finger.LEFT_THUMB, "alice")
-    refused(TimedOut, reader.verify, 0.2)
-    refused(TimedOut, lambda deadline: reader.enrol(Finger.LEFT_RING, deadline), 0.2)
+    refused(TimedOut, reader.verify, 0.5)
+    refused(TimedOut, lambda deadline: reader.enrol(Finger.LEFT_RING, deadline), 0.5)
     assert reader.verify(soon(), lambda: daemon.scan("alice")).matched
 
 

@@ -20,6 +20,7 @@ from hal import (
     NotFound,
     PermissionDenied,
     ProtocolError,
+    Reopening,
     TimedOut,
 )
 from simulators.devices.dbus import BusService, Call, PrivateBus, Refusal, Reply
@@ -139,6 +140,24 @@ def test_a_reader_that_fails_is_claimed_afresh(bus: PrivateBus, daemon: VirtualF
 
 
 @needs_fprintd
+def test_a_reader_is_opened_again_when_its_daemon_comes_back(bus: PrivateBus, daemon: VirtualFprintd) -> None:
+    died: list[bool] = []
+
+    def scan() -> None:
+        if died:
+            daemon.scan("alice")
+            return
+        died.append(True)
+        daemon.inject(FaultOrder(Fault.SERVER_DEATH))
+        daemon.mend()
+
+    enrolled(bus, daemon).close()
+    with Reopening(lambda deadline: opened(bus, deadline)) as held:
+        assert held.run(lambda reader: reader.verify(soon(), scan), soon()).matched
+    assert died
+
+
+@needs_fprintd
 def test_what_polkit_refuses_names_the_rule(bus: PrivateBus, daemon: VirtualFprintd) -> None:
     with enrolled(bus, daemon) as reader:
         daemon.polkit.refused = frozenset({"net.reactivated.fprint.device.enroll"})
@@ -172,7 +191,7 @@ def test_a_match_that_another_member_of_the_bus_sends_does_not_count(bus: Privat
     with enrolled(bus, daemon) as reader:
         (target,) = members(bus) - before
         cheat = Cheat(bus, target)
-        refused(TimedOut, lambda deadline: reader.verify(deadline, cheat.send), 0.3)
+        refused(TimedOut, lambda deadline: reader.verify(deadline, cheat.send), 0.5)
 
         def cheat_then_scan() -> None:
             cheat.send()
@@ -254,7 +273,7 @@ def test_the_rest_of_a_scan_does_not_answer_the_next_one(bus: PrivateBus) -> Non
     with ScriptedFprintd(bus, *twice) as service, opened(bus) as reader:
         assert not reader.verify(soon()).matched
         service.script = ()
-        refused(TimedOut, reader.verify, 0.2)
+        refused(TimedOut, reader.verify, 0.5)
 
 
 @pytest.mark.parametrize("name", [("i", 7), ("as", ["a", "b"]), ("v", ("s", "hidden"))])

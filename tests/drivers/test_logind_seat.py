@@ -198,7 +198,7 @@ def test_a_fault_of_logind_is_an_error_and_never_presence(
     logind.log_in(CONSOLE)
     with LogindSeatDriver().open({"bus": bus.address}) as seat:
         logind.inject(FaultOrder(fault, after=after, seconds=30 if fault is Fault.SLOW else 0))
-        refused(FAULTS[fault], seat.confirm, 0.4)
+        refused(FAULTS[fault], seat.confirm, 0.5)
     logind.mend()
     with LogindSeatDriver().open({"bus": bus.address}) as seat:
         assert isinstance(seat.confirm(soon()), Presence)
@@ -208,7 +208,7 @@ def test_a_fault_of_logind_is_an_error_and_never_presence(
 def test_a_fault_at_opening_leaves_no_member_behind(bus: PrivateBus, logind: LogindService, fault: Fault) -> None:
     before = members(bus)
     logind.inject(FaultOrder(fault))
-    refused(FAULTS[fault], lambda deadline: LogindSeatDriver().open({"bus": bus.address}, deadline), 0.4)
+    refused(FAULTS[fault], lambda deadline: LogindSeatDriver().open({"bus": bus.address}, deadline), 0.5)
     assert members(bus) == before
 
 
