@@ -31,6 +31,8 @@ _CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Co
     <allow own="*"/>
     <allow send_destination="*"/>
     <allow receive_sender="*"/>
+    <allow send_requested_reply="false" send_type="method_return"/>
+    <allow receive_requested_reply="false" receive_type="method_return"/>
   </policy>
 </busconfig>
 """
