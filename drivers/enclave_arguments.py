@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hal import PcrSelection, Unsupported
@@ -44,6 +46,7 @@ def check_no_pcrs(kind: str, selection: PcrSelection) -> None:
 
 def load_point(point: bytes) -> ec.EllipticCurvePublicKey:
     """The P-256 key of a 65-byte uncompressed point (SEC 1, 2.3.4)."""
-    if len(point) == POINT_BYTES and point[0] == 4:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    with suppress(ValueError):
+        if len(point) == POINT_BYTES and point[0] == 4:
+            return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     raise ValueError("the peer's key is not an uncompressed point on P-256")

@@ -109,7 +109,9 @@ def module(path: Path) -> Module:
     if not real.is_file():
         raise NotFound(f"there is no PKCS#11 module {path}", remedy=_INSTALL)
     with _lock:
-        return _modules.setdefault(str(real), Module(real))
+        if str(real) not in _modules:
+            _modules[str(real)] = Module(real)
+        return _modules[str(real)]
 
 
 def _start_anew_in_child() -> None:

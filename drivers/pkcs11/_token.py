@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from pkcs11 import Attribute, GCMParams, KDF, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
+from pkcs11 import KDF, Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.util.ec import encode_named_curve_parameters
 

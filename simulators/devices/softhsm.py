@@ -8,6 +8,8 @@ What was found with SoftHSM 2.6.1, and what follows from it here:
   flag CKF_USER_PIN_LOCKED in its stored attributes, as a hardware token would report it.
 - It holds a POSIX lock on a token's `generation` file while it reads or writes objects. A stalled token is therefore
   played by another process that holds this lock and does not let go.
+- It ends the whole process ("a fatal exception occurred") over an object file whose lengths are damaged. What is
+  spoiled on demand is therefore the stored values alone.
 - A token whose folder vanishes while it is in use is written to its old place as far as there is one: `mend` puts back
   what was there when it vanished.
 """
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,7 +53,10 @@ _HOLD_LOCK = (
 
 
 class SoftHsm:
-    """One token; a context manager. `folder` is made with mode 0700 and holds store, configuration and PIN file."""
+    """One token; a context manager. `folder` is made with mode 0700 and holds store, configuration and PIN file.
+
+    Several tokens may share a folder: a process starts the module once, and then sees all of them.
+    """
 
     faults = frozenset({Fault.UNPLUG, Fault.PERMISSION_DENIED, Fault.LOCKOUT, Fault.CORRUPT, Fault.STALL})
 
@@ -68,8 +74,9 @@ class SoftHsm:
         )
         self.write_pin(self._pin)
         self.module = _module()
+        before = {*self._store.iterdir()}
         self._initialise()
-        self._token = next(self._store.iterdir())
+        (self._token,) = {*self._store.iterdir()} - before
 
     @property
     def label(self) -> str:
@@ -79,7 +86,7 @@ class SoftHsm:
     @property
     def pin_file(self) -> Path:
         """A file of mode 0600 with the token's PIN."""
-        return self._folder / "pin"
+        return self._folder / f"pin-{self._label}"
 
     def environment(self) -> dict[str, str]:
         """The variables that the module reads when it starts."""
@@ -171,7 +178,7 @@ class SoftHsm:
     def _keep(self) -> None:
         """Remember the token as it was before the first fault."""
         if self._snapshot is None:
-            self._snapshot = self._folder / "snapshot"
+            self._snapshot = self._folder / f"snapshot-{self._label}"
             shutil.copytree(self._token, self._snapshot)
 
     def _raise_flag(self, flag: int) -> None:
@@ -182,11 +189,11 @@ class SoftHsm:
         file.write_bytes(data)
 
     def _corrupt(self, order: FaultOrder) -> None:
-        """Spoil that share of the bytes of every object but the token's own attributes."""
+        """Spoil that share of the bytes of every stored value (keys, labels, identifiers)."""
         dice = random.Random(order.seed)  # noqa: S311 - a fault, not a key
         for file in sorted(self._token.glob("*-*.object")):
             data = bytearray(file.read_bytes())
-            for at in range(len(data)):
+            for at in _value_bytes(bytes(data)):
                 if dice.random() < order.rate:
                     data[at] ^= dice.randrange(1, 256)
             file.write_bytes(data)
@@ -202,6 +209,24 @@ class SoftHsm:
             self._stalling.append(process)
             if process.stdout is None or process.stdout.readline() != b"held\n":
                 raise DeviceError(f"the lock of {file.name} could not be taken")
+
+
+def _value_bytes(data: bytes) -> Iterator[int]:
+    """Positions of the bytes of every byte-string value of a stored object.
+
+    A file is a counter (8 bytes), then attributes: type (8), kind (8), and a value: one byte (kind 1), eight (2), or a
+    length of eight and that many (3). The few attributes of other kinds come last and are left alone.
+    """
+    at = 8
+    while at + 16 <= len(data):
+        kind, at = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
+        size = {1: 1, 2: 8}.get(kind, 0)
+        if kind == 3:
+            size, at = int.from_bytes(data[at : at + 8], "big"), at + 8
+            yield from range(at, at + size)
+        elif not size:
+            return
+        at += size
 
 
 def _module() -> Path:
