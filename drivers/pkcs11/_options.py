@@ -50,7 +50,7 @@ class Settings:
         if self.pin_file is None:
             raise Unsupported(
                 "the option `pin_file` is missing",
-                remedy="Write the token's PIN into a file of mode 0600 and name it; it never stands in a configuration.",
+                remedy="Write the token's PIN into a file of mode 0600 and name it; a PIN never stands here.",
             )
         return _read_pin(self.pin_file)
 

@@ -1,4 +1,4 @@
-"""A filesystem in user space (FUSE) over the kernel's own interface, for devices that are files with a will of their own.
+"""A filesystem in user space (FUSE) over the kernel's own interface, for devices that are files with a will.
 
 Protocol: include/uapi/linux/fuse.h, 7.31. Only what a tree of directories and small attribute files needs is answered;
 nothing is cached, so that every access reaches the simulated device. Mounting takes the right to mount.

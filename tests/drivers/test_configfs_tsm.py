@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -215,7 +214,7 @@ def test_a_closed_one_answers_no_more(enclave: Enclave):
 
 def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 30):
     def held() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/fd")), sum(one.name == "configfs-tsm" for one in threading.enumerate())
+        return len([*Path("/proc/self/fd").iterdir()]), sum(one.name == "configfs-tsm" for one in threading.enumerate())
 
     before = held()
     for _ in range(rounds):

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-pkcs11 = pytest.importorskip("pkcs11", reason="no python-pkcs11: pip install 'keyvigil[pkcs11]'")
+pytest.importorskip("pkcs11", reason="no python-pkcs11: pip install 'keyvigil[pkcs11]'")
 
 from pkcs11 import exceptions as ck
 
@@ -527,7 +527,7 @@ def test_no_error_tells_the_pin_or_a_secret(rig: EnclaveRig, token: SoftHsm):
 
 
 def held() -> tuple[int, int]:
-    return len(os.listdir("/proc/self/fd")), threading.active_count()
+    return len([*Path("/proc/self/fd").iterdir()]), threading.active_count()
 
 
 def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 30):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import subprocess
@@ -298,7 +297,7 @@ def test_it_is_listed_once_it_was_made(rig: EnclaveRig):
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 100):
