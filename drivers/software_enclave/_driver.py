@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drivers.software_enclave._enclave import MASTER_FILE, SoftwareEnclave, identity
+from drivers.software_enclave._enclave import MASTER_FILE, SoftwareEnclave, identity, peek
 from hal import Deadline, DeviceInfo, DeviceKind, Enclave, Unsupported
 
 
@@ -20,7 +20,7 @@ class SoftwareEnclaveDriver:
         if "folder" not in options:
             return []
         path, _ = _settings(options)
-        return [identity(str(path))] if (path / MASTER_FILE).exists() else []
+        return [identity(str(path), peek(path))] if (path / MASTER_FILE).exists() else []
 
     def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Enclave:
         """Claim the folder, making it and its master key when they are missing.
@@ -28,7 +28,10 @@ class SoftwareEnclaveDriver:
         Raises `Busy`, `PermissionDenied`, `NotFound`, `ProtocolError` for damaged files, `Unsupported` for options.
         """
         path, timeout = _settings(options)
-        limit = Deadline.after(timeout) if deadline is None else deadline.within(timeout)
+        limit = Deadline.after(timeout)
+        if deadline is not None:
+            deadline.check("opening the software enclave")
+            limit = deadline.within(timeout)
         return SoftwareEnclave.connect(path, limit)
 
 

@@ -38,6 +38,7 @@ from hal import (
 )
 
 MASTER_FILE = "master.key"
+FLOOR_FILE = "floor"
 MASTER_MAGIC = b"KVSWMASTER\x01"
 _CAPABILITIES = frozenset({Capability.SIGN, Capability.AGREE, Capability.SEAL, Capability.COUNTER})
 _LABEL = re.compile(r"[a-z0-9-]{1,32}")
@@ -67,7 +68,7 @@ class SoftwareEnclave(Enclave):
         except BaseException:
             folder.close()
             raise
-        return cls(folder, master, identity(str(path), hashlib.sha256(b"serial" + master.secret).hexdigest()[:16]))
+        return cls(folder, master, identity(str(path), _serial(master)))
 
     @property
     def info(self) -> DeviceInfo:
@@ -123,27 +124,37 @@ class SoftwareEnclave(Enclave):
         return self._opened("unsealing").unseal(blob)
 
     def counter(self, label: str) -> int:
-        """Value of a counter; zero, and durably so, when it is new."""
+        """Value of a counter; a new one begins, durably, above every one that was forgotten."""
         master, name = self._opened("reading a counter"), _counter_file(label)
-        stored = self._folder.read(name)
-        if stored is None:
-            self._folder.write(name, master.pack_counter(label, 0))
-            return 0
-        value = master.unpack_counter(label, stored)
+        value = self._stored(master, name)
         if value is None:
-            raise self._folder.damaged(name)
+            value = self._stored(master, FLOOR_FILE) or 0
+            self._folder.write(name, master.pack_counter(name, value))
         return value
 
     def advance(self, label: str) -> int:
         """Add one; the new value is on the disk before it is returned."""
         value = min(self.counter(label) + 1, _LARGEST_COUNT)
-        self._folder.write(_counter_file(label), self._opened("advancing a counter").pack_counter(label, value))
+        name = _counter_file(label)
+        self._folder.write(name, self._opened("advancing a counter").pack_counter(name, value))
         return value
 
     def forget(self, label: str) -> None:
-        """Remove a counter; a new one of this label begins at zero, which a TPM would not allow."""
-        self._opened("forgetting a counter")
-        self._folder.remove(_counter_file(label))
+        """Remove a counter; what it came to is the floor of those that are made after it."""
+        master, name = self._opened("forgetting a counter"), _counter_file(label)
+        value = self._stored(master, name)
+        if value is not None:
+            floor = max(self._stored(master, FLOOR_FILE) or 0, min(value + 1, _LARGEST_COUNT))
+            self._folder.write(FLOOR_FILE, master.pack_counter(FLOOR_FILE, floor))
+            self._folder.remove(name)
+
+    def _stored(self, master: MasterKey, name: str) -> int | None:
+        """The value in a file, if there is one; raises `ProtocolError` for a damaged one."""
+        data = self._folder.read(name)
+        value = None if data is None else master.unpack_counter(name, data)
+        if data is not None and value is None:
+            raise self._folder.damaged(name)
+        return value
 
     def _opened(self, what: str) -> MasterKey:
         if self._master is None:
@@ -162,6 +173,19 @@ def identity(folder: str, serial: str = "") -> DeviceInfo:
         name="software enclave (keys in files)",
         capabilities=_CAPABILITIES,
     )
+
+
+def peek(path: Path) -> str:
+    """The serial number of the enclave in a folder that somebody else may hold; "" when it cannot be read."""
+    try:
+        stored = (path / MASTER_FILE).read_bytes()[: len(MASTER_MAGIC) + MASTER_BYTES + CHECK_BYTES]
+    except OSError:
+        return ""
+    return _serial(MasterKey(stored[len(MASTER_MAGIC) : -CHECK_BYTES])) if stored.startswith(MASTER_MAGIC) else ""
+
+
+def _serial(master: MasterKey) -> str:
+    return hashlib.sha256(b"serial" + master.secret).hexdigest()[:16]
 
 
 def _master(folder: Folder) -> MasterKey:

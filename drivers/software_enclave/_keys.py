@@ -49,19 +49,19 @@ class MasterKey:
         """Inverse of `seal`; raises `AuthorisationFailed`."""
         return self._open(b"seal", b"", _unwrapped(_SEAL_MAGIC, blob), _SEAL_MAGIC)
 
-    def pack_counter(self, label: str, value: int) -> bytes:
+    def pack_counter(self, name: str, value: int) -> bytes:
         """Value (8 bytes, big-endian) and a check: a damaged file is noticed, an old one put back is not."""
         raw = value.to_bytes(COUNTER_BYTES, "big")
-        return raw + self._check(label, raw)
+        return raw + self._check(name, raw)
 
-    def unpack_counter(self, label: str, data: bytes) -> int | None:
-        """The value, or `None` for anything else than the output of `pack_counter` for this label."""
+    def unpack_counter(self, name: str, data: bytes) -> int | None:
+        """The value, or `None` for anything else than the output of `pack_counter` for this file name."""
         raw, check = data[:COUNTER_BYTES], data[COUNTER_BYTES:]
-        good = len(raw) == COUNTER_BYTES and hmac.compare_digest(check, self._check(label, raw))
+        good = len(raw) == COUNTER_BYTES and hmac.compare_digest(check, self._check(name, raw))
         return int.from_bytes(raw, "big") if good else None
 
-    def _check(self, label: str, raw: bytes) -> bytes:
-        return hmac.digest(self._derive(b"counter", label.encode()), raw, "sha256")
+    def _check(self, name: str, raw: bytes) -> bytes:
+        return hmac.digest(self._derive(b"counter", name.encode()), raw, "sha256")
 
     def _derive(self, label: bytes, auth: bytes) -> bytes:
         info = b"keyvigil/software-enclave/1/" + label

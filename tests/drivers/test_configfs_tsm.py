@@ -28,7 +28,7 @@ from hal import (
 )
 from simulators.devices.configfs_tree import ConfigfsTree
 from simulators.devices.faults import Fault, FaultOrder
-from tests.drivers.enclave_rigs import EnclaveRig, configfs_rig
+from tests.drivers.token_rigs import EnclaveRig, configfs_rig
 
 NONCE = bytes(range(64))
 TIMEOUT = 0.4

@@ -44,7 +44,7 @@ from hal import (
 )
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.softhsm import SoftHsm
-from tests.drivers.enclave_rigs import EnclaveRig, options_of, pkcs11_rig
+from tests.drivers.token_rigs import EnclaveRig, options_of, pkcs11_rig
 
 NONCE, AUTH, DIGEST = bytes(range(32)), b"\x5a" * 32, b"\xd1" * 32
 SECRET = b"a secret that a token keeps"

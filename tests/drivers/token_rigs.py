@@ -1,4 +1,4 @@
-"""Enclaves to test against: a driver, the options that open one, and the device at the other end that can fail."""
+"""Enclaves other than the TPM: a driver, the options that open one, and the device at the other end that can fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,18 +24,29 @@ from simulators.devices.software_folder import SoftwareFolder
 
 @dataclass(frozen=True)
 class EnclaveRig:
-    """`options` open one enclave, `other` another one of the same kind; `device` plays faults on the first."""
+    """`options` open one enclave, `other` another one of the same kind; `device` plays faults on the first.
+
+    Restarting changes nothing of these, and they have no PCRs: `reboot` and `move_pcr` are `None`.
+    """
 
     kind: EnclaveKind
     driver: Driver
     options: dict[str, Any]
     other: dict[str, Any] | None
     device: Faulty
-    extra: dict[str, Any] = field(default_factory=dict)
+    reboot: Callable[[], None] | None = None
+    move_pcr: Callable[[int], None] | None = None
+    wrong_options: dict[str, Any] = field(default_factory=lambda: {"no-such-option": 1})
 
     def open(self, **changes: Any) -> Enclave:
         """The first enclave."""
-        return self.driver.open({**self.options, **changes})  # type: ignore[return-value]
+        return cast(Enclave, self.driver.open({**self.options, **changes}))
+
+    def open_other(self) -> Enclave:
+        """The second enclave."""
+        if self.other is None:
+            pytest.skip("this rig has one enclave only")
+        return cast(Enclave, self.driver.open(self.other))
 
 
 @contextmanager
@@ -62,9 +73,7 @@ def pkcs11_rig(folder: Path) -> Iterator[EnclaveRig]:
     with ExitStack() as stack:
         first = stack.enter_context(SoftHsm(folder / "softhsm", "first"))
         second = stack.enter_context(SoftHsm(folder / "softhsm", "second"))
-        yield EnclaveRig(
-            EnclaveKind.PKCS11, Pkcs11Driver(), options_of(first), options_of(second), first, {"second": second}
-        )
+        yield EnclaveRig(EnclaveKind.PKCS11, Pkcs11Driver(), options_of(first), options_of(second), first)
 
 
 def options_of(token: SoftHsm) -> dict[str, Any]:
