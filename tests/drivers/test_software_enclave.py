@@ -14,12 +14,16 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.software_enclave import SoftwareEnclaveDriver
+from drivers.software_enclave._keys import MasterKey
 from hal import (
     AuthorisationFailed,
     Busy,
     Capability,
+    CertifiedKey,
     Deadline,
     DeviceError,
     Disconnected,
@@ -294,6 +298,18 @@ def test_it_is_listed_once_it_was_made(rig: EnclaveRig):
     assert list(rig.driver.list({})) == [] == list(rig.driver.list(rig.options))
     rig.open().close()
     assert [info.port for info in rig.driver.list(rig.options)] == [rig.options["folder"]]
+
+
+@given(st.binary(max_size=120), st.binary(max_size=120), st.binary(max_size=32))
+def test_no_bytes_surface_as_another_error(private: bytes, public: bytes, auth: bytes):
+    master = MasterKey(bytes(32))
+    for data in (private, b"KVSWKEY\x01" + private, b"KVSWSEAL\x01" + private):
+        for use in KeyUse:
+            with pytest.raises(AuthorisationFailed):
+                master.load(use, CertifiedKey(public, data), auth)
+        with pytest.raises(AuthorisationFailed):
+            master.unseal(data)
+        assert master.unpack_counter("counter-c", data) is None
 
 
 def descriptors() -> int:
