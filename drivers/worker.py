@@ -53,8 +53,14 @@ class Worker:
             raise TimedOut(f"{self._name} did not finish {what} within {seconds:g} s", remedy=_REOPEN) from error
 
     def post(self, work: Callable[[], None]) -> Future[None]:
-        """Queue `work` without waiting for it, to tidy up when the device answers."""
+        """Queue `work` without waiting for it, to tidy up when the device answers.
+
+        In a forked process nothing runs: what there is to tidy up is the parent's.
+        """
         future: Future[None] = Future()
+        if os.getpid() != self._pid:
+            future.set_result(None)
+            return future
         self._work.put((future, work))
         return future
 
