@@ -11,14 +11,15 @@ from agent.biometrics.errors import StraySample
 from agent.capturing import Booth, Capture, PersonAbsent
 from agent.client import AuthorityClient
 from agent.config import EnrolmentSection, PresentationSection
-from agent.enclave import EnclaveGate, pcr_selection
+from agent.enclave import EnclaveGate
 from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ConfigError, EnrolmentFailed
 from agent.identity import Identity
 from agent.log import event
 from agent.pipelines import Examined, FeatureVector, Pipelines
 from agent.profile import ProfileDraft, ProfileVault
 from agent.prompting import Feedback
-from hal import CertifiedKey, Deadline, TimedOut
+from agent.prover import Prover
+from hal import Deadline, KeyUse, TimedOut
 from protocol.digests import enrol_digest
 from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 
@@ -194,9 +195,8 @@ class Enrolment:
             created_at=self.now(),
             templates=templates,
         )
-        key = self._seal(session, draft)
         finish = EnrolFinish(
-            profile_key=CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature),
+            profile_key=self._seal(session, draft),
             modalities=draft.modalities,
             sensors=draft.sensors,
             consent_version=consent.version,
@@ -205,11 +205,14 @@ class Enrolment:
         )
         return self._register(session, finish)
 
-    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedKey:
+    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedPublic:
         digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
-        selection = pcr_selection(self.identity.pcr_selection)
+        prover = Prover.of(self.identity)
+        selection = prover.selection(self.identity.pcr_selection)
         with self.gate.use() as enclave:
-            return self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
+            prover.check(enclave)
+            key = self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
+            return prover.key(enclave, key, KeyUse.SIGN, digest)
 
     def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
         """Send until there is an answer; a record that the authority may have accepted is never thrown away."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from agent import __version__
 from agent.config import PresentationSection
-from agent.enclave import EnclaveGate, pcr_selection
+from agent.enclave import EnclaveGate
 from agent.errors import AgentError
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
-from agent.joining import quote_evidence
 from agent.log import event
 from agent.pipelines import Match, Pipelines
 from agent.profile import OpenProfile, ProfileVault, RecordHeader
+from agent.prover import Prover
 from agent.timings import Stopwatch
-from hal import Attestation, AuthorisationFailed, Enclave
+from hal import AuthorisationFailed, Enclave
 from protocol.codec import b64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import (
@@ -35,6 +35,7 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     ModalityModel,
+    QuoteEvidence,
     SensorIdentity,
 )
 
@@ -134,7 +135,7 @@ class Presentation:
                 token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
             with self.watch.stage("quote"):
                 quote = self._quote(enclave, evidence_digest(token))
-        evidence = EvidenceSubmission(token=token, quote=quote_evidence(quote))
+        evidence = EvidenceSubmission(token=token, quote=quote)
         return Answer(evidence, None, len(matched))
 
     def _claims(self, matched: list[Matched]) -> EvidenceClaims:
@@ -168,7 +169,7 @@ class Presentation:
         digest = failure_digest(challenge, self.activation.record_id, nonce)
         with self.watch.stage("quote"), self.gate.use() as enclave:
             quote = self._quote(enclave, digest)
-        return Answer(None, FailureSubmission(quote=quote_evidence(quote)), matched)
+        return Answer(None, FailureSubmission(quote=quote), matched)
 
-    def _quote(self, enclave: Enclave, digest: bytes) -> Attestation:
-        return enclave.quote(digest, pcr_selection(self.activation.pcr_selection))
+    def _quote(self, enclave: Enclave, digest: bytes) -> QuoteEvidence:
+        return Prover.of(self.identity).evidence(enclave, digest, self.activation.pcr_selection)

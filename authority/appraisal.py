@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Row
 
 from authority import profiles
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
+from authority.enclaves import enclave_key
 from authority.runtime import Runtime
-from authority.tpm import TpmFormatError, TpmRejected, public_key
+from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import ProtocolViolation, b64url, decode
@@ -56,7 +57,7 @@ def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: Evid
     What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
     """
     try:
-        claims = _check(conn, rt, presented, _enrolled(presented.profile), evidence)
+        claims = _check(conn, rt, presented, _enrolled(presented), evidence)
     except RegistrationUnreadable as error:
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
@@ -79,9 +80,10 @@ def _check(
     return claims
 
 
-def _enrolled(profile: Row[Any]) -> _Enrolled:
+def _enrolled(presented: Presented) -> _Enrolled:
+    profile = presented.profile
     try:
-        key = public_key(profile.public)
+        key = enclave_key(presented.node.enclave_kind, profile.public)
         models = decode(profile.modalities, list[ModalityModel])
         sensors = dict(zip(models, decode(profile.sensors, list[SensorIdentity]), strict=True))
     except (TpmFormatError, ValueError) as error:

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from authority import audit, profiles
 from authority.alerts import raise_alert
+from authority.enclaves import check_key
 from authority.joining import VIRTUAL, create_join_token
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
-from authority.tpm import CertifiedUse, TpmRejected, verify_certify
+from authority.tpm import CertifiedUse, TpmRejected
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
@@ -230,11 +231,11 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
 
 
 def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
-    """The profile key is certified by this node's AK for this enrolment, and no profile has it yet."""
+    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet."""
     key = request.profile_key
     digest = enrol_digest(row.enrolment_id, row.record_id, row.nonce)
     try:
-        verify_certify(key.attest, key.signature, node.ak_public, digest, key.public, CertifiedUse.SIGN)
+        check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
     except TpmRejected as error:
         audit.append(conn, "enrolment-refused", node.id, node.id, {"admin": row.admin, "cause": str(error)}, now)
         raise Refused(

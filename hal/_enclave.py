@@ -46,6 +46,8 @@ class Endorsement:
 class CertifiedKey:
     """A key made in the enclave: `public` and `private` are opaque TPM2B structures, `private` is wrapped.
 
+    An enclave that is no TPM gives the 65-byte uncompressed point as `public` and a form of its own as `private`.
+
     `attest` and `signature` are the AK's certification (TPMS_ATTEST of type ATTEST_CERTIFY, TPMT_SIGNATURE) over the
     qualifying data that was given when the key was made.
     """
