@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.capturing import Booth
@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError, StateError
+from agent.extension import Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
@@ -36,6 +37,7 @@ class Answerer:
     config: Config
     link: Link
     devices: Devices
+    modalities: Mapping[str, Modality]
     pipelines: Pipelines
     vault: ProfileVault
     gate: EnclaveGate
@@ -171,6 +173,7 @@ class Answerer:
             admin=header.admin,
             purpose="challenge",
             devices=self.devices,
+            modalities=self.modalities,
             prompter=self.prompter,
             clock=self.clock,
             digits=printable(activation.digits),

@@ -36,7 +36,16 @@ from hal._errors import (
 from hal._fingerprint import FingerprintImage, FingerprintReader
 from hal._hotplug import PlugEvent, Reopening, watch
 from hal._microphone import AudioBlock, Microphone
-from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
+from hal._registry import (
+    DRIVER_GROUP,
+    Driver,
+    DriverEntry,
+    PluginEntry,
+    available_drivers,
+    available_plugins,
+    load_driver,
+    load_plugin,
+)
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
 __all__ = [
@@ -77,6 +86,7 @@ __all__ = [
     "PermissionDenied",
     "PinState",
     "PlugEvent",
+    "PluginEntry",
     "ProtocolError",
     "Reopening",
     "Report",
@@ -86,6 +96,8 @@ __all__ = [
     "Transport",
     "Unsupported",
     "available_drivers",
+    "available_plugins",
     "load_driver",
+    "load_plugin",
     "watch",
 ]

@@ -26,7 +26,7 @@ from protocol.codec import decode
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 from protocol.problems import ErrorCode
-from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, pipelines
+from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, modalities, pipelines
 from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
 from tests.agent.world import NODE, delivery_key, identity, kos_for
 
@@ -57,8 +57,8 @@ class Desk:
     def guide(self, shows: dict[str, list[Any]], **settings: Any) -> Guide:
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
         clock = _Patient(threading.Event())
-        booth = Booth("node-a", "alice", "enrolment", devices, self.prompter, clock)
-        return Guide(booth, self.enrolment.pipelines, EnrolmentSection(**settings), os.urandom)
+        booth = Booth("node-a", "alice", "enrolment", devices, modalities(), self.prompter, clock)
+        return Guide(booth, self.enrolment.pipelines, EnrolmentSection(**settings))
 
     def enrol(self, shows: dict[str, list[Any]], **settings: Any) -> EnrolResult:
         guide = self.guide(shows, **settings)

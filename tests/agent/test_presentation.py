@@ -26,7 +26,7 @@ from protocol.codec import b64url, unb64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import read_claims
 from protocol.messages import Activation
-from tests.agent.people import GONE, LATE, FakeDevices, QuietPrompter, Scene, pipelines, sensor
+from tests.agent.people import GONE, LATE, FakeDevices, QuietPrompter, Scene, modalities, pipelines, sensor
 from tests.agent.world import NODE, SELECTION, Tpm, delivery_key, identity, kos_for
 
 RECORD = "r1"
@@ -61,7 +61,9 @@ class Stage:
         settings = PresentationSection(**changes)
         watch = Stopwatch()
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
-        booth = Booth("node-a", "alice", "challenge", devices, self.prompter, self.clock, "4719", ("blink", "left"))
+        booth = Booth(
+            "node-a", "alice", "challenge", devices, modalities(), self.prompter, self.clock, "4719", ("blink", "left")
+        )
         deadline = Deadline.after(activation.deadline_s, self.clock)
         presentation = Presentation(
             identity=identity(kos_for(self.delivery), self.delivery),
