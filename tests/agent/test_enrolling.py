@@ -152,8 +152,22 @@ def test_somebody_who_leaves_ends_the_enrolment(desk: Desk) -> None:
 
 def test_a_device_that_goes_away_ends_the_enrolment(desk: Desk) -> None:
     with pytest.raises(Disconnected):
-        desk.enrol(GOOD | {"fingerprint": ["f1", GONE]})
+        desk.enrol(GOOD | {"fingerprint": ["f1", GONE]}, capture_timeout_s=0.2)
     assert desk.vault.headers() == []
+
+
+def test_a_device_that_comes_back_goes_on_with_the_enrolment(desk: Desk) -> None:
+    desk.enrol(GOOD | {"fingerprint": ["f1", GONE, "f2", "f3", "f4"]})
+    with desk.gate.use() as enclave:
+        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    assert profile.templates["fingerprint"] == b'["f1", "f2", "f3", "f4"]'
+
+
+def test_every_utterance_has_digits_of_its_own(desk: Desk) -> None:
+    desk.enrol(GOOD)
+    digits = [step.digits for step in desk.prompter.steps if step.step == "voice"]
+    assert len(digits) == len(set(digits)) == 3
+    assert all(len(each) == 6 and each.isdecimal() for each in digits)
 
 
 def test_a_stray_sample_is_taken_anew(desk: Desk) -> None:
