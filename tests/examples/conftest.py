@@ -24,5 +24,5 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(tmp_path_factory: pytest.TempPathFactory, project: Path) -> LayeredEnvironment:
     """An environment in which it is installed."""
     environment = LayeredEnvironment(tmp_path_factory.mktemp("environment"))
-    environment.install(project)
+    environment.run("pip", "install", ".", cwd=project)
     return environment

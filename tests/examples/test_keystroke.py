@@ -25,6 +25,6 @@ def test_without_it_installed_the_node_knows_nothing_of_it() -> None:
 
 
 def test_its_own_tests_pass_where_it_is_installed(installed: LayeredEnvironment, project: Path) -> None:
-    said = installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=project)
+    said = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=project)
     assert " passed" in said
     assert " failed" not in said
