@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+import msgspec
+
 from agent.errors import AgentError, BiometricError, ConfigError
 from agent.extension import Effort, Modality, PersonAbsent, Sensor
 from agent.pipelines import Examined, Match, Pipeline, Purpose
@@ -22,9 +24,13 @@ _MOST = 50
 class ContainedModality:
     """A modality whose errors are those of the agent and of `hal`."""
 
-    def __init__(self, inner: Modality, name: str) -> None:
-        """`name` is that of the entry point; raises `ConfigError` for an object that is no modality of this name."""
+    def __init__(self, inner: Modality, name: str, code: str = "") -> None:
+        """`name` is that of the entry point, `code` the SHA-256 of a third party's package.
+
+        Raises `ConfigError` for an object that is no modality of this name.
+        """
         self._inner = inner
+        self._code = code
         self.name, self.kind, self.alone, self.effort = name, inner.kind, bool(inner.alone), inner.effort
         effort = self.effort
         fits = isinstance(effort, Effort) and 1 <= effort.samples <= _MOST and 1 <= effort.tries <= _MOST
@@ -45,23 +51,24 @@ class ContainedModality:
 
     def pipeline(self) -> Pipeline:
         """The modality's pipeline, contained as well."""
-        return ContainedPipeline(self.name, _tried(self.name, self._inner.pipeline))
+        return ContainedPipeline(self.name, _tried(self.name, self._inner.pipeline), self._code)
 
 
 class ContainedPipeline:
     """A pipeline whose errors are `BiometricError`, and whose model is of the modality that it stands for."""
 
-    def __init__(self, name: str, inner: Pipeline) -> None:
+    def __init__(self, name: str, inner: Pipeline, code: str) -> None:
         self._name = name
         self._inner = inner
+        self._code = code
 
     @property
     def model(self) -> ModalityModel:
-        """The pipeline's model."""
+        """The pipeline's model; that of a third party names the code too, so that other code is another model."""
         model = _tried(self._name, lambda: self._inner.model)
         if model.modality != self._name:
             raise BiometricError(f"the modality {self._name} gives the model of another")
-        return model
+        return msgspec.structs.replace(model, model=f"{model.model}+code:{self._code}") if self._code else model
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
         """Features, or the reason for a refusal."""

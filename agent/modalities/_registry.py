@@ -38,8 +38,8 @@ def load_modality(name: str, section: ModalitySection | None) -> Modality:
             remedy=f'If you trust its package, add [modalities.{name}] with sha256 = "{entry.sha256}".',
         )
     try:
-        make, _ = load_plugin(MODALITY_GROUP, "modality", name, section.sha256)
-        modality = ContainedModality(make(dict(section.options)), name)
+        make, entry = load_plugin(MODALITY_GROUP, "modality", name, section.sha256)
+        modality = ContainedModality(make(dict(section.options)), name, "" if _is_own(entry) else entry.sha256)
     except (AgentError, DeviceError):
         raise
     except ImportError as error:

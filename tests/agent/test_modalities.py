@@ -155,6 +155,15 @@ def test_a_pipeline_raises_what_the_agent_expects_and_nothing_of_what_it_saw(ins
         assert "secret" not in str(raised.value)
 
 
+def test_other_code_is_another_model_so_that_evidence_tells(installed: Path) -> None:
+    before = load_pipelines(load_modalities(pinned()))["gait"].model
+    assert before.model == f"m+code:{available_modalities()['gait'].sha256}"
+    (installed / "helper.py").write_text("x = 1\n")
+    assert load_pipelines(load_modalities(pinned()))["gait"].model != before
+    ours = load_pipelines(load_modalities(parse_config(COMPLETE.encode())))["face"].model
+    assert "+code" not in ours.model
+
+
 def test_a_pipeline_cannot_speak_for_another_modality(installed: Path) -> None:
     pipeline = load_pipelines(load_modalities(pinned('claims = "face"')))["gait"]
     with pytest.raises(BiometricError, match="of another"):
