@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, NobodyPresent, ProfileError, StateError
+from agent.errors import (
+    AgentError,
+    AuthorityRefused,
+    AuthorityUnreachable,
+    BiometricError,
+    NobodyPresent,
+    ProfileError,
+    StateError,
+)
+from agent.extension import Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
@@ -25,7 +34,7 @@ from agent.state import StateDirectory
 from agent.timings import Stopwatch, TimingLog
 from hal import Busy, Clock, Deadline, DeviceError, NotFound
 from protocol.codec import ProtocolViolation
-from protocol.messages import Activation, RosterEntry, Summons, Verdict
+from protocol.messages import Activation, ModalityModel, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
 
@@ -37,6 +46,7 @@ class Answerer:
     config: Config
     link: Link
     devices: Devices
+    modalities: Mapping[str, Modality]
     pipelines: Pipelines
     vault: ProfileVault
     gate: EnclaveGate
@@ -138,14 +148,23 @@ class Answerer:
             name = model.modality
             if name not in summons.modalities or name not in self.devices.modalities or name not in self.pipelines:
                 continue
-            if self.pipelines[name].model != model:
-                event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
-            elif self._attached(name):
+            if self._same_model(model) and self._attached(name):
                 usable.append(name)
         need = self.config.presentation.minimum_modalities
         if len(usable) < need:
             raise _NotReady(f"{need} working sensors are needed, and there are {len(usable)}: run `keyvigil devices`")
         return usable
+
+    def _same_model(self, enrolled: ModalityModel) -> bool:
+        name = enrolled.modality
+        try:
+            same = self.pipelines[name].model == enrolled
+        except BiometricError as error:
+            event(logging.ERROR, "a modality is not usable", modality=name, error=str(error), remedy=error.remedy)
+            return False
+        if not same:
+            event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
+        return same
 
     def _attached(self, name: str) -> bool:
         try:
@@ -196,6 +215,7 @@ class Answerer:
             admin=header.admin,
             purpose="challenge",
             devices=self.devices,
+            modalities=self.modalities,
             prompter=self.prompter,
             clock=self.clock,
             digits=printable(activation.digits),

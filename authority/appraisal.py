@@ -121,10 +121,14 @@ def _check_binding(claims: EvidenceClaims, presented: Presented) -> None:
 
 
 def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented) -> None:
-    """Enough enrolled modalities, by the models and sensors of the enrolment, not sooner than a person can."""
+    """Enough enrolled modalities, by the models and sensors of the enrolment, not sooner than a person can.
+
+    One that the policy has ceased to accept does no harm and counts for nothing.
+    """
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
-    if len(claims.modalities) < rt.policy.challenge.min_modalities:
+    accepted = [model for model in claims.modalities if model.modality in rt.policy.enrolment.modalities]
+    if len(accepted) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
     if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
         raise _Unsound("a sensor is not the one that was pinned at enrolment")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -25,9 +26,9 @@ from protocol.problems import ErrorCode
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
-    "CONSENT_TEXT",
     "CONSENT_VERSION",
     "approve",
+    "consent_text",
     "create_join_token",
     "create_ticket",
     "finish_enrolment",
@@ -35,16 +36,21 @@ __all__ = [
     "start_enrolment",
 ]
 
-MODALITIES = ("fingerprint", "face", "voice")
 PIN_DIGITS = 8
 PIN_TRIES = 5
 ENROLMENT_S = 900.0
 CONSENT_VERSION = "1"
 CONSENT_TEXT = (
-    "This machine will measure your fingerprint, face and voice, and keep a template of each, encrypted, on this "
-    "machine only. Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may "
-    "have the profile erased at any time."
+    "This machine will measure your {modalities}, and keep a template of each, encrypted, on this machine only. "
+    "Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may have the "
+    "profile erased at any time."
 )
+
+
+def consent_text(modalities: Sequence[str]) -> str:
+    """What a person agrees to where the policy allows these modalities."""
+    *others, last = modalities
+    return CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
 
 
 def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:
@@ -97,9 +103,9 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         nonce=nonce,
         record_id=record_id,
         release_share=share,
-        modalities=[*MODALITIES],
+        modalities=[*rt.policy.enrolment.modalities],
         consent_version=CONSENT_VERSION,
-        consent_text=CONSENT_TEXT,
+        consent_text=consent_text(rt.policy.enrolment.modalities),
         expires_at=now + ENROLMENT_S,
     )
 
@@ -212,9 +218,10 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
     least = rt.policy.challenge.min_modalities
     if len(set(names)) != len(names) or len(names) < least:
         raise Refused(ErrorCode.MALFORMED, 422, f"a profile needs at least {least} different modalities")
-    if not {*names} <= {*MODALITIES}:
-        raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(MODALITIES)}")
-    consent = hashlib.sha256(CONSENT_TEXT.encode()).hexdigest()
+    allowed = rt.policy.enrolment.modalities
+    if not {*names} <= {*allowed}:
+        raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(allowed)}")
+    consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()
     if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")
 

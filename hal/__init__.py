@@ -38,7 +38,16 @@ from hal._hotplug import PlugEvent, Reopening, watch
 from hal._match import EnrolStage, Finger, MatchOnlyReader, MatchOutcome, ScanHint
 from hal._microphone import AudioBlock, Microphone
 from hal._presence import Absence, Presence, PresenceSensor
-from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
+from hal._registry import (
+    DRIVER_GROUP,
+    Driver,
+    DriverEntry,
+    PluginEntry,
+    available_drivers,
+    available_plugins,
+    load_driver,
+    load_plugin,
+)
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
 __all__ = [
@@ -84,6 +93,7 @@ __all__ = [
     "PermissionDenied",
     "PinState",
     "PlugEvent",
+    "PluginEntry",
     "Presence",
     "PresenceSensor",
     "ProtocolError",
@@ -96,6 +106,8 @@ __all__ = [
     "Transport",
     "Unsupported",
     "available_drivers",
+    "available_plugins",
     "load_driver",
+    "load_plugin",
     "watch",
 ]

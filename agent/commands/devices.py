@@ -14,6 +14,7 @@ from rich.table import Table
 from agent.commands._common import configured, json_option, print_json
 from agent.devices import DeviceReport, configured_options, survey
 from agent.log import printable
+from agent.modalities import available_modalities
 
 
 @click.command()
@@ -24,7 +25,8 @@ def devices(config_path: Path | None, as_json: bool) -> None:
     options = configured_options(configured(config_path)) if config_path else {}
     reports = survey(options)
     if as_json:
-        print_json({"drivers": [_plain(report) for report in reports]})
+        modalities = [{"modality": each.name, "sha256": each.sha256} for each in available_modalities().values()]
+        print_json({"drivers": [_plain(report) for report in reports], "modalities": modalities})
     else:
         _show(reports)
 
@@ -38,6 +40,8 @@ def _plain(report: DeviceReport) -> dict[str, Any]:
 
 def _show(reports: list[DeviceReport]) -> None:
     console = Console()
+    for each in available_modalities().values():
+        console.print(f"modality [bold]{each.name}[/]  sha256 = {each.sha256}", soft_wrap=True, highlight=False)
     for report in reports:
         console.print(f"[bold]{report.driver}[/]  sha256 = {report.sha256}", soft_wrap=True, highlight=False)
         if report.error:

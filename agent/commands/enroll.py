@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 import time
 from pathlib import Path
@@ -61,7 +60,7 @@ def enroll(
     node = Node.of(config)
     require_attended(config, Deadline.after(SENSOR_WAIT_S, node.clock), unattended=unattended)
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
-        pipelines = load_pipelines(node.devices.modalities)
+        pipelines = load_pipelines(node.modalities)
         pin = read_secret(pin_file, "PIN") if pin_file else _ask_pin()
         enrolment = Enrolment(
             link.identity,
@@ -76,8 +75,9 @@ def enroll(
         session = enrolment.start(admin, ticket, pin)
         chosen = enrolment.choose(session, node.devices.modalities)
         consent = _consent(session, console, accepted=accept_consent)
-        booth = Booth(config.node.name, admin, "enrolment", node.devices, _prompter(node, console), node.clock)
-        guide = Guide(booth, pipelines, config.enrolment, os.urandom)
+        prompter = _prompter(node, console)
+        booth = Booth(config.node.name, admin, "enrolment", node.devices, node.modalities, prompter, node.clock)
+        guide = Guide(booth, pipelines, config.enrolment)
         result = enrolment.finish(session, admin, guide, chosen, consent)
     if as_json:
         print_json({"record_id": result.record_id, "state": result.state, "admin": admin, "modalities": chosen})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import msgspec
 
 from protocol.levels import EnclaveKind, Rotation
 
+MOST_MODALITIES = 16
+_MODALITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 HOUR_S = 3600.0
 DAY_S = 86400.0
 
@@ -76,6 +79,12 @@ class ChallengeRules(_Section, frozen=True):
     grace_s: float = 900.0
     activation_s: float = 60.0
     min_modalities: int = 2
+
+
+class EnrolmentRules(_Section, frozen=True):
+    """The modalities that a profile may have and that count in an answer, by the names that nodes have for them."""
+
+    modalities: tuple[str, ...] = ("fingerprint", "face", "voice")
 
 
 class AttestationRules(_Section, frozen=True):
@@ -154,6 +163,7 @@ class Policy(_Section, frozen=True):
     speed: SpeedRules = SpeedRules()
     caps: Caps = Caps()
     challenge: ChallengeRules = ChallengeRules()
+    enrolment: EnrolmentRules = EnrolmentRules()
     attestation: AttestationRules = AttestationRules()
     enclaves: EnclaveRules = EnclaveRules()
     certificate: CertificateRules = CertificateRules()
@@ -290,6 +300,7 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _recency_problems(policy)
     yield from _selection_problems(policy.attestation.pcr_selection)
     yield from _enclave_problems(policy.enclaves.allowed)
+    yield from _modality_problems(policy)
 
 
 def _hint(policy: Policy) -> str:
@@ -325,6 +336,14 @@ def _enclave_problems(allowed: tuple[str, ...]) -> Iterator[str]:
     known = [kind.value for kind in EnclaveKind]
     if not allowed or len({*allowed}) != len(allowed) or not {*allowed} <= {*known}:
         yield f"enclaves.allowed must name at least one of {', '.join(known)}, each once"
+
+
+def _modality_problems(policy: Policy) -> Iterator[str]:
+    names, least = policy.enrolment.modalities, policy.challenge.min_modalities
+    if len({*names}) != len(names) or not all(_MODALITY.fullmatch(name) for name in names):
+        yield "enrolment.modalities must name each modality once, with 1 to 32 of a-z 0-9 . _ -"
+    if not least <= len(names) <= MOST_MODALITIES:
+        yield f"enrolment.modalities must name at least {least} (challenge.min_modalities), at most {MOST_MODALITIES}"
 
 
 def _selection_problems(selection: tuple[int, ...]) -> Iterator[str]:
