@@ -28,6 +28,9 @@ class PacketKind(IntEnum):
     LAST_DATA = 0x08
 
 
+_KINDS = frozenset(kind.value for kind in PacketKind)
+
+
 @dataclass(frozen=True)
 class Packet:
     """A packet whose sum is right; `payload` is at most 256 bytes."""
@@ -77,7 +80,7 @@ def _packet_at(data: bytes, position: int) -> Packet | None:
         return None
     kind, length = struct.unpack_from(">BH", data, position + 6)
     end = body + length - SUM_BYTES
-    if kind not in PacketKind or not 0 <= end - body <= LONGEST_PAYLOAD or len(data) < end + SUM_BYTES:
+    if kind not in _KINDS or not 0 <= end - body <= LONGEST_PAYLOAD or len(data) < end + SUM_BYTES:
         return None
     payload = data[body:end]
     if struct.unpack_from(">H", data, end)[0] != checksum(PacketKind(kind), payload):
