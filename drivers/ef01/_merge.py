@@ -1,19 +1,17 @@
 """One image from several transfers of it, each damaged in other places.
 
 The sum of a packet is weak: two spoiled bytes whose changes cancel are not noticed, which on a line that spoils one
-byte in a thousand would give one image in a hundred a wrong pixel. So a packet is believed
+byte in a thousand would give one image in a hundred a wrong pixel. So a packet is believed only
 
 - when it came in a transfer without a single flaw, since a line that bad does not deliver one; or
-- when two transfers agree on it byte by byte, and where they do not, exactly one choice among their bytes gives the
-  right sum; or
-- when one transfer has it right and another has it with one byte spoiled, lost or added.
+- when at least two transfers speak for each of its bytes, more than for any other value, and its sum is right; or
+- when one transfer has it with the right sum and another with a single byte spoiled, lost or added.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import product
 
 from drivers.ef01._packets import SUM_BYTES
 from drivers.ef01._transfer import ImageLayout, align
@@ -21,9 +19,6 @@ from hal import ProtocolError
 
 MOST_TRANSFERS = 8
 """How often an image is asked for at the most."""
-
-_MOST_CHOICES = 64
-"""Choices among differing bytes that are tried: more than that, and a sum of 16 bits no longer tells them apart."""
 
 
 class Merge:
@@ -73,15 +68,14 @@ class Merge:
         self._known |= {position: body for position, body in found.items() if body is not None}
 
     def _agreed(self, position: int) -> bytes | None:
-        copies = self._whole[position]
-        if len(copies) > 1:
-            right = [body for body in _choices(copies) if self._layout.is_right(position, body)]
-            if len(right) == 1:
-                return right[0]
+        majority = _majority(self._whole[position])
+        if self._layout.is_right(position, majority):
+            return majority
         return next((copy for copy in self._right(position) if self._witnessed(position, copy)), None)
 
     def _witnessed(self, position: int, copy: bytes) -> bool:
-        return any(_one_slip_apart(copy, crooked) for crooked in self._crooked[position])
+        others = [other for other in self._whole[position] if other is not copy] + self._crooked[position]
+        return any(_one_slip_apart(copy, other) for other in others)
 
     def _undisputed(self, position: int) -> bytes | None:
         right = set(self._right(position))
@@ -102,23 +96,25 @@ def merge_transfers(streams: Iterable[bytes], payload: int, address: int = 0xFFF
     return merge.image()
 
 
-def _choices(copies: list[bytes]) -> list[bytes]:
-    """The packets that `copies` of one packet speak for, byte by byte; none when they are too far apart."""
-    if len(set(copies)) == 1:
-        return copies[:1]
-    columns = [_most_common(column) if len(set(column)) > 1 else column[:1] for column in zip(*copies, strict=True)]
-    count = 1
-    for column in columns:
-        count *= len(column)
-        if count > _MOST_CHOICES:
-            return []
-    return [bytes(choice) for choice in product(*columns)]
+def _majority(copies: list[bytes]) -> bytes:
+    """The packet that `copies` of it speak for, byte by byte; empty where one byte is not certain."""
+    if len(copies) == 2:
+        return copies[0] if copies[0] == copies[1] else b""
+    spoken_for = bytearray()
+    for column in zip(*copies, strict=True):
+        byte = _spoken_for(column)
+        if byte is None:
+            return b""
+        spoken_for.append(byte)
+    return bytes(spoken_for)
 
 
-def _most_common(column: tuple[int, ...]) -> tuple[int, ...]:
-    counts = Counter(column)
-    most = max(counts.values())
-    return tuple(byte for byte, count in counts.items() if count == most)
+def _spoken_for(column: tuple[int, ...]) -> int | None:
+    """The value that two witnesses at least have, and more than have any other."""
+    if len(set(column)) == 1:
+        return column[0] if len(column) > 1 else None
+    (byte, count), (_, second) = Counter(column).most_common(2)
+    return byte if count > max(1, second) else None
 
 
 def _one_slip_apart(right: bytes, other: bytes) -> bool:
