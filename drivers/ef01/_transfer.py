@@ -115,7 +115,7 @@ def _perfect(transfer: Transfer, layout: ImageLayout) -> bytes:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Stretches of bytes from one header to the next, and how many packets each must have held."""
+    """Stretches of bytes from one header to the next, and how many packets each must have held: one at the least."""
 
     edges: tuple[int, ...]
     counts: tuple[int, ...]
@@ -123,7 +123,8 @@ class _Gaps:
 
     @classmethod
     def between(cls, edges: list[int], frame: int) -> _Gaps:
-        return cls(tuple(edges), tuple(round((end - start) / frame) for start, end in pairwise(edges)), frame)
+        counts = (max(round((end - start) / frame), int(end > start)) for start, end in pairwise(edges))
+        return cls(tuple(edges), tuple(counts), frame)
 
     def placed(self, layout: ImageLayout, *, ends: bool) -> Iterator[tuple[int, int, int, int]]:
         """Start, end, position of the first packet and count of packets, of each stretch whose position is certain."""

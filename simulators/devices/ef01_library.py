@@ -1,7 +1,7 @@
 """The inside of an EF01 module that compares by itself: two character buffers and numbered templates.
 
-What stands for minutiae is the finger in 18 x 16 coarse cells: enough to tell one finger from another on the same
-spot, which is all that the commands need to answer as a module does.
+What stands for minutiae is where ridges run, in cells of 4 x 4 pixels: enough to tell one finger from another on the
+same spot, which is all that the commands need to answer as a module does.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 Characters = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-_CELL = 16
+_CELL, _AREA = 4, 16
 _LEAST_CONTRAST = 5.0
 _ALIKE = 0.8
 
 
 def characters(image: Pixels) -> Characters | None:
-    """Coarse contrast of an image (uint8 `[h, w]`), normalised; `None` when there is too little of it."""
-    height, width = image.shape
-    cells = image.reshape(height // _CELL, _CELL, width // _CELL, _CELL).astype(np.float64)
-    local: Characters = cells.mean(axis=(1, 3)).ravel()
-    if image.std() < _LEAST_CONTRAST or local.std() == 0:
+    """Light and dark of an image (uint8 `[h, w]`) against its surroundings; `None` when there is too little of it."""
+    if image.std() < _LEAST_CONTRAST:
         return None
-    return np.asarray((local - local.mean()) / local.std())
+    around = np.kron(_means(image, _AREA), np.ones((_AREA // _CELL, _AREA // _CELL)))
+    ridges = _means(image, _CELL) - around
+    return np.asarray((ridges / (ridges.std() or 1.0)).ravel())
+
+
+def _means(image: Pixels, cell: int) -> Characters:
+    height, width = image.shape
+    return np.asarray(image.reshape(height // cell, cell, width // cell, cell).mean(axis=(1, 3)))
 
 
 def score(one: Characters, other: Characters) -> int:

@@ -1,4 +1,4 @@
-"""Faults on a serial line: bytes spoiled, messages cut, late or never sent."""
+"""Faults on a serial line, in what the device sends: bytes spoiled, messages cut, late or never sent."""
 
 from __future__ import annotations
 
@@ -42,10 +42,6 @@ class PlayedFault:
             # A slow device begins late; it does not pause after every packet of one answer.
             return [*messages[:unharmed], *map(self._late, hit[:1]), *hit[1:]]
         return [*messages[:unharmed], *(played for message in hit for played in self._played(message))]
-
-    def spoil(self, data: bytes) -> bytes:
-        """What reaches the device of what the host sends."""
-        return self._noise.spoil(data) if self.order.fault is Fault.CORRUPT and self.in_force else data
 
     def _corrupted(self, messages: Sequence[Message]) -> list[Message]:
         spoiled = self._noise.spoil(b"".join(message.data for message in messages))

@@ -55,7 +55,8 @@ class SerialDevice(Protocol):
 class SerialLine:
     """The line, the plug, and the faults that can be played on it. Every method is thread safe.
 
-    `paced` takes as long as the device's rate does; otherwise bytes arrive at once. `noise` spoils them both ways.
+    `paced` takes as long as the device's rate does; otherwise bytes arrive at once. `noise` spoils them both ways,
+    faults are played on what the device sends.
     """
 
     def __init__(
@@ -158,8 +159,6 @@ class SerialLine:
         """What the device sends in return for what the host sent, as the line carries it."""
         with self._lock:
             self._end_passed_faults()
-            for fault in self._played:
-                data = fault.spoil(data)
             data = self.noise.spoil(data)
             if host_speed != self._device.speed:
                 data = self._garbled(data, host_speed, self._device.speed)

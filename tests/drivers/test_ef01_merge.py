@@ -46,7 +46,7 @@ def test_packets_of_another_address_are_not_ours() -> None:
 
 
 @given(st.binary(max_size=600), st.sampled_from(SIZES))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_bytes_raise_anything_but_a_protocol_error(data: bytes, size: int) -> None:
     find_packets(data, ADDRESS)
     with pytest.raises(ProtocolError):
