@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from drivers.ef01 import Ef01Driver
+from drivers.ef01 import Ef01Driver, Ef01Reader
 from hal import Deadline, DeviceError
 from simulators.devices.ef01_model import FIELD, PACKET_SIZES, Ef01Model
 from simulators.devices.serial_line import SerialLine
@@ -47,20 +48,19 @@ def measure(packet_bytes: int, captures: int, noise: LineNoise, seed: int) -> Ou
     model = Ef01Model(packet_bytes=packet_bytes, seed=seed)
     ends: Counter[str] = Counter()
     transfers, milliseconds = [], []
-    with tempfile.TemporaryDirectory() as folder, SerialLine(model, Path(folder) / "reader") as line:
-        with Ef01Driver().open({"port": str(line.link), "settle_ms": 0}) as reader:
-            line.noise = noise
-            for _ in range(captures):
-                picture = random.integers(0, 16, (FIELD.height, FIELD.width)).astype(np.uint8) * np.uint8(17)
-                model.place(picture, FIELD.dpi)
-                began = time.perf_counter()
-                try:
-                    pixels = reader.capture(Deadline.after(30)).pixels
-                    ends["exact" if np.array_equal(pixels, picture) else "wrong"] += 1
-                except DeviceError:
-                    ends["failed"] += 1
-                milliseconds.append(1000 * (time.perf_counter() - began))
-                transfers.append(reader.transfers)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SerialLine(model, Path(folder) / "reader") as line,
+        Ef01Driver().open({"port": str(line.link), "settle_ms": 0}) as reader,
+    ):
+        line.noise = noise
+        for _ in range(captures):
+            picture = random.integers(0, 16, (FIELD.height, FIELD.width)).astype(np.uint8) * np.uint8(17)
+            model.place(picture, FIELD.dpi)
+            began = time.perf_counter()
+            ends[attempt(reader, picture)] += 1
+            milliseconds.append(1000 * (time.perf_counter() - began))
+            transfers.append(reader.transfers)
     mean = float(np.mean(transfers))
     wire = ACKNOWLEDGEMENT + FIELD.height * FIELD.width // 2 // packet_bytes * (packet_bytes + FRAMING)
     return Outcome(
@@ -73,6 +73,14 @@ def measure(packet_bytes: int, captures: int, noise: LineNoise, seed: int) -> Ou
         float(np.mean(milliseconds)),
         mean * wire * BITS / BAUD,
     )
+
+
+def attempt(reader: Ef01Reader, picture: NDArray[np.uint8]) -> str:
+    """How one capture ended: "exact", "wrong" or "failed"."""
+    try:
+        return "exact" if np.array_equal(reader.capture(Deadline.after(30)).pixels, picture) else "wrong"
+    except DeviceError:
+        return "failed"
 
 
 def main() -> None:

@@ -89,9 +89,10 @@ def align(stream: bytes, layout: ImageLayout) -> Transfer:
     gaps = _Gaps.between(_boundaries(stream, layout), layout.frame)
     for start, end, position, count in gaps.placed(layout, ends=_ends_with_last(stream, gaps, layout)):
         bodies = _bodies(stream, start, end, count, layout.frame)
-        if bodies:
-            transfer.whole.update(enumerate(bodies, position))
-        elif count == 1:
+        for place, body in enumerate(bodies, position):
+            if 0 <= place < layout.packets:
+                transfer.whole[place] = body
+        if count == 1 and not bodies:
             transfer.crooked[position] = stream[start + HEADER_BYTES : end]
     transfer.flawless = stream == _perfect(transfer, layout)
     return transfer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +56,17 @@ def test_no_bytes_raise_anything_but_a_protocol_error(data: bytes, size: int) ->
     if len(data) != 16:
         with pytest.raises(ProtocolError):
             SystemParameters.parse(data)
+
+
+@given(st.lists(st.integers(0, 2 * 144), min_size=1, max_size=400), st.integers(0, 300), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_right_packets_in_any_order_and_number_raise_nothing_else(order: list[int], cut: int, times: int) -> None:
+    parts = packets(image(), 256)
+    stream = ACKNOWLEDGEMENT + b"".join(parts[number % len(parts)] for number in order)
+    streams = [stream * times, stream[: len(stream) - cut] + parts[-1], ACKNOWLEDGEMENT + b"".join(parts * 2)]
+    for some in (streams[:1], streams):
+        with suppress(ProtocolError):
+            assert len(merge_transfers(some, 256)) == 36_864
 
 
 @pytest.mark.parametrize(("code", "rate"), [(4, 6), (0xFFFF, 6), (2, 0), (2, 13)])
