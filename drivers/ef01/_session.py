@@ -16,8 +16,8 @@ from hal import AuthorisationFailed, Deadline, DeviceError, Disconnected, Protoc
 
 T = TypeVar("T")
 
-_TRIES = 3
-_REPLY_SECONDS = 1.5
+_TRIES = 5
+_REPLY_SECONDS = 1.2
 _PROBE_SECONDS = 0.25
 _SETTLE_SECONDS = 0.05
 _FIRST_BYTE_SECONDS = 1.0
@@ -170,7 +170,7 @@ class Session:
                 )
 
     def _command(self, code: Instruction, data: bytes, deadline: Deadline, what: str, length: int = 0) -> bytes:
-        """The confirmation and `length` bytes, after as many tries as it takes, three at the most."""
+        """The confirmation and `length` bytes, after as many tries as it takes, five at the most."""
         deadline.check(what)
         try:
             return _repeated(lambda: self._once(code, data, deadline.within(_REPLY_SECONDS), length), _TRIES)
