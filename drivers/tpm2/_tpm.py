@@ -1,12 +1,12 @@
 """One TPM context: keys, sessions and capabilities, each flushed when its `with` block ends.
 
-At most three transient objects and one session are loaded at a time: emulators and small chips have three slots.
+At most three transient objects and two sessions are loaded at a time: emulators and small chips have three slots each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from tpm2_pytss import (
@@ -23,13 +23,17 @@ from tpm2_pytss import (
 )
 
 from drivers.tpm2 import _templates
-from drivers.tpm2._errors import foreign, is_parameter_error
-from hal import AuthorisationFailed
+from drivers.tpm2._errors import OWNER_REFUSED, foreign, is_parameter_error, tpm_code
+from hal import AuthorisationFailed, DeviceError
 
 ENCRYPT = TPMA_SESSION.ENCRYPT
 DECRYPT = TPMA_SESSION.DECRYPT
-MANUFACTURER, VENDOR_STRINGS, NV_BUFFER_MAX = 0x105, (0x106, 0x107, 0x108, 0x109), 0x12C
-"""TPM_PT values: TCG TPM 2.0 Library Part 2, 6.13."""
+NV_BUFFER_MAX = 0x12C
+"""TPM_PT value: TCG TPM 2.0 Library Part 2, 6.13."""
+STORAGE_ROOT_HANDLE = 0x81000001
+"""Where the storage root is kept if anybody made it persistent (TCG TPM v2.0 Provisioning Guidance 1.0, 7.8)."""
+_UNIQUE = bytes(2 * (2 + 32))
+"""The end of an ECC public area: both coordinates with their sizes."""
 
 
 class Tpm:
@@ -39,11 +43,13 @@ class Tpm:
     chained (`get()[1].data`) frees the memory that its parts lie in.
     """
 
-    def __init__(self, tcti: str) -> None:
-        """Connect; raises `TSS2_Exception`."""
+    def __init__(self, tcti: str, owner_auth: bytes = b"") -> None:
+        """Connect; `owner_auth` is the owner hierarchy's authorisation value. Raises `TSS2_Exception`."""
         self._tcti = tcti
+        self._owner_auth = owner_auth
+        self._root = b""
         self._held: list[int] = []
-        self.esys = ESAPI(tcti)
+        self.esys = self._connected()
 
     def close(self) -> None:
         """Release the context."""
@@ -57,10 +63,15 @@ class Tpm:
         """
         held, self._held = self._held, []
         self.esys.close()
-        self.esys = ESAPI(self._tcti)
+        self.esys = self._connected()
         for number in held:
             with suppress(TSS2_Exception):
                 self.esys.flush_context(self.esys.tr_from_tpmpublic(number))
+
+    def _connected(self) -> ESAPI:
+        esys = ESAPI(self._tcti)
+        esys.tr_set_auth(ESYS_TR.OWNER, self._owner_auth)
+        return esys
 
     @contextmanager
     def flushed(self, handle: Any) -> Iterator[Any]:
@@ -97,9 +108,52 @@ class Tpm:
 
     @contextmanager
     def storage_root(self) -> Iterator[Any]:
-        """The storage root key: parent of everything made here, and what the sessions are salted to."""
-        with self.primary(ESYS_TR.OWNER, _templates.storage_root()) as (handle, _):
+        """The storage root key: parent of everything made here, and what the sessions are salted to.
+
+        Raises `AuthorisationFailed` when it is another one than before on this connection: the TPM was cleared, or
+        somebody on the bus offers a key of his own.
+        """
+        with ExitStack() as stack:
+            try:
+                handle = stack.enter_context(self._owned_root())
+            except TSS2_Exception as error:
+                if tpm_code(error.rc) != OWNER_REFUSED:
+                    raise
+                handle = stack.enter_context(self._kept_root(error))
+            self._root = self._root or self.name(handle)
+            if self.name(handle) != self._root:
+                raise foreign("using the storage root")
             yield handle
+
+    @contextmanager
+    def _owned_root(self) -> Iterator[Any]:
+        """Made anew, which needs the owner's authorisation; where it is not empty, it never crosses the bus."""
+        template, session = _templates.storage_root(), ESYS_TR.PASSWORD
+        with ExitStack() as stack:
+            if self._owner_auth:
+                with self.primary(ESYS_TR.NULL, template) as (salt, _):
+                    session = stack.enter_context(self.session(salt, 0))
+            made = self.esys.create_primary(None, template, ESYS_TR.OWNER, session1=session)
+            yield stack.enter_context(self.flushed(made[0]))
+
+    @contextmanager
+    def _kept_root(self, refusal: TSS2_Exception) -> Iterator[Any]:
+        """The persistent one, which anybody may use: for a node whose owner authorisation lies elsewhere."""
+        if STORAGE_ROOT_HANDLE in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
+            with self.known(STORAGE_ROOT_HANDLE) as handle:
+                public, _, _ = self.esys.read_public(handle)
+                if public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)]:
+                    yield handle
+                    return
+        raise refusal
+
+    @contextmanager
+    def salted(self, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
+        """A session salted to the storage root, which does not stay loaded meanwhile."""
+        with ExitStack() as stack:
+            with self.storage_root() as root:
+                session = stack.enter_context(self.session(root, protect, kind))
+            yield session
 
     @contextmanager
     def attestation_key(self) -> Iterator[tuple[Any, bytes]]:
@@ -161,6 +215,17 @@ def refusing_foreign_blobs(what: str, also: int | None = None) -> Iterator[None]
     except TSS2_Exception as error:
         if is_parameter_error(error.rc) or error.rc == also:
             raise foreign(what) from None
+        raise
+
+
+@contextmanager
+def refusing(codes: frozenset[int], refusal: DeviceError) -> Iterator[None]:
+    """Say `refusal` when the TPM answers with one of `codes`, whichever parameter or session they name."""
+    try:
+        yield
+    except TSS2_Exception as error:
+        if tpm_code(error.rc) in codes:
+            raise refusal from None
         raise
 
 
