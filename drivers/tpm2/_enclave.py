@@ -41,6 +41,10 @@ ENDORSEMENT_FACTOR = 6
 """Making an RSA endorsement key takes a chip up to a minute: such an operation gets so many times the deadline."""
 CLOSE_SECONDS = 2.0
 RETRY_SECONDS = 0.02
+PATIENCE = 0.9
+"""Share of an operation's time in which it is tried again."""
+SWEEP_SECONDS = 1.0
+"""After so long without a free slot, what is loaded is taken to be left behind, and unloaded."""
 SEALED_BYTES = 128
 RANDOM_BYTES = 4096
 PIN_BYTES = 32
@@ -265,26 +269,40 @@ class Tpm2Enclave(Enclave):
 
     def _run(self, what: str, work: Callable[[Tpm], Result], factor: int = 1) -> Result:
         """Do `work` on the TPM's thread; errors of the stack become ours there."""
-        deadline = Deadline.after(self._timeout * factor)
+        seconds = self._timeout * factor
 
         def translated() -> Result:
-            while True:
-                try:
-                    return work(self._tpm)
-                except TSS2_Exception as error:
-                    if passes(error.rc) and deadline.remaining() > RETRY_SECONDS:
-                        deadline.clock.sleep(RETRY_SECONDS)
-                        continue
-                    if tpm_code(error.rc) is None:
-                        with suppress(TSS2_Exception):
-                            self._tpm.recover()
-                    raise translate(error.rc, what) from None
+            try:
+                if self._tpm.broken:
+                    self._tpm.recover()
+                return self._patiently(work, seconds)
+            except TSS2_Exception as error:
+                if tpm_code(error.rc) is None:
+                    with suppress(TSS2_Exception):
+                        self._tpm.recover()
+                raise translate(error.rc, what) from None
 
         try:
-            return self._thread.call(what, translated, self._timeout * factor)
+            return self._thread.call(what, translated, seconds)
         except Disconnected:
             self.close()
             raise
+
+    def _patiently(self, work: Callable[[Tpm], Result], seconds: float) -> Result:
+        """Again and again while the TPM is occupied; what stays loaded for long belongs to nobody who lives."""
+        deadline = Deadline.after(seconds * PATIENCE)
+        sweeping = deadline.within(min(SWEEP_SECONDS, seconds * PATIENCE / 2))
+        swept = False
+        while True:
+            try:
+                return work(self._tpm)
+            except TSS2_Exception as error:
+                if not passes(error.rc) or deadline.remaining() <= 0:
+                    raise
+            if not swept and sweeping.remaining() <= 0:
+                self._tpm.sweep()
+                swept = True
+            deadline.clock.sleep(RETRY_SECONDS)
 
 
 def _identity(tpm: Tpm, settings: Settings) -> DeviceInfo:

@@ -81,6 +81,12 @@ _MEANINGS = (
         "Restart the machine, or the TPM emulator.",
     ),
     _Meaning(
+        frozenset(range(0x910, 0x91F)),
+        Disconnected,
+        "failed: the TPM was reset meanwhile, or another program unloaded what was in use",
+        "Open the TPM again; what was measured before a reset is to be measured anew.",
+    ),
+    _Meaning(
         frozenset({0x083, 0x0A6, 0x143}),
         Unsupported,
         "failed: the TPM knows no such command or algorithm",
@@ -98,6 +104,10 @@ _MEANINGS = (
         "failed: the TPM is busy",
         "Try again in a moment.",
     ),
+)
+_CHECK_THE_BUS = (
+    "Try again; if it repeats, something between this machine and its TPM changes what is said: check how the TPM is "
+    "seated and what is attached to it, and that `tcti` names a TPM."
 )
 _UNKNOWN = _Meaning(frozenset(), DeviceError, "failed", "Look the code up with tpm2_rc_decode.")
 
@@ -135,7 +145,9 @@ def translate(rc: int, what: str, *, opening: bool = False) -> DeviceError:
         return _of_tpm(code, what)
     if rc & _LAYER_MASK == _TCTI_LAYER:
         return _of_transport(rc & 0xFFFF, what, opening=opening)
-    return ProtocolError(f"TPM: {what} failed in the software stack (0x{rc:x})")
+    return ProtocolError(
+        f"TPM: {what} failed in the software stack, the answer does not hold (0x{rc:x})", remedy=_CHECK_THE_BUS
+    )
 
 
 def _of_tpm(code: int, what: str) -> DeviceError:
@@ -153,4 +165,4 @@ def _of_transport(code: int, what: str, *, opening: bool) -> DeviceError:
         return NotFound(f"no TPM answers: {what} failed", remedy="Start the TPM emulator, or correct `tcti`.")
     if code in _TCTI_GONE:
         return Disconnected(f"the TPM went away during {what}", remedy="Open the TPM again once it is back.")
-    return ProtocolError(f"TPM: {what}: malformed answer (transport code {code})")
+    return ProtocolError(f"TPM: {what}: malformed answer (transport code {code})", remedy=_CHECK_THE_BUS)

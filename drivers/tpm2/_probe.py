@@ -20,6 +20,8 @@ _GET_CAPABILITY = (1).to_bytes(4, "big")
 """CMD_GET_CAPABILITY of the emulator's control channel, which needs no TPM behind it."""
 _ASK_AGAIN = 0.7
 """Share of the time that the TPM has to answer; in the rest, the control channel tells who keeps it from that."""
+_QUEUE_SECONDS = 0.01
+_RESTART = "Restart the TPM emulator."
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -69,18 +71,21 @@ def _probe_socket(path: str, deadline: Deadline) -> None:
 
 def _connect(connection: socket.socket, path: str, deadline: Deadline) -> None:
     connection.settimeout(max(0.001, deadline.remaining()))
-    try:
-        connection.connect(path)
-    except TimeoutError as error:
-        raise TimedOut(f"the TPM emulator at {path} takes no connection") from error
-    except OSError as error:
-        if error.errno in _DENIED:
-            raise PermissionDenied(
-                f"no permission to use {path}", remedy="Run as the user of the emulator, or open the socket's mode."
-            ) from error
-        if error.errno == errno.EAGAIN:
-            raise Busy(f"the TPM emulator at {path} has no room for another connection") from error
-        raise NotFound(f"no TPM answers at {path}", remedy="Start the TPM emulator, or correct `tcti`.") from error
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            # The emulator's queue of connections is full: nobody is served while it stalls.
+            if deadline.remaining() <= _QUEUE_SECONDS:
+                raise TimedOut(f"the TPM emulator at {path} takes no connection", remedy=_RESTART) from None
+            deadline.clock.sleep(_QUEUE_SECONDS)
+        except OSError as error:
+            if error.errno in _DENIED:
+                raise PermissionDenied(
+                    f"no permission to use {path}", remedy="Run as the user of the emulator, or open the socket's mode."
+                ) from error
+            raise NotFound(f"no TPM answers at {path}", remedy="Start the TPM emulator, or correct `tcti`.") from error
 
 
 def _whole_answer(connection: socket.socket) -> bytes:
@@ -108,7 +113,7 @@ def _tell_who_holds(path: str, deadline: Deadline) -> NoReturn:
         control.sendall(_GET_CAPABILITY)
         if control.recv(16):
             raise Busy(
-                f"another program holds the TPM emulator at {path}",
+                f"another program holds the TPM emulator at {path}, or it is very slow",
                 remedy="End the other program that is connected to the emulator, then try again.",
             )
-    raise TimedOut(f"the TPM at {path} does not answer", remedy="Restart the TPM emulator.")
+    raise TimedOut(f"the TPM at {path} does not answer", remedy=_RESTART)

@@ -32,6 +32,9 @@ NV_BUFFER_MAX = 0x12C
 """TPM_PT value: TCG TPM 2.0 Library Part 2, 6.13."""
 STORAGE_ROOT_HANDLE = 0x81000001
 """Where the storage root is kept if anybody made it persistent (TCG TPM v2.0 Provisioning Guidance 1.0, 7.8)."""
+_TRANSIENT, _LOADED_SESSIONS = 0x80000000, 0x02000000
+"""Asked for from here on, a TPM lists its transient objects, and its loaded sessions of every kind: Part 3, 30.2."""
+
 _UNIQUE = bytes(2 * (2 + 32))
 """The end of an ECC public area: both coordinates with their sizes."""
 
@@ -48,7 +51,8 @@ class Tpm:
         self._tcti = tcti
         self._owner_auth = owner_auth
         self._root = b""
-        self._held: list[int] = []
+        self.broken = False
+        """Whether nothing but `recover` and `close` may be called."""
         self.esys = self._connected()
 
     def close(self) -> None:
@@ -58,13 +62,26 @@ class Tpm:
     def recover(self) -> None:
         """Start anew after an error that left the context in the middle of a command.
 
-        Such a context cannot even unload what it holds, and an emulator has no resource manager to do it: so the new
-        one unloads it by number. Raises `TSS2_Exception` when the TPM does not answer.
+        Such a context cannot even unload what it holds. Raises `TSS2_Exception` when the TPM does not answer; the
+        context is then `broken`, and lets go of the connection.
         """
-        held, self._held = self._held, []
+        self.broken = True
         self.esys.close()
         self.esys = self._connected()
-        for number in held:
+        try:
+            self.sweep()
+        except TSS2_Exception:
+            self.esys.close()
+            raise
+        self.broken = False
+
+    def sweep(self) -> None:
+        """Unload everything that is loaded: what a lost answer, or a program that was killed, left behind.
+
+        Behind the kernel's resource manager that is our own alone. A raw device is ours alone too. On an emulator
+        whoever else holds something in this moment loses it; that is better than a TPM without a free slot.
+        """
+        for number in self.in_slots():
             with suppress(TSS2_Exception):
                 self.esys.flush_context(self.esys.tr_from_tpmpublic(number))
 
@@ -76,19 +93,13 @@ class Tpm:
     @contextmanager
     def flushed(self, handle: Any) -> Iterator[Any]:
         """Unload `handle` at the end, whatever happened; what happened first is what is reported."""
-        number = int(self.esys.tr_get_tpm_handle(handle))
-        self._held.append(number)
         try:
             yield handle
         except BaseException:
             with suppress(TSS2_Exception):
-                self._flush(handle, number)
+                self.esys.flush_context(handle)
             raise
-        self._flush(handle, number)
-
-    def _flush(self, handle: Any, number: int) -> None:
         self.esys.flush_context(handle)
-        self._held.remove(number)
 
     @contextmanager
     def known(self, handle: int) -> Iterator[Any]:
@@ -193,6 +204,14 @@ class Tpm:
         _, found = self.esys.get_capability(TPM2_CAP.TPM_PROPERTIES, first, count)
         wanted = range(first, first + count)
         return {int(p.property): int(p.value) for p in found.data.tpmProperties if int(p.property) in wanted}
+
+    def in_slots(self) -> list[int]:
+        """Everything that occupies a slot: transient objects, and loaded sessions, those of policies included."""
+        found: list[int] = []
+        for first in (_TRANSIENT, _LOADED_SESSIONS):
+            _, answer = self.esys.get_capability(TPM2_CAP.HANDLES, first, 64)
+            found += [int(handle) for handle in answer.data.handles]
+        return found
 
     def handles(self, first: int, last: int) -> list[int]:
         """Handles in use between `first` and `last`."""

@@ -17,7 +17,8 @@ LOCKED_OUT, NV_FULL = 0x921, 0x14B
 
 _OWNER, _LOCKOUT = 0x40000001, 0x4000000A
 _SHA256 = 0x000B
-_AUTHWRITE, _AUTHREAD, _NO_DA = 1 << 2, 1 << 18, 1 << 25
+_AUTHWRITE, _COUNTER, _AUTHREAD, _NO_DA = 1 << 2, 1 << 4, 1 << 18, 1 << 25
+"""TPMA_NV (Part 2, 13.4); the type stands in four bits."""
 _PROBE_INDEX = 0x01BFFF00
 _FILL_INDICES = range(0x01BF0000, 0x01BF1000)
 _FILL_SIZES = (2048, 256, 32, 1)
@@ -51,11 +52,15 @@ class TpmProgram:
         self._must(0x139, (_LOCKOUT,))
 
     def fill(self) -> list[int]:
-        """Define indices (TPM2_NV_DefineSpace, 31.3) until none fits; their handles."""
+        """Define indices (TPM2_NV_DefineSpace, 31.3) until none fits; their handles.
+
+        Counters come last: a TPM keeps some room for them that nothing else gets.
+        """
         made: list[int] = []
-        for size in _FILL_SIZES:
+        attributes = _AUTHREAD | _AUTHWRITE | _NO_DA
+        for kind, size in (*((attributes, size) for size in _FILL_SIZES), (attributes | _COUNTER, 8)):
             for handle in _FILL_INDICES[len(made) :]:
-                code = self._run(0x12A, (_OWNER,), _index(handle, _AUTHREAD | _AUTHWRITE | _NO_DA, size))
+                code = self._run(0x12A, (_OWNER,), _index(handle, kind, size))
                 if code == NV_FULL:
                     break
                 _check(code)
