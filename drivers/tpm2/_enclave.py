@@ -306,7 +306,13 @@ class Tpm2Enclave(Enclave):
 
 
 def _identity(tpm: Tpm, settings: Settings) -> DeviceInfo:
+    """Without a SHA-256 bank there are no registers for us, and nothing that is made of their values."""
     maker, model = _status.identity(tpm)
+    able = set(_CAPABILITIES)
+    if "sha256" not in _status.banks(tpm):
+        able -= {Capability.PCRS, Capability.SEAL_APPROVED}
+    if settings.shared:
+        able.add(Capability.SHARED)
     return DeviceInfo(
         kind=DeviceKind.ENCLAVE,
         driver="tpm2",
@@ -315,7 +321,7 @@ def _identity(tpm: Tpm, settings: Settings) -> DeviceInfo:
         vendor_id=maker,
         product_id=model,
         name=f"TPM 2.0 {maker} {model}".strip(),
-        capabilities=_CAPABILITIES | ({Capability.SHARED} if settings.shared else set()),
+        capabilities=frozenset(able),
     )
 
 

@@ -82,11 +82,13 @@ def _read_private(file: str) -> bytes:
         raise NotFound(
             f"`owner_auth_file`: there is no file {file}", remedy="Correct the path, or leave the option out."
         ) from error
-    with os.fdopen(descriptor, "rb") as opened:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in {0, os.geteuid()}:
             raise PermissionDenied(
                 f"`owner_auth_file`: {file} is not a private file of the service user",
                 remedy=f"chmod 0600 {file}, and chown it to the service user.",
             )
-        return opened.read(AUTH_BYTES + 2)
+        return os.read(descriptor, AUTH_BYTES + 2)
+    finally:
+        os.close(descriptor)

@@ -37,7 +37,7 @@ def status(tpm: Tpm) -> EnclaveStatus:
         firmware=".".join(str(int.from_bytes(firmware[at : at + 2], "big")) for at in range(0, 8, 2)),
         clock=_clock(tpm),
         lockout=_lockout(now),
-        pcr_banks=_banks(tpm),
+        pcr_banks=banks(tpm),
         free_objects=now.get(_FREE_OBJECTS),
         free_sessions=now.get(_FREE_SESSIONS),
         free_counters=now.get(_FREE_COUNTERS),
@@ -64,7 +64,7 @@ def _clock(tpm: Tpm) -> EnclaveClock:
     return EnclaveClock(int(clock.clock), int(clock.resetCount), int(clock.restartCount), bool(int(clock.safe)))
 
 
-def _banks(tpm: Tpm) -> tuple[str, ...]:
+def banks(tpm: Tpm) -> tuple[str, ...]:
     """The banks in which any register is active; one that is only allocated in name has an empty selection."""
     _, found = tpm.esys.get_capability(TPM2_CAP.PCRS, 0, 1)
     data = found.data
