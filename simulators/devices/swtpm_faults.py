@@ -62,7 +62,7 @@ class TpmFaults:
         self._chip = chip
         self._lock = threading.RLock()
         self._bus: TpmBus | None = None
-        self._undo: dict[int, Callable[[], None]] = {}
+        self._undo: list[Callable[[], None]] = []
         self._timers: list[threading.Timer] = []
 
     @property
@@ -101,7 +101,7 @@ class TpmFaults:
         with self._lock:
             timers, self._timers = self._timers, []
             bus, self._bus = self._bus, None
-            undo, self._undo = list(self._undo.values()), {}
+            undo, self._undo = self._undo, []
         for timer in timers:
             timer.cancel()
         if bus is not None:
@@ -155,15 +155,16 @@ class TpmFaults:
     def _until(self, order: FaultOrder, undo: Callable[[], None], *, passing: bool = True) -> None:
         """Undo at `mend`, or after the order's own time where that is how long it lasts."""
         with self._lock:
-            self._undo[id(order)] = undo
+            self._undo.append(undo)
             if passing and order.seconds:
-                timer = threading.Timer(order.seconds, self._expire, [id(order)])
+                timer = threading.Timer(order.seconds, self._expire, [undo])
                 timer.daemon = True
                 self._timers.append(timer)
                 timer.start()
 
-    def _expire(self, key: int) -> None:
+    def _expire(self, undo: Callable[[], None]) -> None:
         with self._lock:
-            undo = self._undo.pop(key, None)
-        if undo is not None:
-            undo()
+            if undo not in self._undo:
+                return
+            self._undo.remove(undo)
+        undo()

@@ -14,6 +14,7 @@ from hal import DeviceError
 MANUFACTURER_QUESTION = bytes.fromhex("8001 00000016 0000017a 00000006 00000105 00000001")
 """TPM2_GetCapability (30.2) of TPM_PT_MANUFACTURER."""
 LOCKED_OUT, NV_FULL = 0x921, 0x14B
+_NV_DEFINED = 0x14C
 
 _OWNER, _LOCKOUT = 0x40000001, 0x4000000A
 _SHA256 = 0x000B
@@ -59,10 +60,12 @@ class TpmProgram:
         made: list[int] = []
         attributes = _AUTHREAD | _AUTHWRITE | _NO_DA
         for kind, size in (*((attributes, size) for size in _FILL_SIZES), (attributes | _COUNTER, 8)):
-            for handle in _FILL_INDICES[len(made) :]:
+            for handle in _FILL_INDICES:
                 code = self._run(0x12A, (_OWNER,), _index(handle, kind, size))
                 if code == NV_FULL:
                     break
+                if code == _NV_DEFINED:
+                    continue
                 _check(code)
                 made.append(handle)
         return made
