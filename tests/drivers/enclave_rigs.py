@@ -1,8 +1,8 @@
 """Enclaves that the contract suite runs on.
 
 A rig is a context manager that takes an empty folder and yields a `Rig`; `RIGS` names them all. To add an enclave,
-write such a function and add it to `RIGS`: the tests of a capability that its enclave lacks are skipped, and it is
-checked that everything behind a missing capability raises `Unsupported`.
+write such a function and add it to `RIGS` here or in `tests.drivers.token_rigs`: the tests of a capability that its
+enclave lacks are skipped, and it is checked that everything behind a missing capability raises `Unsupported`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Rig:
     move_pcr: Callable[[int], None] | None = None
     wrong_options: dict[str, Any] = field(default_factory=lambda: {"no-such-option": 1})
 
-    def open(self) -> Enclave:
-        """The enclave, opened anew."""
-        return cast(Enclave, self.driver.open(self.options))
+    def open(self, **changes: Any) -> Enclave:
+        """The enclave, opened anew, with `changes` of its options."""
+        return cast(Enclave, self.driver.open({**self.options, **changes}))
 
     def open_other(self) -> Enclave:
         """The second enclave."""

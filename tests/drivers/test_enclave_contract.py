@@ -34,7 +34,8 @@ from hal import (
     Transport,
     Unsupported,
 )
-from tests.drivers.enclave_rigs import RIGS, Rig
+from tests.drivers import enclave_rigs, token_rigs
+from tests.drivers.enclave_rigs import Rig
 
 NONCE, AUTH, DIGEST = bytes(range(32)), b"\x5a" * 32, b"\xd1" * 32
 SELECTION = (0, 7)
@@ -72,6 +73,9 @@ OPERATIONS: list[tuple[str, Callable[[Enclave], object]]] = [
     (Capability.PIN, lambda enclave: enclave.try_pin("label", b"1234")),
     (Capability.PIN, lambda enclave: enclave.pin_state("label")),
 ]
+
+
+RIGS = enclave_rigs.RIGS | token_rigs.RIGS
 
 
 @pytest.fixture(params=sorted(RIGS))

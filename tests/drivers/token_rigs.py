@@ -5,48 +5,29 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from drivers.configfs_tsm import ConfigfsTsmDriver
 from drivers.pkcs11 import Pkcs11Driver
 from drivers.software_enclave import SoftwareEnclaveDriver
-from hal import Driver, Enclave, EnclaveKind, PermissionDenied
+from hal import EnclaveKind, PermissionDenied
 from simulators.devices.configfs_tree import ConfigfsTree
 from simulators.devices.faults import Faulty
 from simulators.devices.softhsm import SoftHsm
 from simulators.devices.software_folder import SoftwareFolder
+from tests.drivers.enclave_rigs import Rig
 
 
-@dataclass(frozen=True)
-class EnclaveRig:
-    """`options` open one enclave, `other` another one of the same kind; `device` plays faults on the first.
+@dataclass(frozen=True, kw_only=True)
+class EnclaveRig(Rig):
+    """`device` plays faults on the first enclave. Restarting changes nothing of these, and they have no PCRs."""
 
-    Restarting changes nothing of these, and they have no PCRs: `reboot` and `move_pcr` are `None`.
-    """
-
-    kind: EnclaveKind
-    driver: Driver
-    options: dict[str, Any]
-    other: dict[str, Any] | None
     device: Faulty
-    reboot: Callable[[], None] | None = None
-    move_pcr: Callable[[int], None] | None = None
-    wrong_options: dict[str, Any] = field(default_factory=lambda: {"no-such-option": 1})
-
-    def open(self, **changes: Any) -> Enclave:
-        """The first enclave."""
-        return cast(Enclave, self.driver.open({**self.options, **changes}))
-
-    def open_other(self) -> Enclave:
-        """The second enclave."""
-        if self.other is None:
-            pytest.skip("this rig has one enclave only")
-        return cast(Enclave, self.driver.open(self.other))
 
 
 @contextmanager
@@ -54,11 +35,11 @@ def software_rig(folder: Path) -> Iterator[EnclaveRig]:
     """Two software enclaves in folders of their own."""
     device = SoftwareFolder(folder / "software")
     yield EnclaveRig(
-        EnclaveKind.SOFTWARE,
-        SoftwareEnclaveDriver(),
-        {"folder": str(device.folder)},
-        {"folder": str(folder / "other-software")},
-        device,
+        driver=SoftwareEnclaveDriver(),
+        kind=EnclaveKind.SOFTWARE,
+        options={"folder": str(device.folder)},
+        other={"folder": str(folder / "other-software")},
+        device=device,
     )
     device.mend()
 
@@ -73,7 +54,13 @@ def pkcs11_rig(folder: Path) -> Iterator[EnclaveRig]:
     with ExitStack() as stack:
         first = stack.enter_context(SoftHsm(folder / "softhsm", "first"))
         second = stack.enter_context(SoftHsm(folder / "softhsm", "second"))
-        yield EnclaveRig(EnclaveKind.PKCS11, Pkcs11Driver(), options_of(first), options_of(second), first)
+        yield EnclaveRig(
+            driver=Pkcs11Driver(),
+            kind=EnclaveKind.PKCS11,
+            options=options_of(first),
+            other=options_of(second),
+            device=first,
+        )
 
 
 def options_of(token: SoftHsm) -> dict[str, Any]:
@@ -95,7 +82,7 @@ def configfs_rig(folder: Path) -> Iterator[EnclaveRig]:
         pytest.skip(f"{error}; {error.remedy}")
     with tree:
         options = {"root": str(tree.root), "timeout": 5}
-        yield EnclaveRig(EnclaveKind.CONFIDENTIAL_VM, ConfigfsTsmDriver(), options, None, tree)
+        yield EnclaveRig(driver=ConfigfsTsmDriver(), kind=EnclaveKind.CONFIDENTIAL_VM, options=options, device=tree)
 
 
 RIGS: dict[str, Callable[[Path], AbstractContextManager[EnclaveRig]]] = {
