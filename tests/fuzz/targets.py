@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import TPM2B_PUBLIC, TPMS_ATTEST
 
 from agent.errors import StateError
 from agent.point import uncompressed_point
@@ -20,8 +21,12 @@ from authority.tpm import (
     verify_certify,
     verify_quote,
 )
+from drivers.ef01 import SystemParameters, find_packets
+from drivers.ef01._transfer import ImageLayout, align
+from drivers.tpm2._blob import SealedBlob
+from drivers.tpm2._tpm import whole
 from drivers.uru4000_image import decode_image, parse_header
-from hal import ProtocolError
+from hal import AuthorisationFailed, ProtocolError, SealAuthority
 from tests.authority.tpm import forge
 from tests.fuzz._target import Target
 
@@ -81,6 +86,42 @@ def _certification(data: bytes) -> object:
     return verify_certify(attest, signature, _FORGER.public, forge.QUALIFYING, public, CertifiedUse.SIGN)
 
 
+def _ef01_packet(kind: int, payload: bytes) -> bytes:
+    body = struct.pack(">BH", kind, len(payload) + 2) + payload
+    return b"\xef\x01\xff\xff\xff\xff" + body + struct.pack(">H", sum(body) & 0xFFFF)
+
+
+def _ef01_packets(data: bytes) -> object:
+    """The search refuses nothing, so finding no packet counts as refusal."""
+    if not (found := find_packets(data, 0xFFFFFFFF)):
+        raise ProtocolError("no packet")
+    return found
+
+
+def _ef01_alignment(data: bytes) -> object:
+    """The packets of a transfer at their places, likewise."""
+    if not (found := align(data, ImageLayout(32))).whole:
+        raise ProtocolError("no packet has a place")
+    return found
+
+
+def _tpm_attest_at_the_node(data: bytes) -> object:
+    return whole(TPMS_ATTEST, data)
+
+
+def _tpm_public_at_the_node(data: bytes) -> object:
+    return whole(TPM2B_PUBLIC, data)
+
+
+def _blobs() -> tuple[bytes, ...]:
+    root, areas = b"\x00\x0b" + bytes(32), {"public": b"public area", "private": b"private area"}
+    authority = SealAuthority(b"\x04" + bytes(64), b"reference", "floor")
+    bound = (((0, 7), None), ((), authority))
+    return tuple(SealedBlob(selection, root, **areas, authority=by).pack() for selection, by in bound)
+
+
+_EF01_IMAGE = _ef01_packet(7, b"\x00") + b"".join(_ef01_packet(2, bytes([line]) * 32) for line in range(6))
+_EF01_REPLY = struct.pack(">HHHHIHH", 0, 9, 1000, 3, 0xFFFFFFFF, 2, 6)
 _MESSAGES = (_uru4000_message((2, 2), (0, 1), (0x82, 1), (5, 1)), _uru4000_message((4, 3), (5, 1)))
 
 TARGETS: tuple[Target, ...] = (
@@ -92,5 +133,11 @@ TARGETS: tuple[Target, ...] = (
     Target("tpm-signature", parse_signature, (TpmFormatError,), (_FORGER.sign(_QUOTE),)),
     Target("tpm-quote", _quote, (TpmRejected,), (_joined(_QUOTE, _FORGER.sign(_QUOTE)),)),
     Target("tpm-certification", _certification, (TpmRejected,), (_joined(_FORGER.certification(_SIGNER), _SIGNER),)),
+    Target("ef01-packets", _ef01_packets, (ProtocolError,), (_ef01_packet(7, b"\x00" + _EF01_REPLY), _EF01_IMAGE)),
+    Target("ef01-alignment", _ef01_alignment, (ProtocolError,), (_EF01_IMAGE,)),
+    Target("ef01-parameters", SystemParameters.parse, (ProtocolError,), (_EF01_REPLY,)),
+    Target("tpm-sealed-blob", SealedBlob.unpack, (AuthorisationFailed,), _blobs()),
+    Target("tpm-attest-at-the-node", _tpm_attest_at_the_node, (AuthorisationFailed,), (_QUOTE,)),
+    Target("tpm-public-at-the-node", _tpm_public_at_the_node, (AuthorisationFailed,), _PUBLICS),
     Target("node-point", _point, (StateError,), _PUBLICS[:2]),
 )
