@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from usb.backend import IBackend
 from usb.core import USBError, USBTimeoutError
 
-from simulators.devices.usb._model import CompletionStatus, Setup, Stall, Transfer, Unplugged, UsbModel
+from simulators.devices.usb._model import Setup, UsbModel
+from simulators.devices.usb._transfer import CompletionStatus, Stall, Transfer, Unplugged
 
 _ERRNO = {CompletionStatus.GONE: errno.ENODEV, CompletionStatus.STALLED: errno.EPIPE}
 
@@ -80,6 +81,8 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
         """A handle, which does not claim anything yet."""
         if not model.plugged:
             raise USBError("No such device", errno=errno.ENODEV)
+        if model.forbidden:
+            raise USBError("Access denied (insufficient permissions)", errno=errno.EACCES)
         return _Handle(model)
 
     def close_device(self, handle: _Handle) -> None:
@@ -108,32 +111,34 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
         """No kernel is involved."""
         return False
 
+    def clear_halt(self, handle: _Handle, endpoint: int) -> None:
+        """Let a halted endpoint go on."""
+        with _as_usb_errors():
+            handle.model.control(Setup(0x02, 1, 0, endpoint, 0), b"")
+
     def ctrl_transfer(
-        self, handle: _Handle, request_type: int, request: int, value: int, index: int, data: array[int], _timeout: int
+        self, handle: _Handle, request_type: int, request: int, value: int, index: int, data: array[int], timeout: int
     ) -> int:
         """A control transfer; `data` is what to send, or the buffer to fill."""
         setup = Setup(request_type, request, value, index, len(data))
-        with _as_usb_errors():
-            reply = handle.model.control(setup, b"" if request_type & 0x80 else data.tobytes())
-        if not request_type & 0x80:
+        inward = bool(request_type & 0x80)
+        payload = b"" if inward else data.tobytes()
+        reply = _transfer(handle.model, 0, len(data), timeout, lambda one: handle.model.request(setup, payload, one))
+        if not inward:
             return len(data)
         data[: len(reply)] = array("B", reply)
         return len(reply)
 
-    def bulk_write(self, handle: _Handle, endpoint: int, _interface: int, data: array[int], _timeout: int) -> int:
+    def bulk_write(self, handle: _Handle, endpoint: int, _interface: int, data: array[int], timeout: int) -> int:
         """Send to an OUT endpoint."""
-        with _as_usb_errors():
-            return handle.model.write(endpoint, data.tobytes())
+        payload = data.tobytes()
+        _transfer(handle.model, endpoint, 0, timeout, lambda one: handle.model.submit_out(endpoint, payload, one))
+        return len(payload)
 
     def bulk_read(self, handle: _Handle, endpoint: int, _interface: int, buffer: array[int], timeout: int) -> int:
         """Wait up to `timeout` milliseconds for data on an IN endpoint; 0 waits for ever."""
-        ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]] = queue.SimpleQueue()
-        transfer = Transfer(len(buffer), lambda status, data: ended.put((status, data)))
-        with _as_usb_errors():
-            handle.model.submit(endpoint, transfer)
-        status, data = _await(ended, timeout, lambda: handle.model.cancel(endpoint, transfer))
-        if status is not CompletionStatus.DONE:
-            raise USBError(status.name, errno=_ERRNO[status])
+        model = handle.model
+        data = _transfer(model, endpoint, len(buffer), timeout, lambda one: model.submit(endpoint, one))
         buffer[: len(data)] = array("B", data)
         return len(data)
 
@@ -141,15 +146,21 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
     intr_write = bulk_write
 
 
-def _await(
-    ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]], timeout: int, cancel: Callable[[], bool]
-) -> tuple[CompletionStatus, bytes]:
+def _transfer(model: UsbModel, endpoint: int, length: int, timeout: int, begin: Callable[[Transfer], None]) -> bytes:
+    """Begin a transfer and wait for its end, at most `timeout` milliseconds; what it read."""
+    ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]] = queue.SimpleQueue()
+    transfer = Transfer(length, lambda status, data: ended.put((status, data)))
+    with _as_usb_errors():
+        begin(transfer)
     try:
-        return ended.get(timeout=timeout / 1000 if timeout else None)
+        status, data = ended.get(timeout=timeout / 1000 if timeout else None)
     except queue.Empty:
-        if cancel():
+        if model.cancel(endpoint, transfer):
             raise USBTimeoutError("Operation timed out", errno=errno.ETIMEDOUT) from None
-        return ended.get()
+        status, data = ended.get()
+    if status is not CompletionStatus.DONE:
+        raise USBError(status.name, errno=_ERRNO[status])
+    return data
 
 
 @contextmanager
