@@ -108,10 +108,10 @@ def _single_bit_streams() -> tuple[Pixels, Pixels]:
 
 
 def _register_bits(key: int, count: int) -> Pixels:
-    """The register's lowest bit at each of `count` steps, which is one sequence with `b[n + 32] = parity of b[n + tap]`.
+    """The register's lowest bit at each of `count` steps.
 
-    Squaring a polynomial over GF(2) doubles its exponents, so `b[n + 32 * 2^k] = parity of b[n + tap * 2^k]` holds
-    too, and `2^k` bits follow from one exclusive or of whole slices.
+    It is one sequence with `b[n + 32] = parity of b[n + tap]`. Squaring a polynomial over GF(2) doubles its exponents,
+    so `b[n + 32 * 2^k] = parity of b[n + tap * 2^k]` holds too, and `2^k` bits follow from one exclusive or of slices.
     """
     bits = np.zeros(count, np.uint8)
     bits[:32] = [key >> place & 1 for place in range(32)]

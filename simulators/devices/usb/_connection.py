@@ -65,11 +65,11 @@ def serve_connection(sock: socket.socket, exported: Sequence[Exported]) -> None:
     with suppress(_Garbage, OSError):
         device = _handshake(sock, exported)
         if device is not None:
-            _Session(sock, device.model).run()
+            _Session(sock, *device).run()
 
 
-def _handshake(sock: socket.socket, exported: Sequence[Exported]) -> Exported | None:
-    """Answer one request; the device that was imported by it, already claimed for `sock`."""
+def _handshake(sock: socket.socket, exported: Sequence[Exported]) -> tuple[UsbModel, int] | None:
+    """Answer one request; the model that was imported by it, already claimed for `sock`, and the epoch of that."""
     sock.settimeout(_HANDSHAKE_SECONDS)
     version, code, _status = _HANDSHAKE.unpack(_receive(sock, _HANDSHAKE.size))
     if version != _VERSION or code not in (_REQ_DEVLIST, _REQ_IMPORT):
@@ -88,8 +88,9 @@ def _device_list(exported: Sequence[Exported]) -> bytes:
     return _HANDSHAKE.pack(_VERSION, _REP_DEVLIST, _ST_OK) + struct.pack("!I", len(plugged)) + b"".join(entries)
 
 
-def _import(sock: socket.socket, device: Exported | None) -> Exported | None:
+def _import(sock: socket.socket, device: Exported | None) -> tuple[UsbModel, int] | None:
     status = _ST_NODEV
+    epoch = device.model.epoch if device else 0
     if device is not None:
         with suppress(Unplugged):
             status = _ST_OK if device.model.claim(sock) else _ST_DEV_BUSY
@@ -99,15 +100,16 @@ def _import(sock: socket.socket, device: Exported | None) -> Exported | None:
         return None
     sock.sendall(reply + device.describe())
     sock.settimeout(None)
-    return device
+    return device.model, epoch
 
 
 class _Session:
     """The transfers of an imported device. Replies leave through a queue, so that no device thread waits for a peer."""
 
-    def __init__(self, sock: socket.socket, model: UsbModel) -> None:
+    def __init__(self, sock: socket.socket, model: UsbModel, epoch: int) -> None:
         self._sock = sock
         self._model = model
+        self._epoch = epoch
         self._forbidden = model.forbidden
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -119,7 +121,7 @@ class _Session:
         writer.start()
         self._model.watch_unplug(self._hang_up)
         try:
-            while self._model.plugged:
+            while self._model.epoch == self._epoch:
                 self._serve_one()
         finally:
             self._model.unwatch_unplug(self._hang_up)
@@ -163,12 +165,13 @@ class _Session:
                 raise _Garbage
             self._pending[sequence] = (point, transfer)
         try:
-            if endpoint == 0:
-                self._model.request(Setup(*struct.unpack("<BBHHH", setup)), payload, transfer)
-            elif direction == _DIR_OUT:
-                self._model.submit_out(endpoint, payload, transfer)
-            else:
-                self._model.submit(point, transfer)
+            with self._model.in_epoch(self._epoch):
+                if endpoint == 0:
+                    self._model.request(Setup(*struct.unpack("<BBHHH", setup)), payload, transfer)
+                elif direction == _DIR_OUT:
+                    self._model.submit_out(endpoint, payload, transfer)
+                else:
+                    self._model.submit(point, transfer)
         except Stall:
             self._ended(sequence, 0, CompletionStatus.STALLED, b"")
         except Unplugged:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,7 +56,7 @@ class UsbModel(ABC):
         in_points = [point.address for point in layout.endpoints if point.address & 0x80]
         self._pipes = {address: InPipe(partial(self._serve_later, address)) for address in in_points}
         self._halted_out: set[int] = set()
-        self._late: set[Transfer] = set()
+        self._late: dict[Transfer, threading.Timer] = {}
         self._wire = WireFaults()
         self._owner: object | None = None
         self._plugged = True
@@ -80,6 +81,19 @@ class UsbModel(ABC):
     def plugged(self) -> bool:
         """Whether the device hangs on the bus."""
         return self._plugged
+
+    @property
+    def epoch(self) -> int:
+        """Which time of being plugged in this is; a host's handle is worth nothing in the next one."""
+        return self._epoch
+
+    @contextmanager
+    def in_epoch(self, epoch: int) -> Iterator[None]:
+        """Let the plug alone meanwhile; raises `Unplugged` when it was pulled since `epoch`, even if it is back in."""
+        with self._lock:
+            if self._epoch != epoch:
+                raise Unplugged
+            yield
 
     @property
     def forbidden(self) -> bool:
@@ -126,7 +140,7 @@ class UsbModel(ABC):
         """Withdraw a transfer that has not ended; false if it has."""
         with self._lock:
             if transfer in self._late:
-                self._late.remove(transfer)
+                self._late.pop(transfer).cancel()
                 return True
             return endpoint in self._pipes and self._pipes[endpoint].cancel(transfer)
 
@@ -244,16 +258,14 @@ class UsbModel(ABC):
         if not seconds:
             transfer.done(CompletionStatus.DONE, data)
             return
-        self._late.add(transfer)
-        self._start_timer(seconds, partial(self._end_late, transfer, data))
+        self._late[transfer] = self._start_timer(seconds, partial(self._end_late, transfer, data))
 
     def _end_late(self, transfer: Transfer, data: bytes) -> None:
-        if transfer in self._late:
-            self._late.remove(transfer)
+        if self._late.pop(transfer, None):
             transfer.done(CompletionStatus.DONE, data)
 
-    def _serve_later(self, endpoint: int, seconds: float) -> None:
-        self._start_timer(seconds, self._pipes[endpoint].serve)
+    def _serve_later(self, endpoint: int, seconds: float) -> threading.Timer:
+        return self._start_timer(seconds, self._pipes[endpoint].serve)
 
     def _travel_seconds(self, count: int) -> float:
         return 0.0 if self._instant else _FRAME_SECONDS + count / _BYTES_PER_SECOND
@@ -274,13 +286,16 @@ class UsbModel(ABC):
         for pipe in self._pipes.values():
             pipe.fail(CompletionStatus.GONE)
         while self._late:
-            self._late.pop().done(CompletionStatus.GONE, b"")
+            transfer, timer = self._late.popitem()
+            timer.cancel()
+            transfer.done(CompletionStatus.GONE, b"")
 
-    def _start_timer(self, seconds: float, action: Callable[[], None]) -> None:
+    def _start_timer(self, seconds: float, action: Callable[[], None]) -> threading.Timer:
         """Do `action` after `seconds`, unless the plug is pulled before."""
         timer = threading.Timer(seconds, self._if_same_power, (self._epoch, action))
         timer.daemon = True
         timer.start()
+        return timer
 
     def _if_same_power(self, epoch: int, action: Callable[[], None]) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
+from threading import Timer
 
 
 class CompletionStatus(IntEnum):
@@ -42,8 +43,9 @@ class InPipe:
     Its owner holds the lock; `wake` has `serve` called again, under that lock, after some seconds.
     """
 
-    def __init__(self, wake: Callable[[float], None]) -> None:
+    def __init__(self, wake: Callable[[float], Timer]) -> None:
         self._wake = wake
+        self._alarm: Timer | None = None
         self._ready: deque[tuple[float, bytes]] = deque()
         self._waiting: deque[Transfer] = deque()
         self._halted = False
@@ -68,11 +70,14 @@ class InPipe:
         if transfer not in self._waiting:
             return False
         self._waiting.remove(transfer)
+        if not self._waiting:
+            self._silence_alarm()
         return True
 
     def flush(self) -> None:
         """Forget what the device had ready."""
         self._ready.clear()
+        self._silence_alarm()
 
     def fail(self, status: CompletionStatus) -> None:
         """End every waiting transfer without data."""
@@ -90,14 +95,20 @@ class InPipe:
 
     def serve(self) -> None:
         """Give waiting transfers what is ready by now."""
+        self._silence_alarm()
         while self._ready and self._waiting:
             due, message = self._ready[0]
             early = due - time.monotonic()
             if early > 0:
-                self._wake(early)
+                self._alarm = self._wake(early)
                 return
             self._ready.popleft()
             transfer = self._waiting.popleft()
             if len(message) > transfer.length:
                 self._ready.appendleft((due, message[transfer.length :]))
             transfer.done(CompletionStatus.DONE, message[: transfer.length])
+
+    def _silence_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
