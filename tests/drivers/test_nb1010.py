@@ -15,7 +15,9 @@ import pytest
 
 from drivers.nb1010 import Nb1010Driver
 from hal import Deadline, ProtocolError, TimedOut
+from simulators.devices.finger import AT_ONCE, FLAWLESS
 from simulators.devices.nb1010_model import FIELD, Nb1010Model
+from simulators.devices.press_sensor import SensorLife
 from simulators.devices.usb import InProcessBackend
 
 PLENTY = 20.0
@@ -53,7 +55,7 @@ def test_it_asks_twenty_times_a_second_until_the_deadline() -> None:
 
 
 def test_a_reader_that_takes_its_time() -> None:
-    model = Nb1010Model(instant=False)
+    model = Nb1010Model(instant=False, life=SensorLife(AT_ONCE, FLAWLESS))
     model.place(picture(), FIELD.dpi)
     with open_model(model) as reader:
         np.testing.assert_array_equal(reader.capture(Deadline.after(PLENTY)).pixels, picture())

@@ -54,14 +54,17 @@ def near(model: PressSensorModel) -> Iterator[UsbRig]:
 
 @contextmanager
 def refused(*kinds: type[DeviceError], seconds: float = SECONDS) -> Iterator[None]:
-    """The block ends with one of `kinds`, which has a remedy, inside the deadline and a tenth of it."""
+    """The block ends with one of `kinds`, which has a remedy, inside the deadline and a tenth of it.
+
+    A busy machine may take another tenth of a second to wake a thread.
+    """
     started = time.monotonic()
     with pytest.raises(kinds) as caught:
         yield
     spent = time.monotonic() - started
     assert type(caught.value) in kinds
     assert caught.value.remedy
-    assert spent <= 1.1 * seconds
+    assert spent <= 1.1 * seconds + 0.1
 
 
 WHILE_OPEN = [
@@ -155,7 +158,7 @@ def test_altered_bytes_are_an_error_of_the_tree_or_an_image(near: UsbRig, rate: 
                 outcomes.add(reader.capture(Deadline.after(SECONDS)).pixels.shape)
         except DeviceError as error:
             outcomes.add(type(error))
-        assert time.monotonic() - started <= 2.2 * SECONDS
+        assert time.monotonic() - started <= 2.2 * SECONDS + 0.1
         near.model.mend()
     assert outcomes
     near.works()
