@@ -108,6 +108,8 @@ class _Session:
         """One transfer; what was read, empty for OUT. `timeout` in milliseconds, 0 waits for ever."""
         if self._broken:
             raise USBError("the USB/IP session has ended", errno=errno.ENODEV)
+        if direction == IN and self._kept[endpoint]:
+            return self._in_order(endpoint, b"", length)
         until = time.monotonic() + timeout / 1000 if timeout else float("inf")
         try:
             body = struct.pack("!IiIII", 0, length, 0, 0, 0) + setup
