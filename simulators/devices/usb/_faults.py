@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.usb._descriptors import CONFIGURATION
 
@@ -37,50 +35,13 @@ class Crossing(NamedTuple):
     gone: bool = False
 
 
-class _InForce:
-    """One order, how many messages it saw, and its own source of chance."""
-
-    def __init__(self, order: FaultOrder) -> None:
-        self.order = order
-        self.random = np.random.default_rng(order.seed)
-        self._seen = 0
-        lasts = order.seconds if order.fault is not Fault.SLOW else 0.0
-        self._until = time.monotonic() + lasts if lasts else float("inf")
-
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self._until
-
-    def hits(self) -> bool:
-        """Whether the next message is hit; for `CORRUPT` whether its bytes may be."""
-        self._seen += 1
-        if self._seen <= self.order.after:
-            return False
-        return self.order.fault is Fault.CORRUPT or self.order.rate >= 1 or self.random.random() < self.order.rate
-
-
-class WireFaults:
+class WireFaults(OrdersInForce):
     """The faults in force on one device. Its owner holds the lock."""
-
-    def __init__(self) -> None:
-        self._all: list[_InForce] = []
-
-    def add(self, order: FaultOrder) -> None:
-        """Begin a fault."""
-        self._all.append(_InForce(order))
-
-    def clear(self) -> None:
-        """End every fault."""
-        self._all.clear()
-
-    def plays(self, fault: Fault) -> FaultOrder | None:
-        """The order by which `fault` is in force now, for those that hit no message but a whole device."""
-        return next((one.order for one in self._current() if one.order.fault is fault), None)
 
     def cross(self, message: bytes, *, to_host: bool) -> Crossing:
         """Send `message` over the wire; what is spoiled is only what the device sends."""
         seconds, stalled, gone = 0.0, False, False
-        for one in self._current():
+        for one in self.current():
             if not one.hits():
                 continue
             match one.order.fault:
@@ -91,23 +52,12 @@ class WireFaults:
                 case Fault.UNPLUG:
                     gone = True
                 case Fault.SHORT_READ if to_host:
-                    message = message[: int(one.random.integers(0, max(1, len(message))))]
+                    message = one.cut(message)
                 case Fault.CORRUPT if to_host:
-                    message = _spoiled(message, one.order.rate, one.random)
+                    message = one.spoiled(message)
                 case _:
                     pass
         return Crossing(message, seconds, stalled, gone)
-
-    def _current(self) -> list[_InForce]:
-        self._all = [one for one in self._all if not one.over]
-        return self._all
-
-
-def _spoiled(message: bytes, rate: float, random: np.random.Generator) -> bytes:
-    """`message` with each byte altered by the chance `rate`."""
-    values = np.frombuffer(message, np.uint8)
-    hit = random.random(values.size) < rate
-    return bytes(np.where(hit, values ^ random.integers(1, 256, values.size, np.uint8), values).tobytes())
 
 
 def _with(at: int, value: int) -> Lie:
