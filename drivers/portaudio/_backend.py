@@ -126,9 +126,12 @@ def forgo_termination() -> None:
 
 
 def translate(error: Exception, what: str) -> DeviceError:
-    """A `sounddevice.PortAudioError` (text, code, host error) as the `DeviceError` it amounts to."""
+    """A `sounddevice.PortAudioError` (text, code, host error) as the `DeviceError` it amounts to.
+
+    A host error of another kind is what libasound says of a device that was there and is not any more.
+    """
     code = error.args[1] if len(error.args) > 1 else 0
     kind = _PORTAUDIO.get(code, ProtocolError)
     if code == _HOST_ERROR and len(error.args) > 2:
-        kind = _ALSA.get(-error.args[2][1], ProtocolError)
+        kind = _ALSA.get(-error.args[2][1], Disconnected)
     return kind(f"{what}: {error.args[0] if error.args else error}", remedy=_REMEDIES.get(kind))

@@ -10,8 +10,8 @@ What was found with libasound 1.2.8 and PortAudio 19.6 (V19.6.0-devel), and what
 - At the end of the input the plugin hands out its last period again and again. An utterance is therefore followed by
   room noise, so that it is noise that repeats.
 - Each opening reads the input from its start.
-- PortAudio ends the process by an assertion when the configuration defines one single PCM. A second one, which cannot
-  be opened and so is not listed, avoids it.
+- PortAudio ends the process by an assertion when the configuration defines no PCM, or one single one. A second one,
+  which cannot be opened and so is not listed, avoids it.
 """
 
 from __future__ import annotations
@@ -50,15 +50,13 @@ class AlsaMicrophone:
     """A microphone that replays one utterance from the start each time it is opened, faster than time.
 
     `folder` is made if it is missing and holds the configuration and the samples; `device` is the PCM's name.
-    A fault is met by the next opening: `UNPLUG` takes configuration and samples away, `CORRUPT` and `SHORT_READ` spoil
-    the samples.
+    A fault is met by the next opening: `UNPLUG` takes the samples away, `CORRUPT` and `SHORT_READ` spoil them.
     """
 
     device = "keyvigil-sim"
     faults = frozenset({Fault.UNPLUG, Fault.CORRUPT, Fault.SHORT_READ})
 
     def __init__(self, folder: Path, noise: RoomNoise | None = None) -> None:
-        self._folder = folder
         self._noise = noise or RoomNoise()
         self._faults = SoundFaults()
         self._input = folder / "microphone.raw"
@@ -87,7 +85,6 @@ class AlsaMicrophone:
         require_playable(self, order)
         self._faults.add(order)
         if order.fault is Fault.UNPLUG:
-            self._configuration.unlink(missing_ok=True)
             self._input.unlink(missing_ok=True)
         else:
             self._write()
@@ -95,7 +92,6 @@ class AlsaMicrophone:
     def mend(self) -> None:
         """End every fault."""
         self._faults.clear()
-        _configure(self._folder, self.device, self._input)
         self._write()
 
     def _replace(self, samples: Samples) -> None:
@@ -116,7 +112,7 @@ class LiveAlsaMicrophone:
     the microphone is opened, as a person begins who was asked to speak. Recording processes hang while they open it
     when this object is gone, so it must outlive them.
 
-    Of the faults, `UNPLUG` takes configuration and pipe away and leaves whoever records with silence on the wire;
+    Of the faults, `UNPLUG` takes the pipe away and leaves whoever records with silence on the wire;
     `STALL` delivers nothing; `SLOW` makes every piece of 60 ms later; `SHORT_READ` cuts pieces at any byte.
     """
 
@@ -132,7 +128,6 @@ class LiveAlsaMicrophone:
         self._noise = noise or RoomNoise()
         self._clock = clock or SystemClock()
         self._interval_ns = int(self._PIECE * 1e9 / RATE / speed)
-        self._folder = folder
         self._pipe = folder / "microphone.fifo"
         self._configuration = _configure(folder, self.device, self._pipe)
         self._pipe.unlink(missing_ok=True)
@@ -171,7 +166,6 @@ class LiveAlsaMicrophone:
         with self._lock:
             self._faults.add(order)
             if order.fault is Fault.UNPLUG:
-                self._configuration.unlink(missing_ok=True)
                 self._pipe.unlink(missing_ok=True)
                 self._unplugged.set()
 
@@ -225,18 +219,24 @@ class LiveAlsaMicrophone:
             if self._held_up():
                 return
             piece, late = self._faults.carry(self._piece(lead <= 0).astype("<i2").tobytes())
-            self._stop.wait(late)
+            self._delay(late)
             lead -= 1
             if not self._write(writer, piece):
                 return
             due = max(due + self._interval_ns, self._clock.monotonic_ns() - self._interval_ns)
             self._stop.wait(max(0, due - self._clock.monotonic_ns()) / 1e9)
 
+    def _delay(self, seconds: float) -> None:
+        """Be late, as long as the fault lasts."""
+        until = self._clock.monotonic_ns() + int(seconds * 1e9)
+        while self._clock.monotonic_ns() < until and self._faults.plays(Fault.SLOW):
+            if self._stop.wait(_POLL_SECONDS):
+                return
+
     def _plug_again(self) -> None:
-        """Make configuration and pipe anew where the fault that took them is over."""
+        """Make the pipe anew where the fault that took it is over."""
         with self._lock:
             if self._unplugged.is_set() and not self._faults.plays(Fault.UNPLUG):
-                _configure(self._folder, self.device, self._pipe)
                 os.mkfifo(self._pipe, 0o600)
                 self._unplugged.clear()
 

@@ -190,7 +190,7 @@ class PulseMicrophone:
     def _modules(self) -> tuple[tuple[str, ...], ...]:
         form = (f"rate={self._rate}", "channels=1", "format=s16le")
         return (
-            ("module-null-sink", f"sink_name={_SINK}", *form),
+            ("module-null-sink", f"sink_name={_SINK}", "norewinds=1", *form),
             ("module-remap-source", f"source_name={_SOURCE}", f"master={_SINK}.monitor", *form),
         )
 
