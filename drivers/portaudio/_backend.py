@@ -118,6 +118,12 @@ OPEN_STREAMS = OpenStreams()
 """PortAudio's state belongs to the process, so this does."""
 
 
+@atexit.register
+def _settle_at_the_end() -> None:
+    """A stream that is still being let go calls back into Python, which must not be gone then."""
+    OPEN_STREAMS.settle(Deadline.after(_SETTLE_SECONDS))
+
+
 def forgo_termination() -> None:
     """Do not terminate PortAudio when the process ends: with a call that hangs, the end would hang too."""
     handler = getattr(sys.modules.get(_BINDING), "_exit_handler", None)

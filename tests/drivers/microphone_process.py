@@ -171,7 +171,7 @@ class MicrophoneProcess:
         finally:
             self._process.stdout.close()
             self._log.close()
-        assert code == 0 or error is not None
+        assert code == 0 or error is not None, f"{code}: {Path(self._log.name).read_text()[-2000:]}"
 
 
 if __name__ == "__main__":

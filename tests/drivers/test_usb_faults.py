@@ -28,7 +28,7 @@ from simulators.devices.press_sensor import PressSensorModel
 from simulators.devices.usb import LIES
 from tests.drivers.usb_rig import MODELS, TRANSPORTS, UsbRig, usb_rig
 
-SECONDS = 0.6
+SECONDS = 0.4
 SILENT = FaultOrder(Fault.SLOW, seconds=3600)
 
 
@@ -75,7 +75,7 @@ WHILE_OPEN = [
     (FaultOrder(Fault.SHORT_READ), (ProtocolError,)),
     (FaultOrder(Fault.CORRUPT), (ProtocolError, TimedOut)),
     (SILENT, (TimedOut,)),
-    (FaultOrder(Fault.SLOW, after=2, seconds=3600), (TimedOut,)),
+    pytest.param(FaultOrder(Fault.SLOW, after=2, seconds=3600), (TimedOut,), marks=pytest.mark.slow),
 ]
 
 
