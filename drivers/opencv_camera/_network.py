@@ -17,9 +17,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import cv2
 
 from drivers.opencv_camera._options import CONFIGURE, CameraOptions
-from drivers.opencv_camera._source import Capture, Picture, camera_info
+from drivers.opencv_camera._source import Capture, Shot, camera_info
 from hal import (
     Busy,
+    Capability,
     DeviceError,
     Disconnected,
     NotFound,
@@ -50,8 +51,11 @@ class Network:
         self._place = f"http://{self._url.hostname}:{self._url.port or 80}{self._url.path}"
         self._socket: socket.socket | None = None
         self._interrupted = False
+        self._capture: Capture = None
         self._bad = 0
-        self.info = camera_info(Transport.VIRTUAL, self._place, name="network camera")
+        self.info = camera_info(
+            Transport.VIRTUAL, self._place, Capability.RGB, Capability.SHARED, name="network camera"
+        )
 
     def is_present(self) -> bool:
         """Whether something accepts a connection at the address."""
@@ -61,7 +65,7 @@ class Network:
             return False
         return True
 
-    def start(self) -> Capture:
+    def start(self) -> None:
         """Connect, check, decode; raises `NotFound`, `TimedOut`, `PermissionDenied`, `Busy`, `ProtocolError`."""
         self._socket = connection = self._connect()
         if self._interrupted:
@@ -77,10 +81,9 @@ class Network:
         if lead != b"--":
             raise self._not_mjpeg()
         connection.settimeout(None)
-        capture = cv2.VideoCapture(f"pipe:{connection.fileno()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        if not capture.isOpened():
+        self._capture = cv2.VideoCapture(f"pipe:{connection.fileno()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
             raise self._not_mjpeg()
-        return capture
 
     def _connect(self) -> socket.socket:
         try:
@@ -96,26 +99,22 @@ class Network:
         """Raise unless the answer is 200 with the media type of motion JPEG."""
         if not head:
             raise Disconnected(f"the camera at {self._place} cut the connection without an answer")
-        status = _STATUS.match(head)
-        if status is None:
-            raise self._not_mjpeg()
-        code = int(status[1])
-        if code != http.client.OK:
-            kind, remedy = _REFUSALS.get(code, (ProtocolError, CONFIGURE))
-            raise kind(f"the camera at {self._place} answered with HTTP status {code}", remedy=remedy)
         try:
-            fields = http.client.parse_headers(io.BytesIO(head[status.end() :]))
-        except http.client.HTTPException:
+            status, media_type = parse_head(head)
+        except ProtocolError:
             raise self._not_mjpeg() from None
-        if fields.get_content_type() != "multipart/x-mixed-replace":
+        if status != http.client.OK:
+            kind, remedy = _REFUSALS.get(status, (ProtocolError, CONFIGURE))
+            raise kind(f"the camera at {self._place} answered with HTTP status {status}", remedy=remedy)
+        if media_type != "multipart/x-mixed-replace":
             raise self._not_mjpeg()
 
-    def grab(self, capture: Capture) -> Picture | None:
+    def grab(self) -> Shot | None:
         """The next picture, `None` for a damaged one; raises `Disconnected`, `ProtocolError`."""
-        good, picture = capture.read()
+        good, picture = self._capture.read()
         if good:
             self._bad = 0
-            return picture  # type: ignore[no-any-return]
+            return Shot(picture)
         self._bad += 1
         if self._ended():
             raise Disconnected(f"the camera at {self._place} ended the stream")
@@ -137,7 +136,7 @@ class Network:
             remedy="Correct the camera's address, or set the camera to motion JPEG over HTTP.",
         )
 
-    def interval_ns(self, capture: Capture) -> int:  # noqa: ARG002
+    def interval_ns(self) -> int:
         """The camera keeps its own pace."""
         return 0
 
@@ -151,9 +150,24 @@ class Network:
                 return
 
     def finish(self) -> None:
-        """Close the socket."""
+        """Close the stream and its socket."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
         if self._socket is not None:
             self._socket.close()
+
+
+def parse_head(head: bytes) -> tuple[int, str]:
+    """The status and the media type of an HTTP answer, from its first line to the empty one; raises `ProtocolError`."""
+    status = _STATUS.match(head)
+    if status is None:
+        raise ProtocolError("the answer is not HTTP")
+    try:
+        fields = http.client.parse_headers(io.BytesIO(head[status.end() :]))
+    except http.client.HTTPException:
+        raise ProtocolError("the answer's header is not HTTP") from None
+    return int(status[1]), fields.get_content_type()
 
 
 def _checked(address: str) -> SplitResult:

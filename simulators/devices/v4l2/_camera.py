@@ -196,7 +196,8 @@ class V4l2Camera:
         if picture.shape != (height, width, 3) or picture.dtype != np.uint8:
             raise ValueError(f"the scene gave {picture.dtype} {picture.shape}, not uint8 {(height, width, 3)}")
         gain = self.controls.values[abi.CONTROL_GAIN] / _NEUTRAL_GAIN
-        return sense(picture, sequence, gain, optics, self._random)
+        brightness = self.controls.values[abi.CONTROL_BRIGHTNESS] - _NEUTRAL_BRIGHTNESS
+        return sense(picture, sequence, (gain, brightness), optics, self._random)
 
     def _delay(self) -> float:
         slow = self.plan.strikes(Fault.SLOW)

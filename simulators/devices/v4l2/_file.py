@@ -1,4 +1,4 @@
-"""One open descriptor of the camera's node: the ioctls of a capture device (media kernel docs, "Function Reference")."""
+"""One open descriptor of the camera's node: the ioctls of a capture device (media kernel docs, part "Functions")."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ class CameraFile:
     # What it is set to.
 
     def _g_fmt(self, argument: bytearray) -> None:
+        _require(_numbers(argument, 1) == (abi.TYPE_VIDEO_CAPTURE,))
         self._put_mode(argument, self._camera.mode)
 
     def _try_fmt(self, argument: bytearray) -> None:
@@ -139,8 +140,6 @@ class CameraFile:
         kind, _, _, numerator, denominator, *_ = abi.STREAM_PARAMETERS.unpack_from(argument)
         _require(kind == abi.TYPE_VIDEO_CAPTURE)
         with self._camera.lock:
-            if self._camera.holder is not None and self._streaming:
-                raise _refuse(errno.EBUSY)
             self._require_unheld()
             self._camera.set_interval(Fraction(numerator, denominator) if numerator and denominator else Fraction(0))
         self._g_parm(argument)

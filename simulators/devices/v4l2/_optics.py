@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,11 +49,14 @@ def expose(scene: Scene, at: float, optics: Optics) -> Picture:
     return np.mean([scene(float(moment)) for moment in moments], axis=0).astype(np.uint8)
 
 
-def sense(picture: Picture, frame: int, gain: float, optics: Optics, random: np.random.Generator) -> Picture:
-    """What the sensor reads out: exposure of the `frame`th frame since streaming began, `gain`, noise."""
+def sense(
+    picture: Picture, frame: int, setting: tuple[float, int], optics: Optics, random: np.random.Generator
+) -> Picture:
+    """What the sensor reads out: exposure of the `frame`th frame since streaming began, gain and brightness, noise."""
+    gain, brightness = setting
     exposure = gain * (1 + (optics.dark - 1) * 0.5**frame if frame < optics.settling_frames else 1.0)
-    if exposure != 1.0:
-        picture = np.asarray(cv2.convertScaleAbs(picture, alpha=exposure), np.uint8)
+    if (exposure, brightness) != (1.0, 0):
+        picture = np.clip(picture * np.float32(exposure) + brightness, 0, 255).astype(np.uint8)
     if not optics.noise:
         return picture
     grain = random.standard_normal(picture.shape[:2], np.float32) * np.float32(optics.noise)

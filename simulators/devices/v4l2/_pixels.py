@@ -1,4 +1,4 @@
-"""From what the lens sees to the bytes of a pixel format (linux/videodev2.h, "Image Formats" of the media kernel docs)."""
+"""From what the lens sees to the bytes of a pixel format (media kernel docs, "Image Formats")."""
 
 from __future__ import annotations
 

@@ -144,13 +144,24 @@ class V4l2Testbed:
         by_number = self._root / "sys" / "dev" / "char" / f"{_MAJOR}:{self.number}"
         return self._root / "sys" / "class" / "video4linux" / f"video{self.number}", by_number
 
+    @property
+    def _named(self) -> Path:
+        """udev's name for the node."""
+        name = f"lab-{self.camera.identity.port}-video-index0"
+        return self._node_file.parent / "v4l" / "by-path" / name
+
     def _env(self, options: dict[str, Any]) -> Mapping[str, str]:
         return {**(options.pop("env", None) or os.environ), **self.environment}
 
     def _lay_out(self) -> None:
         if len(str(self._socket)) > _SOCKET_PATH_BYTES:
             raise ValueError(f"{self._root} is too long a path for a socket: set TMPDIR to a shorter one")
-        for folder in (self._node_file.parent / ".node", self._socket.parent, *(link.parent for link in self._links)):
+        for folder in (
+            self._node_file.parent / ".node",
+            self._socket.parent,
+            self._named.parent,
+            *(link.parent for link in self._links),
+        ):
             folder.mkdir(parents=True)
         (self._node_file.parent / ".node" / self._node_file.name).symlink_to(f"{_MAJOR}:{self.number}")
         self._describe()
@@ -178,12 +189,13 @@ class V4l2Testbed:
     def _plug(self, arrived: bool) -> None:
         if not arrived:
             self._node_file.unlink(missing_ok=True)
-            for link in self._links:
+            for link in (*self._links, self._named):
                 link.unlink(missing_ok=True)
             return
         self._map()
         for link in self._links:
             link.symlink_to(os.path.relpath(self._entry, link.parent))
+        self._named.symlink_to(f"../../{self._node_file.name}")
 
     def _permit(self, allowed: bool) -> None:
         """The mode of the node; root passes it all the same, and is refused by the ioctls."""

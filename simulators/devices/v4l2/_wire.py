@@ -101,14 +101,16 @@ def _serve_ioctl(peer: socket.socket, file: OpenFile, request: int, address: int
     """Fetch the argument, serve, and write it back where the kernel would; the errno, 0 on success."""
     size = request >> _SIZE_SHIFT & _SIZE_MASK
     argument = bytearray(size)
-    if size and address:
+    if size and not address:
+        return errno.EFAULT
+    if size:
         peer.sendall(_MESSAGE.pack(_READ_MEMORY, address, size))
         argument[:] = _exactly(peer, size)
     try:
         file.ioctl(request, argument)
     except OSError as error:
         return error.errno or errno.EIO
-    if size and address:
+    if size:
         peer.sendall(_MESSAGE.pack(_WRITE_MEMORY, address, size) + argument)
     return 0
 
