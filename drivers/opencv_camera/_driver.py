@@ -44,8 +44,8 @@ class OpenCvCameraDriver:
         found = [*list_nodes(self._places)]
         if "source" in options:
             source = self._source(CameraOptions.parse(options))
-            if source.is_present():
-                found = [device for device in found if device.port != source.info.port] + [source.info]
+            if source.is_present() and not any(device.port == source.info.port for device in found):
+                found.append(source.info)
         return found
 
     def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> OpenCvCamera:

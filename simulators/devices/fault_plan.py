@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from hal import Clock, SystemClock
 from simulators.devices.faults import Fault, FaultOrder
@@ -17,10 +18,11 @@ class _Running:
     order: FaultOrder
     since_ns: int
     seen: int = 0
-    random: random.Random = field(init=False)
+    messages: np.random.Generator = field(init=False)
+    bytes: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.order.seed)  # noqa: S311
+        self.messages, self.bytes = np.random.default_rng(self.order.seed).spawn(2)
 
 
 class FaultPlan:
@@ -60,7 +62,7 @@ class FaultPlan:
             running.seen += 1
             if running.seen <= running.order.after:
                 return None
-            hit = fault is Fault.CORRUPT or running.random.random() < running.order.rate
+            hit = fault is Fault.CORRUPT or running.messages.random() < running.order.rate
             return running.order if hit else None
 
     def corrupted(self, message: bytes) -> bytes | None:
@@ -80,8 +82,9 @@ class FaultPlan:
 
 
 def _spoilt(message: bytes, running: _Running) -> bytes:
-    spoilt = bytearray(message)
-    count = min(len(spoilt), max(1, round(running.order.rate * len(spoilt)))) if running.order.rate else 0
-    for position in running.random.sample(range(len(spoilt)), count):
-        spoilt[position] ^= running.random.randrange(1, 256)
-    return bytes(spoilt)
+    """Each chosen byte is XORed with 1 to 255, so that it does change."""
+    spoilt = np.frombuffer(message, np.uint8).copy()
+    count = min(spoilt.size, max(1, round(running.order.rate * spoilt.size))) if running.order.rate else 0
+    chosen = running.bytes.choice(spoilt.size, count, replace=False)
+    spoilt[chosen] ^= running.bytes.integers(1, 256, count, np.uint8)
+    return spoilt.tobytes()

@@ -46,7 +46,8 @@ def expose(scene: Scene, at: float, optics: Optics) -> Picture:
     if not optics.blur:
         return scene(at)
     moments = np.linspace(at, at + optics.blur, _BLUR_SAMPLES)
-    return np.mean([scene(float(moment)) for moment in moments], axis=0).astype(np.uint8)
+    taken = np.stack([scene(float(moment)) for moment in moments])
+    return np.asarray(taken.mean(axis=0), np.uint8)
 
 
 def sense(

@@ -14,6 +14,7 @@ import errno
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from typing import Protocol
 _MESSAGE = struct.Struct("@LLL")
 _IOCTL, _DONE, _READ_MEMORY, _WRITE_MEMORY = 1, 3, 5, 6
 _LONG_MASK = (1 << (8 * struct.calcsize("@L"))) - 1
+_FAREWELL_SECONDS = 1.0
 _SIZE_SHIFT, _SIZE_MASK = 16, 0x3FFF
 
 
@@ -37,7 +39,7 @@ class OpenFile(Protocol):
 
 
 class IoctlServer:
-    """Serves the descriptors of one node at the socket `path`, each in a thread of its own, until `close`."""
+    """Serves the descriptors of one node at the socket `path`, each in a thread of its own."""
 
     def __init__(self, path: Path, opened: Callable[[], OpenFile]) -> None:
         self._opened = opened
@@ -56,15 +58,18 @@ class IoctlServer:
             return len(self._peers)
 
     def close(self) -> None:
-        """End every connection; a program that is inside an ioctl at this moment aborts."""
+        """Take no further descriptors, and wait a second for the open ones to be closed.
+
+        One that stays open is served on: the preload library aborts a program whose ioctl gets no answer.
+        """
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
+        limit = time.monotonic() + _FAREWELL_SECONDS
         with self._lock:
-            peers = list(self._peers.items())
-        for peer, thread in peers:
-            peer.shutdown(socket.SHUT_RDWR)
-            thread.join()
+            threads = list(self._peers.values())
+        for thread in threads:
+            thread.join(max(0, limit - time.monotonic()))
 
     def _accept(self) -> None:
         while True:
