@@ -12,6 +12,7 @@ import http.client
 import io
 import re
 import socket
+import time
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import cv2
@@ -32,8 +33,11 @@ from hal import (
 )
 
 _ANSWER_SECONDS = 2.0
+_PEEK_SECONDS = 0.01
 _BAD_FRAMES = 5
 _MAX_HEAD = 16_384
+_MAX_PART_HEAD = 1024
+_JPEG = b"\xff\xd8"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r?\n")
 _REFUSALS: dict[int, tuple[type[DeviceError], str]] = {
     401: (PermissionDenied, "Put the user and password of the camera into its address."),
@@ -73,17 +77,28 @@ class Network:
         try:
             connection.sendall(_request(self._url))
             self._check(_head(connection))
-            lead = connection.recv(2, socket.MSG_PEEK | socket.MSG_WAITALL)
+            is_jpeg = self._leads_to_jpeg(connection)
         except TimeoutError:
             raise TimedOut(f"the camera at {self._place} took the connection but does not answer") from None
         except OSError as error:
             raise Disconnected(f"the camera at {self._place} cut the connection: {error.strerror}") from None
-        if lead != b"--":
+        if not is_jpeg:
             raise self._not_mjpeg()
         connection.settimeout(None)
         self._capture = cv2.VideoCapture(f"pipe:{connection.fileno()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
             raise self._not_mjpeg()
+
+    def _leads_to_jpeg(self, connection: socket.socket) -> bool:
+        """Whether the body begins with a picture; it is left in place. FFMPEG, given none, would search for long."""
+        limit = time.monotonic() + _ANSWER_SECONDS
+        while time.monotonic() < limit and not self._interrupted:
+            lead = connection.recv(_MAX_PART_HEAD, socket.MSG_PEEK)
+            verdict = leads_to_jpeg(lead) if lead else False
+            if verdict is not None:
+                return verdict
+            time.sleep(_PEEK_SECONDS)
+        raise TimeoutError
 
     def _connect(self) -> socket.socket:
         try:
@@ -200,3 +215,16 @@ def _head(connection: socket.socket) -> bytes:
             break
         head += byte
     return bytes(head)
+
+
+def leads_to_jpeg(lead: bytes) -> bool | None:
+    """Whether a body begins with a part (RFC 2046 section 5.1.1) whose content begins as a JPEG does.
+
+    `None` while `lead`, of which at most 1024 bytes count, is too short to tell.
+    """
+    if not lead.startswith(b"--"[: len(lead)]):
+        return False
+    _, end, content = lead[:_MAX_PART_HEAD].replace(b"\r\n", b"\n").partition(b"\n\n")
+    if end and len(content) >= len(_JPEG):
+        return content.startswith(_JPEG)
+    return False if len(lead) >= _MAX_PART_HEAD else None

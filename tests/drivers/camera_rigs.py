@@ -108,7 +108,7 @@ def grabbers() -> int:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def settled(rig: Rig) -> bool:

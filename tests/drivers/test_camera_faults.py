@@ -1,4 +1,4 @@
-"""Every fault on every simulated camera: the right error with its remedy, on time, and a camera that works afterwards."""
+"""Every fault on every simulated camera: the right error with its remedy, on time, and a camera that works again."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def passed_inside(suite: str, marks: str, folder: Path) -> int:
     assert run.returncode == 0, f"{suite} under umockdev:\n{run.stdout[-20_000:]}\n{run.stderr[-2000:]}"
     (totals,) = ElementTree.parse(report).iter("testsuite")
     count = {name: int(totals.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
-    print(f"{suite} under umockdev: {count}")
+    sys.stdout.write(f"{suite} under umockdev: {count}\n")
     assert count["tests"] > 0
     assert count["failures"] == count["errors"] == count["skipped"] == 0
     return count["tests"]
