@@ -7,6 +7,7 @@ import struct
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2B_PUBLIC, TPMS_ATTEST
+from usb.core import USBError
 
 from agent.errors import StateError
 from agent.point import uncompressed_point
@@ -21,12 +22,18 @@ from authority.tpm import (
     verify_certify,
     verify_quote,
 )
+from drivers import usbip_wire
 from drivers.ef01 import SystemParameters, find_packets
 from drivers.ef01._transfer import ImageLayout, align
+from drivers.nb1010 import checked_reply, frame_lines
 from drivers.tpm2._blob import SealedBlob
 from drivers.tpm2._tpm import whole
+from drivers.uru4000 import interrupt_cause
 from drivers.uru4000_image import decode_image, parse_header
 from hal import AuthorisationFailed, ProtocolError, SealAuthority
+from simulators.devices.nb1010_model import Nb1010Model
+from simulators.devices.uru4000_model import Uru4000Model
+from simulators.devices.usb._connection import Exported
 from tests.authority.tpm import forge
 from tests.fuzz._target import Target
 
@@ -120,6 +127,44 @@ def _blobs() -> tuple[bytes, ...]:
     return tuple(SealedBlob(selection, root, **areas, authority=by).pack() for selection, by in bound)
 
 
+def _usbip_operation(data: bytes) -> object:
+    return usbip_wire.check_operation(data, usbip_wire.REP_IMPORT)
+
+
+def _usbip_reply(data: bytes) -> object:
+    return usbip_wire.reply_head(data, {7: 64, 8: 0})
+
+
+def _usb_device(data: bytes) -> object:
+    return usbip_wire.device_fields(data)
+
+
+def _usb_configuration(data: bytes) -> object:
+    """A whole configuration, down to the fields of every endpoint."""
+    usbip_wire.total_length(data[:9])
+    settings = [setting for interface in usbip_wire.settings(data) for setting in interface]
+    points = [point for setting in settings for point in setting.endpoints]
+    return [usbip_wire.interface_fields(one.interface) for one in settings] + [*map(usbip_wire.endpoint_fields, points)]
+
+
+def _nb1010_reply(data: bytes) -> object:
+    return checked_reply(bytes.fromhex("8038010008000000"), data)
+
+
+def _nb1010_frame(data: bytes) -> object:
+    return frame_lines(data, 6)
+
+
+_LAYOUTS = (Uru4000Model("A1").layout, Nb1010Model().layout)
+_DEVICES = tuple(layout.device_descriptor() for layout in _LAYOUTS)
+_CONFIGURATIONS = tuple(layout.configuration_descriptor() for layout in _LAYOUTS)
+_NB1010_REPLY = struct.pack("<BBBBIII", 0x80, 0x37, 1, 0, 16, 0, 0xF7)
+_NB1010_FRAME = struct.pack("<BBBBIIIIIB", 0x80, 0x21, 0, 0, 540, 0, 1, 7, 256, 1) + bytes(range(256)) * 2 + bytes(3)
+_USBIP_ENTRY = Exported(1, Uru4000Model("A1")).describe()
+_USBIP_REPLIES = (
+    struct.pack("!IIIII", 3, 7, 0, 0, 0) + struct.pack("!iI20x", 0, 64),
+    struct.pack("!IIIII28x", 4, 9, 0, 0, 0),
+)
 _EF01_IMAGE = _ef01_packet(7, b"\x00") + b"".join(_ef01_packet(2, bytes([line]) * 32) for line in range(6))
 _EF01_REPLY = struct.pack(">HHHHIHH", 0, 9, 1000, 3, 0xFFFFFFFF, 2, 6)
 _MESSAGES = (_uru4000_message((2, 2), (0, 1), (0x82, 1), (5, 1)), _uru4000_message((4, 3), (5, 1)))
@@ -133,6 +178,16 @@ TARGETS: tuple[Target, ...] = (
     Target("tpm-signature", parse_signature, (TpmFormatError,), (_FORGER.sign(_QUOTE),)),
     Target("tpm-quote", _quote, (TpmRejected,), (_joined(_QUOTE, _FORGER.sign(_QUOTE)),)),
     Target("tpm-certification", _certification, (TpmRejected,), (_joined(_FORGER.certification(_SIGNER), _SIGNER),)),
+    Target("uru4000-interrupt", interrupt_cause, (ProtocolError,), (b"\x01\x01" + bytes(62),)),
+    Target("nb1010-reply", _nb1010_reply, (ProtocolError,), (_NB1010_REPLY,)),
+    Target("nb1010-frame", _nb1010_frame, (ProtocolError,), (_NB1010_FRAME,)),
+    Target("usbip-operation", _usbip_operation, (USBError,), (struct.pack("!HHI", 0x0111, 3, 0),)),
+    Target("usbip-device-entry", usbip_wire.device_entry, (USBError,), (_USBIP_ENTRY,)),
+    Target("usbip-reply", _usbip_reply, (USBError,), _USBIP_REPLIES),
+    Target("usb-device", _usb_device, (USBError,), _DEVICES),
+    Target(
+        "usb-configuration", _usb_configuration, (USBError,), tuple(one.configuration_descriptor() for one in _LAYOUTS)
+    ),
     Target("ef01-packets", _ef01_packets, (ProtocolError,), (_ef01_packet(7, b"\x00" + _EF01_REPLY), _EF01_IMAGE)),
     Target("ef01-alignment", _ef01_alignment, (ProtocolError,), (_EF01_IMAGE,)),
     Target("ef01-parameters", SystemParameters.parse, (ProtocolError,), (_EF01_REPLY,)),
