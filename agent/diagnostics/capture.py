@@ -55,25 +55,31 @@ def choose(kind: str, config: Config | None, reports: Sequence[DeviceReport]) ->
     pinned one.
     """
     targets = found_targets(reports) if config is None else configured_targets(config)
+    unusable: DeviceError | None = None
     for target in targets:
-        if _drives(target, kind):
-            if kind not in SUFFIXES:
-                raise Unsupported(
-                    f"there is no picture of what a device of kind {kind} gives",
-                    remedy=f"Capture one of {', '.join(SUFFIXES)}; `keyvigil diag` tests that it opens.",
-                )
-            return target
+        try:
+            kind_of_target = target.kind()
+        except DeviceError as error:
+            unusable = unusable or error
+        except ImportError:
+            continue
+        else:
+            if kind_of_target == kind:
+                return _with_picture(target, kind)
     if kind not in {str(known) for known in DeviceKind}:
         raise ConfigError(
             f"no device is of kind {kind!r}", remedy=f"Name one of {', '.join(SUFFIXES)}, or the kind of your driver."
         )
-    raise NotFound(f"there is no {kind} to capture from")
+    raise unusable or NotFound(f"there is no {kind} to capture from")
 
 
-def _drives(target: Target, kind: str) -> bool:
-    with suppress(ImportError):
-        return target.kind() == kind
-    return False
+def _with_picture(target: Target, kind: str) -> Target:
+    if kind not in SUFFIXES:
+        raise Unsupported(
+            f"there is no picture of what a device of kind {kind} gives",
+            remedy=f"Capture one of {', '.join(SUFFIXES)}; `keyvigil diag` tests that it opens.",
+        )
+    return target
 
 
 def check_target(out: Path, kind: str, config: Config | None) -> list[Path]:
