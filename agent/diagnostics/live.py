@@ -23,10 +23,12 @@ from hal import AudioBlock, Camera, Deadline, Device, DeviceError, DeviceKind, F
 
 OPEN_S = 15.0
 RETRY_S = 1.0
-BAR = 40
+BAR = 24
 _REFRESH_S = 0.125
 _BOTTOM_DBFS, _LOUD_DBFS, _CLIPPING_DBFS = -80.0, -12.0, -1.0
 _SHARP, _READ_S, _STREAM_S = 200.0, 5.0, 3600.0
+_METER_S = 0.1
+"""How much sound one reading is made of."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Reading:
     trouble: bool = False
 
 
-def of_sound(block: AudioBlock, lost: int) -> Reading:
-    """The level of one block; `lost` blocks were preceded by a loss."""
-    now = microphone.measure([block])
+def of_sound(blocks: Sequence[AudioBlock], lost: int) -> Reading:
+    """The level of at least one block; `lost` tells how often samples were lost so far."""
+    now = microphone.measure(blocks)
     share = (now.level_dbfs - _BOTTOM_DBFS) / -_BOTTOM_DBFS
     clipping = now.peak_dbfs > _CLIPPING_DBFS
     words = "clipping: lower the gain" if clipping else "loud" if now.level_dbfs > _LOUD_DBFS else ""
@@ -93,6 +95,9 @@ class LiveView:
     def drawing(self) -> RenderableType:
         """The newest readings as bars."""
         table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=BAR)
+        table.add_column()
         for target in self._targets:
             reading = self._readings.get(target.subject, Reading(0.0, "opening …"))
             full = round(reading.share * BAR)
@@ -108,7 +113,7 @@ class LiveView:
                 with target.open(Deadline.after(OPEN_S, self._clock)) as device:
                     self._read(target, device)
             except DeviceError as error:
-                self._readings[target.subject] = Reading(0.0, f"{error}  → {error.remedy}", trouble=True)
+                self._readings[target.subject] = Reading(0.0, f"{error} → {error.remedy}", trouble=True)
                 self._clock.sleep(RETRY_S)
 
     def _read(self, target: Target, device: Device) -> None:
@@ -120,10 +125,14 @@ class LiveView:
 
     def _listen(self, device: Microphone, tell: Callable[[Reading], None]) -> None:
         lost, first = 0, True
+        heard: list[AudioBlock] = []
         with closing(cast(Any, device.blocks(Deadline.after(_STREAM_S, self._clock)))) as stream:
             for block in stream:
                 lost, first = lost + (block.overflow and not first), False
-                tell(of_sound(block, lost))
+                heard.append(block)
+                if sum(len(part.pcm) for part in heard) >= _METER_S * block.rate:
+                    tell(of_sound(heard, lost))
+                    heard.clear()
                 if self._stop.is_set():
                     return
 

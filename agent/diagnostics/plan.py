@@ -20,7 +20,7 @@ from agent.state import StateDirectory
 from hal import Busy, Deadline, DeviceKind, NotFound, PermissionDenied
 
 HOST_S = 10.0
-SENSORS_WAIT_S = 5.0
+SENSORS_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)

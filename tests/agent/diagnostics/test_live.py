@@ -16,17 +16,17 @@ def block(level: int) -> AudioBlock:
 
 
 def test_the_meter_follows_the_level() -> None:
-    shares = [of_sound(block(level), 0).share for level in (0, 30, 300, 3000, 30_000)]
+    shares = [of_sound([block(level)], 0).share for level in (0, 30, 300, 3000, 30_000)]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert 0.9 < shares[-1] <= 1
-    assert not of_sound(block(3000), 0).trouble
+    assert not of_sound([block(3000)], 0).trouble
 
 
 def test_clipping_and_losses_are_trouble() -> None:
-    assert "clipping" in of_sound(block(32767), 0).text
-    assert of_sound(block(32767), 0).trouble
-    assert "3 times" in of_sound(block(300), 3).text
+    assert "clipping" in of_sound([block(32767)], 0).text
+    assert of_sound([block(32767)], 0).trouble
+    assert "3 times" in of_sound([block(300)], 3).text
 
 
 def test_a_picture_is_judged_as_it_comes() -> None:
