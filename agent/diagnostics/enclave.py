@@ -12,6 +12,7 @@ from cryptography import x509
 
 from agent.diagnostics.findings import Fact, Finding, Severity
 from agent.diagnostics.machine import Machine
+from agent.diagnostics.sensors import VIRTUAL
 from agent.diagnostics.targets import Target
 from agent.identity import UNREADABLE
 from agent.log import printable
@@ -99,8 +100,7 @@ def _identity(enclave: Enclave, subject: str) -> Iterator[Finding]:
     facts: dict[str, Fact] = {"kind": enclave.kind.value, "transport": info.transport.value, "port": info.port}
     yield Finding("enclave.usable", Severity.OK, what, subject=subject, facts=facts)
     if info.transport is Transport.VIRTUAL:
-        remedy = "The authority takes it on nodes that are marked `lab` only."
-        yield Finding("device.virtual", Severity.INFO, "a simulated enclave", remedy, subject)
+        yield Finding("device.virtual", Severity.INFO, VIRTUAL, subject=subject)
     if status is not None:
         yield from judge_status(status, subject)
 

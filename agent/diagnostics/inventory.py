@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from agent.config import Config
@@ -20,6 +18,7 @@ from agent.diagnostics.rendering import trouble_lines
 from agent.diagnostics.targets import configured_targets
 from agent.diagnostics.watching import Change
 from agent.log import printable
+from hal import DeviceInfo
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,8 @@ def show(inventory: Inventory, console: Console) -> None:
         elif not report.attached:
             console.print("  nothing attached")
         else:
-            console.print(_devices(report))
+            for info in report.attached:
+                console.print(_described(info), soft_wrap=True)
     _show_rest(inventory, console)
 
 
@@ -128,14 +128,13 @@ def _plain(report: DeviceReport) -> dict[str, Any]:
     return line
 
 
-def _devices(report: DeviceReport) -> Table:
-    table = Table("name", "transport", "port", "vendor:product", "serial", "can", box=None, padding=(0, 2))
-    for info in report.attached:
-        identity = f"{info.vendor_id}:{info.product_id}" if info.vendor_id or info.product_id else ""
-        abilities = ", ".join(sorted(info.capabilities))
-        cells = (info.name, info.transport.value, info.port, identity, info.serial, abilities)
-        table.add_row(*(escape(printable(cell)) for cell in cells))
-    return table
+def _described(info: DeviceInfo) -> Text:
+    identity = f"{info.vendor_id}:{info.product_id}" if info.vendor_id or info.product_id else ""
+    serial = f"serial {info.serial}" if info.serial else ""
+    where = "  ".join(part for part in (info.transport.value, info.port, identity, serial) if part)
+    abilities = ", ".join(sorted(info.capabilities))
+    lines = [info.name or info.kind, f"  {where}", *([f"  can: {abilities}"] if abilities else [])]
+    return Text("\n".join(f"  {printable(line)}" for line in lines))
 
 
 def _safe(value: Any) -> Any:

@@ -41,10 +41,14 @@ def report(findings: Sequence[Finding]) -> RenderableType:
             if finding.subject == subject:
                 _add(table, finding)
     gravest = worst(findings)
-    counts = {severity: sum(finding.severity is severity for finding in findings) for severity in Severity}
-    counted = f"{counts[Severity.ERROR]} errors, {counts[Severity.WARNING]} warnings"
+    counted = ", ".join(_counted(findings, severity) for severity in (Severity.ERROR, Severity.WARNING))
     mark, style = _MARKS[gravest]
     return Group(table, Text(f"\n{mark} {_CONCLUSIONS[gravest]} {counted}.", style=style))
+
+
+def _counted(findings: Sequence[Finding], severity: Severity) -> str:
+    count = sum(finding.severity is severity for finding in findings)
+    return f"{count} {severity.value}{'' if count == 1 else 's'}"
 
 
 def _add(table: Table, finding: Finding) -> None:

@@ -27,6 +27,7 @@ LIFT_S = 5.0
 SENSOR_S = 15.0
 """Opening and measuring, a person's slowness apart."""
 
+VIRTUAL = "simulated: the authority takes it on nodes that are marked `lab` only"
 _INSTALL = "Install the package of this driver, for example `pip install 'keyvigil[agent]'`."
 
 
@@ -59,8 +60,7 @@ def _described(device: Device, subject: str) -> Iterator[Finding]:
     facts = {"port": info.port, "transport": info.transport.value, "identity": identity, "serial": info.serial}
     yield Finding("device.usable", Severity.OK, what, subject=subject, facts=facts)
     if info.transport is Transport.VIRTUAL:
-        remedy = "The authority takes it on nodes that are marked `lab` only."
-        yield Finding("device.virtual", Severity.INFO, "a simulated device", remedy, subject)
+        yield Finding("device.virtual", Severity.INFO, VIRTUAL, subject=subject)
 
 
 def _captured(

@@ -142,6 +142,7 @@ def _short(bench: Bench) -> str:
     return f'tcti = "{bench.tpm.tcti}", timeout = 1.0'
 
 
+@pytest.mark.slow
 def test_drivers_that_are_not_the_pinned_ones_are_errors(bench: Bench) -> None:
     done = bench.run("diag", "--unattended", "--json", "--config", bench.config(sha256="0" * 64))
     found = report(done)
@@ -161,6 +162,7 @@ WRONG = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", WRONG, ids=["values", "names and types"])
 def test_options_that_a_driver_refuses_are_errors_with_a_remedy(bench: Bench, options: dict[str, str]) -> None:
     found = report(bench.run("diag", "--unattended", "--json", "--config", bench.config(**options)))
@@ -191,6 +193,7 @@ def test_the_report_for_people_and_nothing_else_is_made(bench: Bench) -> None:
     assert not bench.state.exists(), "joining makes it, and sets its mode"
 
 
+@pytest.mark.slow
 def test_without_a_configuration_whatever_is_there_is_tested(bench: Bench) -> None:
     found = report(bench.run("diag", "--unattended", "--json"))
     assert found["portaudio", "microphone.level"]["severity"] == "ok"
@@ -411,6 +414,7 @@ def test_on_a_terminal_the_person_is_asked_and_the_picture_shown(bench: Bench) -
     assert out.exists()
 
 
+@pytest.mark.slow
 def test_a_person_who_says_no_is_not_captured(bench: Bench) -> None:
     out = bench.folder / "face.png"
     argv = ["capture", "camera", "--out", str(out), "--config", bench.config(), "--unattended"]
@@ -451,6 +455,7 @@ def test_devices_tells_what_is_there_and_what_is_wrong(bench: Bench) -> None:
     assert (wrong["id"], wrong["subject"]) == ("device.attached", "enclave")
 
 
+@pytest.mark.slow
 def test_devices_watch_prints_json_lines(bench: Bench) -> None:
     done = bench.run("devices", "--watch", "--seconds", "3", "--json", "--config", bench.config())
     assert done.returncode == 0, done.stderr
