@@ -21,9 +21,9 @@ _SAFE_SECTIONS = ("presentation", "enrolment", "connection", "log", "debug")
 """Sections whose every value is a number, or a word out of a fixed list."""
 _SAFE_OPTIONS = frozenset(
     {
-        "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "fourcc", "fps", "height", "hook_timeout_s",
-        "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "serial", "slot", "source",
-        "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
+        "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "folder", "fourcc", "fps", "height",
+        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "serial", "slot",
+        "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
     }
 )  # fmt: skip
 """Options of drivers and sinks that say where and how, never with what."""
@@ -149,7 +149,7 @@ def _withheld(options: Mapping[str, Any]) -> Iterator[str]:
     """Every text of an option that `_safe_option` does not let through."""
     for name, value in options.items():
         if name == "hook":
-            yield from (str(argument) for argument in value[1:]) if isinstance(value, list) else ()
+            yield from _texts(value[1:] if isinstance(value, list) else value)
         elif _safe_option(name, value) == WITHHELD:
             yield from _texts(value)
         elif isinstance(value, str) and "://" in value and "@" in value:
