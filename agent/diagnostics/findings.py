@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from agent.errors import AgentError
@@ -60,14 +62,20 @@ class Finding:
 
 
 def failed(identity: str, error: BaseException, subject: str = "") -> Finding:
-    """An error of the house as a finding; anything else is a defect of ours, named by its type alone."""
+    """An error of the house as a finding; anything else is a defect of ours, named by its type and place alone."""
     if isinstance(error, DeviceError | AgentError):
         return Finding(identity, Severity.ERROR, str(error), error.remedy, subject)
     if isinstance(error, OSError):
         cause = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or type(error).__name__)
         return Finding(identity, Severity.ERROR, cause, "Check the path and its permissions.", subject)
-    what = f"the check itself failed: {type(error).__name__}"
+    what = f"the check itself failed: {type(error).__name__}{_place(error)}"
     return Finding(identity, Severity.ERROR, what, "This is a defect of Keyvigil: report it.", subject)
+
+
+def _place(error: BaseException) -> str:
+    """Where the error arose, for whoever mends it; empty for one that was never raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 def worst(findings: Iterable[Finding]) -> Severity:

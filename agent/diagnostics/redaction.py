@@ -22,8 +22,8 @@ _SAFE_SECTIONS = ("presentation", "enrolment", "connection", "log", "debug")
 _SAFE_OPTIONS = frozenset(
     {
         "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "folder", "fourcc", "fps", "height",
-        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "serial", "slot",
-        "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
+        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "serial",
+        "slot", "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
     }
 )  # fmt: skip
 """Options of drivers and sinks that say where and how, never with what."""

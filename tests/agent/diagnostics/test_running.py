@@ -100,7 +100,7 @@ def test_an_error_of_a_check_is_a_finding() -> None:
     found = run_checks([check("a", "1", fail), check("b", "2", defect)], Heard())
     assert [finding.severity for finding in found] == [Severity.ERROR] * 2
     assert found[0].what == "held by another"
-    assert "KeyError" in found[1].what
+    assert "KeyError in test_running.py, line" in found[1].what
     assert "secret" not in found[1].what
 
 
