@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ProfileError, StateError
+from agent.errors import (
+    AgentError,
+    AuthorityRefused,
+    AuthorityUnreachable,
+    BiometricError,
+    NobodyPresent,
+    ProfileError,
+    StateError,
+)
+from agent.extension import Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
+from agent.presence import require_presence
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileVault, RecordHeader
-from agent.prompting import Prompter, ResultNote, SummonsCall
+from agent.prompting import Prompter, ResultNote, Step, SummonsCall
 from agent.standing import StandingBook
 from agent.state import StateDirectory
 from agent.timings import Stopwatch, TimingLog
 from hal import Busy, Clock, Deadline, DeviceError, NotFound
 from protocol.codec import ProtocolViolation
-from protocol.messages import Activation, RosterEntry, Summons, Verdict
+from protocol.messages import Activation, ModalityModel, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
 
@@ -36,6 +46,7 @@ class Answerer:
     config: Config
     link: Link
     devices: Devices
+    modalities: Mapping[str, Modality]
     pipelines: Pipelines
     vault: ProfileVault
     gate: EnclaveGate
@@ -78,6 +89,7 @@ class Answerer:
         self, summons: Summons, roster: list[RosterEntry], watch_started: Callable[[str, Stopwatch], None]
     ) -> Verdict:
         entry = self._reach(summons, roster)
+        self._require_presence(summons, entry)
         header = self.vault.header(entry.record_id)
         try:
             with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
@@ -106,6 +118,29 @@ class Answerer:
             raise _TryAgain("nobody has come to the sensors")
         return next(entry for entry in roster if entry.admin == name)
 
+    def _require_presence(self, summons: Summons, entry: RosterEntry) -> None:
+        """Whoever answered the prompt is at the machine, where the configuration asks for that."""
+        deadline = Deadline.after(max(0.0, summons.expires_at - self.now()), self.clock)
+        try:
+            require_presence(self.config, deadline, lambda: self._ask_to_press(entry, deadline))
+        except NobodyPresent as error:
+            self._tell(summons.challenge_id, "not-ready", f"{error}. {error.remedy}")
+            raise _TryAgain(str(error)) from None
+
+    def _ask_to_press(self, entry: RosterEntry, deadline: Deadline) -> None:
+        step = Step(
+            node=self.link.identity.name,
+            admin=entry.admin,
+            purpose="challenge",
+            step="presence",
+            action="press",
+            attempt=1,
+            of=1,
+            instruction="Press the button at the machine.",
+            seconds=round(deadline.remaining(), 1),
+        )
+        self.prompter.instruct(step)
+
     def _usable(self, summons: Summons, header: RecordHeader) -> list[str]:
         """Modalities that are asked for, enrolled with the present model, and whose sensor is attached."""
         usable = []
@@ -113,14 +148,23 @@ class Answerer:
             name = model.modality
             if name not in summons.modalities or name not in self.devices.modalities or name not in self.pipelines:
                 continue
-            if self.pipelines[name].model != model:
-                event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
-            elif self._attached(name):
+            if self._same_model(model) and self._attached(name):
                 usable.append(name)
         need = self.config.presentation.minimum_modalities
         if len(usable) < need:
             raise _NotReady(f"{need} working sensors are needed, and there are {len(usable)}: run `keyvigil devices`")
         return usable
+
+    def _same_model(self, enrolled: ModalityModel) -> bool:
+        name = enrolled.modality
+        try:
+            same = self.pipelines[name].model == enrolled
+        except BiometricError as error:
+            event(logging.ERROR, "a modality is not usable", modality=name, error=str(error), remedy=error.remedy)
+            return False
+        if not same:
+            event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
+        return same
 
     def _attached(self, name: str) -> bool:
         try:
@@ -171,6 +215,7 @@ class Answerer:
             admin=header.admin,
             purpose="challenge",
             devices=self.devices,
+            modalities=self.modalities,
             prompter=self.prompter,
             clock=self.clock,
             digits=printable(activation.digits),

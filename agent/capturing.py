@@ -2,128 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar
 
 from agent.devices import Devices
+from agent.extension import Modality, PersonAbsent, Purpose
 from agent.prompting import Prompter, Step
-from hal import AudioBlock, Clock, Deadline, FingerprintImage, FingerprintReader, Frame
+from hal import Clock, Deadline, Device, DeviceInfo, Reopening
 from protocol.messages import SensorIdentity
 
-Purpose = Literal["enrolment", "challenge"]
-LIFT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One recording: `pcm` is int16 `[n]` at `rate` per second; `overflow` tells that samples were lost within."""
-
-    pcm: NDArray[np.int16] = field(repr=False)
-    rate: int
-    overflow: bool
-
-
-Capture = FingerprintImage | Frame | Utterance
-"""What a sensor gives at a time: one impression, one frame, one recording."""
-
-
-class PersonAbsent(Exception):
-    """The prompt reported that nobody will do this step."""
+T = TypeVar("T")
+DIGITS = 6
+"""How many a person says at enrolment; those of a challenge come from the authority."""
 
 
 @dataclass(frozen=True)
 class Booth:
-    """The sensors with one person before them: prompts first, then captures; every wait has a deadline."""
+    """The sensors with one person before them: prompts first, then captures; every wait has a deadline.
+
+    `seen` holds the identity of each sensor that was used, by modality. For as long as the booth lasts, another device
+    in the place of one of them is refused.
+    """
 
     node: str
     admin: str
     purpose: Purpose
     devices: Devices
+    modalities: Mapping[str, Modality]
     prompter: Prompter
     clock: Clock
     digits: str = ""
     gestures: Sequence[str] = ()
+    random: Callable[[int], bytes] = os.urandom
     seen: dict[str, SensorIdentity] = field(default_factory=dict)
+    _known: dict[str, DeviceInfo] = field(default_factory=dict)
 
     @contextmanager
-    def fingerprints(self, of: int, deadline: Deadline) -> Iterator[Callable[[int], FingerprintImage]]:
-        """A function that captures impression number `attempt`; between two the finger is lifted.
+    def session(self, modality: str, of: int, deadline: Deadline) -> Iterator[Session]:
+        """Samples of one modality, `of` of which are foreseen; its device is closed at the end."""
+        session = Session(self, self.modalities[modality], of, deadline)
+        try:
+            yield session
+        finally:
+            session.close()
 
-        It raises `PersonAbsent` and the reader's errors.
+    def note(self, modality: str, device: Device) -> None:
+        """Remember whose samples these are."""
+        if modality not in self._known:
+            self._known[modality] = device.info
+            self.seen[modality] = self.devices.identity_of(modality, device)
+
+    def known(self, modality: str) -> DeviceInfo | None:
+        """The device that this person's earlier samples of the modality came from."""
+        return self._known.get(modality)
+
+
+class Session:
+    """One person giving samples of one modality: the `agent.extension.Sensor` that its captures run with."""
+
+    def __init__(self, booth: Booth, modality: Modality, of: int, deadline: Deadline) -> None:
+        self._booth = booth
+        self._name = modality.name
+        self._of = of
+        self.attempt = 1
+        self.deadline = deadline
+        self._device = Reopening(self._open, booth.clock, booth.known(modality.name))
+        self._captures = modality.captures(self)
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the samples are for."""
+        return self._booth.purpose
+
+    @property
+    def gestures(self) -> Sequence[str]:
+        """What the authority drew, in order."""
+        return self._booth.gestures
+
+    def take(self, attempt: int, deadline: Deadline | None = None) -> Sequence[Any]:
+        """Sample number `attempt`, by a deadline of its own if it has one.
+
+        Raises `PersonAbsent`, the errors of devices, and `BiometricError` for a modality that failed.
         """
-        with self.devices.open_fingerprint() as reader:
-            self.seen["fingerprint"] = self.devices.identity_of("fingerprint", reader)
-            yield lambda attempt: self._impression(reader, attempt, of, deadline)
+        self.attempt, self.deadline = attempt, deadline or self.deadline
+        sample = next(self._captures, None)
+        if sample is None:
+            raise PersonAbsent(f"there are no further samples of {self._name}")
+        return sample
 
-    @contextmanager
-    def frames(self, of: int, deadline: Deadline) -> Iterator[Callable[[], Frame]]:
-        """A function that reads the camera's next frame."""
-        turns = "".join(f", then {gesture}" for gesture in self.gestures)
-        self._tell("face", "look", 1, of, f"Look into the camera{turns}.", deadline)
-        with self.devices.open_camera() as camera:
-            self.seen["face"] = self.devices.identity_of("face", camera)
-            yield lambda: camera.read(deadline)
+    def close(self) -> None:
+        """End the captures and close the device."""
+        try:
+            self._captures.close()
+        finally:
+            self.release()
 
-    def utterance(self, attempt: int, of: int, digits: str, seconds: float, deadline: Deadline) -> Utterance:
-        """`seconds` of speech after the prompt."""
-        spoken = " ".join(digits)
-        self._tell("voice", "speak", attempt, of, f"Say clearly: {spoken}", deadline, digits)
-        with self.devices.open_microphone() as microphone:
-            self.seen["voice"] = self.devices.identity_of("voice", microphone)
-            return _record(microphone.blocks(deadline), seconds)
+    def digits(self) -> str:
+        """The challenge's digits, or fresh ones."""
+        if self._booth.purpose == "challenge":
+            return self._booth.digits
+        return "".join(str(byte % 10) for byte in self._booth.random(DIGITS))
 
-    def _impression(self, reader: FingerprintReader, attempt: int, of: int, deadline: Deadline) -> FingerprintImage:
-        if attempt > 1:
-            self._tell("fingerprint", "lift", attempt, of, "Lift the finger.", deadline)
-            reader.wait_removed(deadline.within(LIFT_S))
-
-        def ready() -> None:
-            self._tell("fingerprint", "place", attempt, of, "Place the finger flat on the reader.", deadline)
-
-        return reader.capture(deadline, ready)
-
-    def _tell(
-        self,
-        step: Literal["fingerprint", "face", "voice"],
-        action: Literal["place", "lift", "look", "speak"],
-        attempt: int,
-        of: int,
-        instruction: str,
-        deadline: Deadline,
-        digits: str = "",
-    ) -> None:
+    def tell(self, action: str, instruction: str, *, digits: str = "", gestures: Sequence[str] = ()) -> None:
+        """Prompt the person; raises `PersonAbsent` when the prompt fails."""
         message = Step(
-            node=self.node,
-            admin=self.admin,
-            purpose=self.purpose,
-            step=step,
+            node=self._booth.node,
+            admin=self._booth.admin,
+            purpose=self._booth.purpose,
+            step=self._name,
             action=action,
-            attempt=attempt,
-            of=of,
+            attempt=self.attempt,
+            of=self._of,
             digits=digits,
-            gestures=list(self.gestures) if step == "face" else [],
+            gestures=list(gestures),
             instruction=instruction,
-            seconds=round(deadline.remaining(), 1),
+            seconds=round(self.deadline.remaining(), 1),
         )
-        if not self.prompter.instruct(message):
-            raise PersonAbsent(f"nobody answers the prompt for {step}")
+        if not self._booth.prompter.instruct(message):
+            raise PersonAbsent(f"nobody answers the prompt for {self._name}")
 
+    def use(self, work: Callable[[Any], T], on_return: Callable[[], None] | None = None) -> T:
+        """`work` on the device, which is opened again when it went away and came back."""
+        runs = 0
 
-def _record(blocks: Iterator[AudioBlock], seconds: float) -> Utterance:
-    """The first `seconds` of a stream; closing the microphone ends it."""
-    parts: list[NDArray[np.int16]] = []
-    rate, overflow, have = 16_000, False, 0
-    for block in blocks:
-        # What was lost before the first block was lost before the person spoke.
-        overflow = overflow or (block.overflow and have > 0)
-        rate, have = block.rate, have + len(block.pcm)
-        parts.append(block.pcm)
-        if have >= seconds * rate:
-            break
-    pcm = np.concatenate(parts) if parts else np.zeros(0, np.int16)
-    return Utterance(pcm, rate, overflow)
+        def begin(device: Device) -> T:
+            nonlocal runs
+            self._booth.note(self._name, device)
+            runs += 1
+            if runs > 1 and on_return is not None:
+                on_return()
+            return work(device)
+
+        return self._device.run(begin, self.deadline)
+
+    def release(self) -> None:
+        """Close the device until its next use."""
+        self._device.close()
+
+    def _open(self, deadline: Deadline) -> Device:
+        return self._booth.devices.open_sensor(self._name, deadline)

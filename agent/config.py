@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from agent.errors import ConfigError
+from agent.extension import MODALITY_GROUP
 from protocol.codec import ProtocolViolation
 from protocol.names import check_name
 
@@ -22,6 +25,9 @@ Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every section: unknown keys are refused."""
+
+
+S = TypeVar("S", bound=Section)
 
 
 class NodeSection(Section, frozen=True):
@@ -40,38 +46,50 @@ class DeviceSection(Section, frozen=True):
     options: dict[str, Any] = {}
 
 
-class DevicesSection(Section, frozen=True):
-    """The enclave, and whichever sensors the node has."""
+class DevicesSection:
+    """The enclave, and whichever sensors the node has: a table for each modality, named like it."""
 
-    enclave: DeviceSection
-    fingerprint: DeviceSection | None = None
-    face: DeviceSection | None = None
-    voice: DeviceSection | None = None
+    def __init__(self, enclave: DeviceSection, sensors: Mapping[str, DeviceSection]) -> None:
+        self.enclave = enclave
+        self._sensors = dict(sensors)
 
     def sensors(self) -> dict[str, DeviceSection]:
-        """Configured sensors by modality, in the order in which a person meets them."""
-        found = {"fingerprint": self.fingerprint, "face": self.face, "voice": self.voice}
-        return {name: section for name, section in found.items() if section is not None}
+        """Configured sensors by modality, in the order of the file, which is that of enrolling."""
+        return dict(self._sensors)
+
+
+class ModalitySection(Section, frozen=True):
+    """What a modality is: the SHA-256 that pins its code, unless it comes with Keyvigil, and its own options."""
+
+    sha256: Sha256 | None = None
+    options: dict[str, Any] = {}
+
+
+class ModalitiesSection(dict[str, ModalitySection]):
+    """Sections of modalities that have any, by name."""
+
+
+class PresenceSection(DeviceSection, frozen=True):
+    """How the node tells that somebody is at the machine: a driver of kind "presence".
+
+    Where it is not `required`, absence is logged only. `timeout_s` is how long a button is waited for.
+    """
+
+    required: bool = True
+    timeout_s: Seconds = 30.0
 
 
 class PresentationSection(Section, frozen=True):
     """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send."""
 
-    minimum_modalities: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
+    minimum_modalities: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
     deadline_margin_s: Seconds = 5.0
-    fingerprint_tries: Count = 3
-    face_frames: Count = 3
-    voice_s: Seconds = 5.0
     capture_timeout_s: Seconds = 25.0
 
 
 class EnrolmentSection(Section, frozen=True):
-    """How many good samples make a profile, and how many refused ones end the enrolment, per modality."""
+    """How many refused samples of a modality end an enrolment, and how long each may take."""
 
-    fingerprint_impressions: Count = 4
-    face_frames: Count = 5
-    voice_utterances: Count = 3
-    voice_s: Seconds = 5.0
     refusals: Count = 10
     capture_timeout_s: Seconds = 30.0
 
@@ -118,6 +136,8 @@ class Config(Section, frozen=True):
 
     node: NodeSection
     devices: DevicesSection
+    presence: PresenceSection | None = None
+    modalities: ModalitiesSection = msgspec.field(default_factory=ModalitiesSection)
     presentation: PresentationSection = PresentationSection()
     enrolment: EnrolmentSection = EnrolmentSection()
     prompt: PromptSection = PromptSection()
@@ -146,12 +166,39 @@ def load_config(path: Path) -> Config:
 def parse_config(data: bytes, source: str = "configuration") -> Config:
     """The configuration in TOML `data`; `source` is named in errors."""
     try:
-        config = msgspec.toml.decode(data, type=Config)
+        config = msgspec.toml.decode(data, type=Config, dec_hook=_named_tables)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: {_explain(str(error))}", remedy=_remedy(str(error))) from None
     _check_node(config.node, source)
     _check_sensors(config, source)
     return config
+
+
+def _named_tables(kind: type, value: Any) -> object:
+    """The sections that hold a table for each of some names."""
+    if kind is ModalitiesSection:
+        return ModalitiesSection(_tables("modalities", value, ModalitySection))
+    if kind is not DevicesSection:
+        raise NotImplementedError(kind)
+    tables = _tables("devices", value, DeviceSection)
+    if "enclave" not in tables:
+        raise msgspec.ValidationError("Object missing required field `enclave` - at `$.devices`")
+    return DevicesSection(tables.pop("enclave"), tables)
+
+
+def _tables(section: str, value: object, form: type[S]) -> dict[str, S]:
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError(f"Expected `object`, got `{type(value).__name__}` - at `$.{section}`")
+    return {name: _table(section, name, each, form) for name, each in value.items()}
+
+
+def _table(section: str, name: str, value: object, form: type[S]) -> S:
+    """One of them; msgspec alone would not say which."""
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        message, _, inner = str(error).partition(" - at `$")
+        raise msgspec.ValidationError(f"{message} - at `$.{section}.{name}{inner.rstrip('`')}`") from None
 
 
 def _explain(message: str) -> str:
@@ -189,9 +236,17 @@ def _check_node(node: NodeSection, source: str) -> None:
 
 
 def _check_sensors(config: Config, source: str) -> None:
-    have, need = len(config.devices.sensors()), config.presentation.minimum_modalities
-    if 0 < have < need:
+    sensors, need = config.devices.sensors(), config.presentation.minimum_modalities
+    installed = {point.name for point in entry_points(group=MODALITY_GROUP)}
+    known = ", ".join(sorted(installed))
+    for section, names in (("devices", sensors), ("modalities", config.modalities)):
+        if unknown := sorted({*names} - installed):
+            raise ConfigError(
+                f"{source}: {section}.{unknown[0]}: no such modality is installed",
+                remedy=f"Install its package, or use one of those that are: {known}.",
+            )
+    if 0 < len(sensors) < need:
         raise ConfigError(
-            f"{source}: presentation.minimum_modalities is {need}, but only {have} sensors are configured",
-            remedy="Configure another of devices.fingerprint, devices.face, devices.voice, or lower the number.",
+            f"{source}: presentation.minimum_modalities is {need}, but only {len(sensors)} sensors are configured",
+            remedy=f"Add [devices.NAME] for another modality ({known}), or lower the number.",
         )

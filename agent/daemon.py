@@ -15,11 +15,10 @@ from typing import TypeVar
 
 from agent.answering import Answerer
 from agent.deliveries import DeliveryDesk, Receipt
-from agent.enclave import pcr_selection
 from agent.errors import AgentError
 from agent.events import EventStream
-from agent.joining import quote_evidence
 from agent.log import event
+from agent.prover import Prover
 from agent.threads import in_thread
 from agent.timings import Stopwatch
 from hal import Busy, Deadline, DeviceError
@@ -183,9 +182,9 @@ class Daemon:
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
         digest = attest_digest(link.identity.node_id, request.nonce)
-        selection = pcr_selection(request.pcr_selection)
-        quote = self.answerer.gate.run(lambda enclave: enclave.quote(digest, selection))
-        result = link.client.attest(AttestSubmission(nonce=request.nonce, quote=quote_evidence(quote)))
+        prover = Prover.of(link.identity)
+        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, request.pcr_selection))
+        result = link.client.attest(AttestSubmission(nonce=request.nonce, quote=quote))
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from agent.config import Config, DeviceSection
+from agent.extension import Modality
 from hal import (
-    Camera,
+    Deadline,
     Device,
     DeviceError,
     DeviceInfo,
     DeviceKind,
+    Driver,
     DriverEntry,
     Enclave,
-    FingerprintReader,
-    Microphone,
     NotFound,
     PermissionDenied,
     available_drivers,
@@ -24,13 +24,8 @@ from hal import (
 )
 from protocol.messages import SensorIdentity
 
-KIND_OF = {
-    "fingerprint": DeviceKind.FINGERPRINT,
-    "face": DeviceKind.CAMERA,
-    "voice": DeviceKind.MICROPHONE,
-    "enclave": DeviceKind.ENCLAVE,
-}
-"""Section of the configuration to kind of device."""
+ENCLAVE = "enclave"
+"""The section of the configuration that is no modality's."""
 
 
 @dataclass(frozen=True)
@@ -45,60 +40,57 @@ class DeviceReport:
 
 
 class Devices:
-    """The devices of one configuration."""
+    """The devices of one configuration; each modality says of what kind its own must be."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, modalities: Mapping[str, Modality]) -> None:
         self._sections: Mapping[str, DeviceSection] = {
             **config.devices.sensors(),
-            "enclave": config.devices.enclave,
+            ENCLAVE: config.devices.enclave,
         }
+        self._kinds = {name: modality.kind for name, modality in modalities.items()} | {ENCLAVE: DeviceKind.ENCLAVE}
 
     @property
     def modalities(self) -> list[str]:
-        """Modalities that have a sensor, in the order in which a person meets them."""
-        return [name for name in self._sections if name != "enclave"]
+        """Modalities that have a sensor, in the order of the configuration."""
+        return [name for name in self._sections if name != ENCLAVE]
 
     def check_drivers(self) -> None:
         """Raise `NotFound` or `PermissionDenied` unless every configured driver is there with its pinned hash."""
-        for name, section in self._sections.items():
-            driver, _ = load_driver(section.driver, section.sha256)
-            _check_kind(name, driver.kind, section.driver)
+        for name in self._sections:
+            self._driver(name)
 
     def open_enclave(self) -> Enclave:
         """The enclave, claimed; the caller closes it."""
-        return cast(Enclave, self._open("enclave"))
+        return cast(Enclave, self._driver(ENCLAVE).open(self._section(ENCLAVE).options))
 
-    def open_fingerprint(self) -> FingerprintReader:
-        """The fingerprint reader, claimed."""
-        return cast(FingerprintReader, self._open("fingerprint"))
-
-    def open_camera(self) -> Camera:
-        """The camera, claimed."""
-        return cast(Camera, self._open("face"))
-
-    def open_microphone(self) -> Microphone:
-        """The microphone, claimed."""
-        return cast(Microphone, self._open("voice"))
+    def open_sensor(self, name: str, deadline: Deadline) -> Device:
+        """The device of a modality, claimed by `deadline`; the caller closes it."""
+        return self._driver(name).open(self._section(name).options, deadline)
 
     def identify(self, name: str) -> SensorIdentity:
         """Identity of the attached device behind section `name`; raises `NotFound` when it is not attached."""
         section = self._section(name)
-        driver, entry = load_driver(section.driver, section.sha256)
-        _check_kind(name, driver.kind, section.driver)
-        found = driver.list(section.options)
+        found = self._driver(name).list(section.options)
         if not found:
             raise NotFound(f"the {name} device of driver {section.driver!r} is not attached")
-        return sensor_identity(found[0], entry)
+        return self._identity(name, found[0])
 
     def identity_of(self, name: str, device: Device) -> SensorIdentity:
         """Identity of an open device of section `name`."""
-        return sensor_identity(device.info, available_drivers()[self._section(name).driver])
+        return self._identity(name, device.info)
 
-    def _open(self, name: str) -> Device:
+    def _identity(self, name: str, info: DeviceInfo) -> SensorIdentity:
+        return sensor_identity(info, available_drivers()[self._section(name).driver])
+
+    def _driver(self, name: str) -> Driver:
         section = self._section(name)
         driver, _ = load_driver(section.driver, section.sha256)
-        _check_kind(name, driver.kind, section.driver)
-        return driver.open(section.options)
+        if driver.kind != self._kinds[name]:
+            raise PermissionDenied(
+                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for {name}",
+                remedy=f"Name a driver of kind {self._kinds[name]} under [devices.{name}].",
+            )
+        return driver
 
     def _section(self, name: str) -> DeviceSection:
         section = self._sections.get(name)
@@ -129,6 +121,8 @@ def survey(options: Mapping[str, Mapping[str, Any]]) -> list[DeviceReport]:
 def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
     """Options by driver name, as the configuration gives them."""
     sections = [*config.devices.sensors().values(), config.devices.enclave]
+    if config.presence is not None:
+        sections.append(config.presence)
     return {section.driver: section.options for section in sections}
 
 
@@ -143,11 +137,3 @@ def look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
         remedy = "Install the extra of this driver, for example `pip install keyvigil[agent]`."
         return DeviceReport(entry.name, entry.sha256, (), f"a library is missing: {error.name}", remedy)
     return DeviceReport(entry.name, entry.sha256, infos)
-
-
-def _check_kind(name: str, kind: str, driver: str) -> None:
-    if kind != KIND_OF[name]:
-        raise PermissionDenied(
-            f"driver {driver!r} drives a {kind}, but the configuration names it for {name}",
-            remedy=f"Name a driver of kind {KIND_OF[name].value} under [devices.{name}].",
-        )

@@ -6,27 +6,26 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from agent.biometrics.errors import StraySample
-from agent.capturing import Booth, Capture, PersonAbsent
+from agent.capturing import Booth
 from agent.client import AuthorityClient
 from agent.config import EnrolmentSection, PresentationSection
-from agent.enclave import EnclaveGate, pcr_selection
-from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ConfigError, EnrolmentFailed
+from agent.enclave import EnclaveGate
+from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ConfigError, EnrolmentFailed, StraySample
+from agent.extension import PersonAbsent
 from agent.identity import Identity
-from agent.log import event
+from agent.log import event, printable
 from agent.pipelines import Examined, FeatureVector, Pipelines
 from agent.profile import ProfileDraft, ProfileVault
 from agent.prompting import Feedback
-from hal import CertifiedKey, Deadline, TimedOut
+from agent.prover import Prover
+from hal import Deadline, KeyUse, TimedOut
 from protocol.digests import enrol_digest
 from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 
 SEND_TRIES = 4
-DIGITS = 6
 STRAYS = 3
-FRAME_GAP_S = 0.4
-"""Between two enrolled frames, so that they are not one picture twice."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ class Guide:
     booth: Booth
     pipelines: Pipelines
     settings: EnrolmentSection
-    random: Callable[[int], bytes]
 
     def template(self, modality: str) -> bytes:
         """The template of one modality; a sample that does not match the others is taken anew.
@@ -92,43 +90,22 @@ class Guide:
 
     def _features(self, modality: str, good: list[FeatureVector]) -> list[FeatureVector]:
         """`good` and as many more good samples as a template needs."""
-        capture = {"fingerprint": self._fingers, "face": self._frames, "voice": self._utterances}[modality]
+        effort = self.booth.modalities[modality].effort
+        round_ = _Round(modality, effort.samples, None if effort.timed else self.settings.refusals, good)
+        limit = self._limit()
         try:
-            return capture(good)
+            with self.booth.session(modality, effort.samples, limit) as session:
+                while not round_.done:
+                    self._examine(round_, session.take(round_.attempt, limit if effort.timed else self._limit()))
+                    self.booth.clock.sleep(effort.pause_s)
         except PersonAbsent as error:
             raise EnrolmentFailed(str(error)) from None
-
-    def _fingers(self, good: list[FeatureVector]) -> list[FeatureVector]:
-        round_ = _Round("fingerprint", self.settings.fingerprint_impressions, self.settings.refusals, good)
-        with self.booth.fingerprints(round_.want, self._whole(round_.want)) as impression:
-            while not round_.done:
-                self._examine(round_, impression(round_.attempt))
+        except TimedOut as error:
+            raise EnrolmentFailed(f"{modality}: {round_.reason or error}") from None
         return round_.good
 
-    def _frames(self, good: list[FeatureVector]) -> list[FeatureVector]:
-        """Frames come by themselves, so that time limits the refusals and not their number."""
-        round_ = _Round("face", self.settings.face_frames, None, good)
-        limit = Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
-        with self.booth.frames(round_.want, limit) as frame:
-            while not round_.done:
-                try:
-                    self._examine(round_, frame())
-                    self.booth.clock.sleep(FRAME_GAP_S)
-                except TimedOut as error:
-                    raise EnrolmentFailed(f"face: {round_.reason or error}") from None
-        return round_.good
-
-    def _utterances(self, good: list[FeatureVector]) -> list[FeatureVector]:
-        round_ = _Round("voice", self.settings.voice_utterances, self.settings.refusals, good)
-        while not round_.done:
-            digits = "".join(str(byte % 10) for byte in self.random(DIGITS))
-            limit = Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
-            speech = self.booth.utterance(round_.attempt, round_.want, digits, self.settings.voice_s, limit)
-            self._examine(round_, speech)
-        return round_.good
-
-    def _examine(self, round_: _Round, capture: Capture) -> None:
-        found = self.pipelines[round_.modality].examine([capture], "enrolment")
+    def _examine(self, round_: _Round, captures: Sequence[Any]) -> None:
+        found = self.pipelines[round_.modality].examine(captures, "enrolment")
         accepted = found.features is not None
         try:
             round_.note(found)
@@ -145,8 +122,8 @@ class Guide:
                 )
             )
 
-    def _whole(self, samples: int) -> Deadline:
-        return Deadline.after(self.settings.capture_timeout_s * samples, self.booth.clock)
+    def _limit(self) -> Deadline:
+        return Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
 
 
 @dataclass(frozen=True)
@@ -171,9 +148,10 @@ class Enrolment:
         chosen = [name for name in sensors if name in session.modalities and name in self.pipelines]
         need = self.presentation.minimum_modalities
         if len(chosen) < need:
+            allowed = printable(", ".join(session.modalities))
             raise ConfigError(
                 f"{need} modalities are needed, but this node offers {', '.join(chosen) or 'none'}",
-                remedy="Configure more of devices.fingerprint, devices.face and devices.voice.",
+                remedy=f"Configure more of those that the authority allows: {allowed}.",
             )
         return chosen
 
@@ -194,9 +172,8 @@ class Enrolment:
             created_at=self.now(),
             templates=templates,
         )
-        key = self._seal(session, draft)
         finish = EnrolFinish(
-            profile_key=CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature),
+            profile_key=self._seal(session, draft),
             modalities=draft.modalities,
             sensors=draft.sensors,
             consent_version=consent.version,
@@ -205,11 +182,14 @@ class Enrolment:
         )
         return self._register(session, finish)
 
-    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedKey:
+    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedPublic:
         digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
-        selection = pcr_selection(self.identity.pcr_selection)
+        prover = Prover.of(self.identity)
+        selection = prover.selection(self.identity.pcr_selection)
         with self.gate.use() as enclave:
-            return self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
+            prover.check(enclave)
+            key = self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
+            return prover.key(enclave, key, KeyUse.SIGN, digest)
 
     def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
         """Send until there is an answer; a record that the authority may have accepted is never thrown away."""

@@ -68,6 +68,12 @@ class AuthorityRefused(AgentError):
         return self.problem.code is ErrorCode.UNAVAILABLE or self.problem.status in {502, 503, 504}
 
 
+class NobodyPresent(AgentError):
+    """Nobody is at the machine as far as its presence sensor tells, or it could not tell."""
+
+    default_remedy = "Do it at the machine itself; an operator may pass --unattended to a command."
+
+
 class SinkFailed(AgentError):
     """A key sink could not install or remove keys."""
 
@@ -78,3 +84,19 @@ class EnrolmentFailed(AgentError):
     """The captures of an enrolment did not reach the quality that a profile needs."""
 
     default_remedy = "Run `keyvigil enroll` again with clean sensors, even light and a quiet room."
+
+
+class BiometricError(AgentError):
+    """Features, templates or models that cannot be used."""
+
+    default_remedy = "Capture again; if it repeats, enrol the administrator again."
+
+
+class StraySample(BiometricError):
+    """A sample does not match the others of its enrolment; `index` counts from 0 in the order they were given."""
+
+    default_remedy = "Capture that sample again, with the same finger or the same person."
+
+    def __init__(self, modality: str, index: int) -> None:
+        super().__init__(f"{modality} sample {index + 1} does not match the others of this enrolment")
+        self.index = index

@@ -29,6 +29,7 @@ from agent.state import StateDirectory
 from hal import CertifiedKey, Deadline
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import certificate_thumbprint
+from protocol.levels import EnclaveKind
 
 IDENTITY_VERSION = 1
 RENEWAL_WAIT_S = 60.0
@@ -65,8 +66,11 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return CertifiedKey(self.public, self.private, self.attest, self.signature)
 
 
-class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Content of identity.json. `tls_file` names the PEM beside it that holds certificate and private key."""
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Content of identity.json. `tls_file` names the PEM beside it that holds certificate and private key.
+
+    `identity_key` makes statements where the enclave, of kind `enclave_kind`, attests to nothing.
+    """
 
     version: int
     node_id: str
@@ -78,6 +82,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pcr_selection: list[int]
     delivery_key: StoredKey
     joined_at: float
+    enclave_kind: EnclaveKind = EnclaveKind.TPM2
+    identity_key: StoredKey | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from agent import __version__
 from agent.client import AuthorityClient
 from agent.config import Config
 from agent.devices import Devices
-from agent.enclave import EnclaveGate, pcr_selection
+from agent.enclave import EnclaveGate
 from agent.errors import AgentError, ConfigError
 from agent.identity import (
     IDENTITY_VERSION,
@@ -27,16 +27,16 @@ from agent.identity import (
     pinned_context,
     unverified_context,
 )
-from hal import Attestation, CertifiedKey, Enclave, KeyUse
+from agent.prover import Prover, identity_key, kind_of
+from hal import CertifiedKey, Enclave, Endorsement, KeyUse
 from protocol.digests import join_digest, renew_digest
+from protocol.levels import EnclaveKind
 from protocol.messages import (
     PROTOCOL_VERSION,
-    CertifiedPublic,
     JoinChallenge,
     JoinProof,
     JoinRequest,
     JoinResult,
-    QuoteEvidence,
     RenewRequest,
     SensorIdentity,
 )
@@ -91,14 +91,15 @@ class Joining:
         return ca.public_bytes(Encoding.PEM).decode()
 
     def renew(self, identity: Identity) -> Identity:
-        """Replace TLS key and certificate; the proof is the AK's quote, so an expired certificate does not matter."""
+        """Replace TLS key and certificate; the enclave is the proof, so an expired certificate does not matter."""
         key = TlsKey.generate()
         csr = key.request(identity.name)
         with self.connect(identity.ca) as client:
             nonce = client.nonce(identity.node_id)
             digest = renew_digest(identity.node_id, nonce.nonce, csr)
-            quote = self.gate.run(lambda enclave: enclave.quote(digest, pcr_selection(nonce.pcr_selection)))
-            request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote_evidence(quote))
+            prover = Prover.of(identity)
+            quote = self.gate.run(lambda enclave: prover.evidence(enclave, digest, nonce.pcr_selection))
+            request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote)
             result = client.renew(request)
         certificate = _certified(result.certificate, key, identity.ca, identity.node_id)
         return self.store.commit(identity, certificate, key)
@@ -106,34 +107,48 @@ class Joining:
     def _register(self, client: AuthorityClient, token: JoinToken, ca: str) -> Identity:
         key = TlsKey.generate()
         csr = key.request(self.config.node.name)
-        request = self._request(token, csr)
+        request, prover = self._request(token, csr)
         challenge = client.join(request)
-        delivery, proof = self.gate.run(lambda enclave: prove(enclave, challenge, csr))
+        delivery, proof = self.gate.run(lambda enclave: prove(enclave, prover, challenge, csr))
         result = client.activate(challenge.join_id, proof)
         load_kos_key(result.kos_public)
         certificate = _certified(result.certificate, key, ca, result.node_id)
-        return self.store.commit(self._identity(result, ca, challenge, delivery), certificate, key)
+        return self.store.commit(self._identity(result, ca, challenge, delivery, prover), certificate, key)
 
-    def _request(self, token: JoinToken, csr: bytes) -> JoinRequest:
+    def _request(self, token: JoinToken, csr: bytes) -> tuple[JoinRequest, Prover]:
         sensors = [self.devices.identify(name) for name in self.devices.modalities]
         with self.gate.use() as enclave:
-            endorsement = enclave.endorsement()
-            return JoinRequest(
+            prover = self._prover(enclave)
+            endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")
+            request = JoinRequest(
                 version=PROTOCOL_VERSION,
                 name=self.config.node.name,
                 token=token.format(),
                 ek_public=endorsement.ek_public,
                 ek_certificates=list(endorsement.certificates),
-                ak_public=enclave.attestation_key(),
+                ak_public=prover.identity_key.public if prover.identity_key else enclave.attestation_key(),
                 csr=csr,
                 devices=[*sensors, self._enclave_identity(enclave)],
                 agent_version=__version__,
+                enclave_kind=prover.kind.value,
             )
+            return request, prover
+
+    def _prover(self, enclave: Enclave) -> Prover:
+        """What this enclave proves by; a node that joins again keeps its identity key, and with it its id."""
+        kind = kind_of(enclave)
+        if kind is EnclaveKind.TPM2:
+            return Prover(kind)
+        before = self.store.load() if self.store.exists() else None
+        known = before.identity_key if before is not None and before.enclave_kind is kind else None
+        return Prover(kind, identity_key(enclave, known.certified() if known is not None else None))
 
     def _enclave_identity(self, enclave: Enclave) -> SensorIdentity:
         return self.devices.identity_of("enclave", enclave)
 
-    def _identity(self, result: JoinResult, ca: str, challenge: JoinChallenge, delivery: CertifiedKey) -> Identity:
+    def _identity(
+        self, result: JoinResult, ca: str, challenge: JoinChallenge, delivery: CertifiedKey, prover: Prover
+    ) -> Identity:
         return Identity(
             version=IDENTITY_VERSION,
             node_id=result.node_id,
@@ -145,6 +160,8 @@ class Joining:
             pcr_selection=challenge.pcr_selection,
             delivery_key=StoredKey.of(delivery),
             joined_at=self.now(),
+            enclave_kind=prover.kind,
+            identity_key=StoredKey.of(prover.identity_key) if prover.identity_key else None,
         )
 
 
@@ -153,19 +170,17 @@ def _certified(pem: str, key: TlsKey, ca: str, node_id: str) -> str:
     return check_certificate(pem, key, load_ca(ca), node_id).public_bytes(Encoding.PEM).decode()
 
 
-def prove(enclave: Enclave, challenge: JoinChallenge, csr: bytes) -> tuple[CertifiedKey, JoinProof]:
-    """The delivery key, and the proof that AK, delivery key and TLS key belong to the EK's enclave."""
-    secret = enclave.activate(challenge.credential_blob, challenge.encrypted_secret)
+def prove(enclave: Enclave, prover: Prover, challenge: JoinChallenge, csr: bytes) -> tuple[CertifiedKey, JoinProof]:
+    """The delivery key, and the proof that AK, delivery key and TLS key belong to the EK's enclave.
+
+    Without an EK: that delivery key and TLS key belong to the identity key.
+    """
+    secret = enclave.activate(challenge.credential_blob, challenge.encrypted_secret) if prover.attests else b""
     digest = join_digest(challenge.join_id, challenge.nonce, csr)
     delivery = enclave.create_key(KeyUse.AGREE, DELIVERY_KEY_AUTH, digest)
-    quote = enclave.quote(digest, pcr_selection(challenge.pcr_selection))
-    certified = CertifiedPublic(public=delivery.public, attest=delivery.attest, signature=delivery.signature)
-    return delivery, JoinProof(secret=secret, quote=quote_evidence(quote), delivery_key=certified)
-
-
-def quote_evidence(quote: Attestation) -> QuoteEvidence:
-    """The wire form of a quote."""
-    return QuoteEvidence(attest=quote.attest, signature=quote.signature, pcrs=dict(quote.pcrs))
+    evidence = prover.evidence(enclave, digest, challenge.pcr_selection)
+    certified = prover.key(enclave, delivery, KeyUse.AGREE, digest)
+    return delivery, JoinProof(secret=secret, quote=evidence, delivery_key=certified)
 
 
 def anonymous_connector(authority: str, timeout_s: float) -> ConnectAnonymously:

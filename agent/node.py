@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,9 +13,11 @@ from agent.clocks import StoppableClock
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
+from agent.extension import Modality
 from agent.identity import IdentityStore
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
+from agent.modalities import load_modalities
 from agent.profile import ProfileVault
 from agent.state import StateDirectory
 
@@ -27,6 +29,7 @@ class Node:
     config: Config
     state: StateDirectory
     devices: Devices
+    modalities: Mapping[str, Modality]
     gate: EnclaveGate
     store: IdentityStore
     vault: ProfileVault
@@ -35,13 +38,15 @@ class Node:
 
     @classmethod
     def of(cls, config: Config) -> Node:
-        """The node of `config`; makes its state directory. Raises `StateError`."""
+        """The node of `config`; makes its state directory. Raises `StateError`, `ConfigError`, and `DeviceError`."""
         abort = threading.Event()
         clock = StoppableClock(abort)
         state = StateDirectory.open(config.state_dir)
-        devices = Devices(config)
+        modalities = load_modalities(config)
+        devices = Devices(config, modalities)
         gate = EnclaveGate(state, devices.open_enclave, clock)
-        return cls(config, state, devices, gate, IdentityStore(state), ProfileVault(state, os.urandom), clock, abort)
+        store, vault = IdentityStore(state), ProfileVault(state, os.urandom)
+        return cls(config, state, devices, modalities, gate, store, vault, clock, abort)
 
     def joining(self) -> Joining:
         """Joins the configured authority."""

@@ -1,16 +1,17 @@
-"""What the agent asks of a modality: examine captures, make a template, match against one.
+"""What the agent asks of a modality's features: examine captures, make a template, match against one.
 
-`agent.modalities` implements it with `agent.biometrics`; nothing else in the agent knows how features are made.
+Each modality brings its own; nothing else in the agent knows how features are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
-from agent.capturing import Capture, Purpose
 from protocol.messages import ModalityModel
+
+Purpose = Literal["enrolment", "challenge"]
 
 
 class FeatureVector(Protocol):
@@ -39,22 +40,22 @@ class Match:
 
 
 class Pipeline(Protocol):
-    """One modality. Errors are `agent.biometrics.BiometricError`."""
+    """One modality. Errors are `agent.errors.BiometricError`."""
 
     @property
     def model(self) -> ModalityModel:
         """Modality, model hash and parameter version; a profile made by another is not usable."""
         ...
 
-    def examine(self, captures: Sequence[Capture], purpose: Purpose) -> Examined:
-        """Features of one impression, one utterance, or of several frames of one person together."""
+    def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
+        """Features of one sample: an impression, an utterance, or several frames of one person together."""
         ...
 
-    def enrol(self, samples: Sequence[FeatureVector]) -> bytes:
-        """A template, as bytes to be sealed."""
+    def enrol(self, samples: Sequence[Any]) -> bytes:
+        """A template of features that `examine` gave, as bytes to be sealed; raises `StraySample`."""
         ...
 
-    def match(self, template: bytes, sample: FeatureVector) -> Match:
+    def match(self, template: bytes, sample: Any) -> Match:
         """Compare the features of one presentation with a template."""
         ...
 

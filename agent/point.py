@@ -1,10 +1,11 @@
-"""The public point of an enclave key, read out of its TPM2B_PUBLIC (TPM 2.0 Library, Part 2, 12.2)."""
+"""The public point of an enclave key: a TPM's is read out of its TPM2B_PUBLIC (TPM 2.0 Library, Part 2, 12.2)."""
 
 from __future__ import annotations
 
 from agent.errors import StateError
 
 _ECC, _P256, _NULL = 0x0023, 0x0003, 0x0010
+_POINT_BYTES = 65
 
 
 class _Reader:
@@ -31,10 +32,15 @@ class _Reader:
             self.take(count)
 
 
-def uncompressed_point(tpm2b_public: bytes) -> bytes:
-    """65 bytes 04 ‖ x ‖ y of a P-256 key; raises `StateError` for anything else."""
+def uncompressed_point(public: bytes) -> bytes:
+    """65 bytes 04 ‖ x ‖ y of a P-256 key in TPM2B_PUBLIC; raises `StateError` for anything else.
+
+    Other enclaves give the point itself; a TPM2B_PUBLIC that begins with 04 would be longer than a kilobyte.
+    """
+    if len(public) == _POINT_BYTES and public[0] == 4:
+        return public
     try:
-        return _point(_Reader(_Reader(tpm2b_public).sized()))
+        return _point(_Reader(_Reader(public).sized()))
     except ValueError:
         raise StateError("the delivery key on disk is damaged", remedy="Join again with --rejoin.") from None
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from agent import __version__
 from agent.config import PresentationSection
-from agent.enclave import EnclaveGate, pcr_selection
-from agent.errors import AgentError
+from agent.enclave import EnclaveGate
+from agent.errors import AgentError, BiometricError
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
-from agent.joining import quote_evidence
 from agent.log import event
 from agent.pipelines import Match, Pipelines
 from agent.profile import OpenProfile, ProfileVault, RecordHeader
+from agent.prover import Prover
 from agent.timings import Stopwatch
-from hal import Attestation, AuthorisationFailed, Enclave
+from hal import AuthorisationFailed, Enclave
 from protocol.codec import b64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import (
@@ -35,11 +35,11 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     ModalityModel,
+    QuoteEvidence,
     SensorIdentity,
 )
 
 OPENING_BYTES = 32
-ORDER = ("fingerprint", "face", "voice")
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,10 @@ class Presentation:
             share, record = self.activation.release_share, self.activation.record_id
             profile = self.vault.open(enclave, self.identity.node_id, record, share)
         matched = self._match_all(profile, samples)
-        if "fingerprint" in samples and "fingerprint" not in matched:
-            matched |= self._try_finger_again(profile, len(matched))
+        matched |= self._try_again(profile, samples, matched)
         if len(matched) < self.settings.minimum_modalities:
             return self._failure(len(matched))
-        return self._evidence(profile, [matched[name] for name in ORDER if name in matched])
+        return self._evidence(profile, [matched[name] for name in self.modalities if name in matched])
 
     def _match_all(self, profile: OpenProfile, samples: Mapping[str, Sample]) -> dict[str, Matched]:
         found = {name: self._match(profile, name, sample) for name, sample in samples.items()}
@@ -110,22 +109,32 @@ class Presentation:
         template = profile.templates.get(name)
         if template is None:
             return None
-        with self.watch.stage("match"):
-            match: Match = self.pipelines[name].match(template, sample.features)
+        pipeline = self.pipelines[name]
+        try:
+            with self.watch.stage("match"):
+                match: Match = pipeline.match(template, sample.features)
+        except BiometricError as error:
+            event(logging.ERROR, "a modality is not comparable", modality=name, error=str(error), remedy=error.remedy)
+            return None
         if not match.accepted:
             return None
         sensor = self.gathering.sensors[name]
-        return Matched(self.pipelines[name].model, sensor, sample.quality, match.margin, sample.features.to_bytes())
+        return Matched(pipeline.model, sensor, sample.quality, match.margin, sample.features.to_bytes())
 
-    def _try_finger_again(self, profile: OpenProfile, matched: int) -> dict[str, Matched]:
-        """Further impressions, where one of them would make the presentation succeed."""
-        while matched + 1 >= self.settings.minimum_modalities:
-            sample = self.gathering.finger_again()
-            if sample is None:
-                break
-            if (found := self._match(profile, "fingerprint", sample)) is not None:
-                return {"fingerprint": found}
-        return {}
+    def _try_again(
+        self, profile: OpenProfile, samples: Mapping[str, Sample], matched: Mapping[str, Matched]
+    ) -> dict[str, Matched]:
+        """Further samples of modalities that did not match, where they could make the presentation succeed."""
+        found: dict[str, Matched] = {}
+        waiting = [name for name in samples if name not in matched and self.gathering.may_repeat(name)]
+        while waiting and len(matched) + len(found) + len(waiting) >= self.settings.minimum_modalities:
+            name = waiting[0]
+            sample = self.gathering.again(name)
+            if sample is not None and (one := self._match(profile, name, sample)) is not None:
+                found[name] = one
+            if sample is None or name in found or not self.gathering.may_repeat(name):
+                waiting.remove(name)
+        return found
 
     def _evidence(self, profile: OpenProfile, matched: list[Matched]) -> Answer:
         claims = self._claims(matched)
@@ -134,7 +143,7 @@ class Presentation:
                 token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
             with self.watch.stage("quote"):
                 quote = self._quote(enclave, evidence_digest(token))
-        evidence = EvidenceSubmission(token=token, quote=quote_evidence(quote))
+        evidence = EvidenceSubmission(token=token, quote=quote)
         return Answer(evidence, None, len(matched))
 
     def _claims(self, matched: list[Matched]) -> EvidenceClaims:
@@ -168,7 +177,7 @@ class Presentation:
         digest = failure_digest(challenge, self.activation.record_id, nonce)
         with self.watch.stage("quote"), self.gate.use() as enclave:
             quote = self._quote(enclave, digest)
-        return Answer(None, FailureSubmission(quote=quote_evidence(quote)), matched)
+        return Answer(None, FailureSubmission(quote=quote), matched)
 
-    def _quote(self, enclave: Enclave, digest: bytes) -> Attestation:
-        return enclave.quote(digest, pcr_selection(self.activation.pcr_selection))
+    def _quote(self, enclave: Enclave, digest: bytes) -> QuoteEvidence:
+        return Prover.of(self.identity).evidence(enclave, digest, self.activation.pcr_selection)

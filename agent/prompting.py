@@ -37,14 +37,17 @@ class SummonsCall(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="present"):
-    """What the person does next. Capture begins when the prompt returns; `seconds` is how long it then waits."""
+    """What the person does next. Capture begins when the prompt returns; `seconds` is how long it then waits.
+
+    `step` is the modality and `action` its word for what to do; docs/agent.md has ours.
+    """
 
     version: int = HOOK_VERSION
     node: str
     admin: str
     purpose: Literal["enrolment", "challenge"]
-    step: Literal["fingerprint", "face", "voice"]
-    action: Literal["place", "lift", "look", "speak"]
+    step: str
+    action: str
     attempt: int
     of: int
     digits: str = ""

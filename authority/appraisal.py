@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Row
 
 from authority import profiles
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
+from authority.enclaves import enclave_key
 from authority.runtime import Runtime
-from authority.tpm import TpmFormatError, TpmRejected, public_key
+from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import ProtocolViolation, b64url, decode
@@ -56,7 +57,7 @@ def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: Evid
     What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
     """
     try:
-        claims = _check(conn, rt, presented, _enrolled(presented.profile), evidence)
+        claims = _check(conn, rt, presented, _enrolled(presented), evidence)
     except RegistrationUnreadable as error:
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
@@ -79,9 +80,10 @@ def _check(
     return claims
 
 
-def _enrolled(profile: Row[Any]) -> _Enrolled:
+def _enrolled(presented: Presented) -> _Enrolled:
+    profile = presented.profile
     try:
-        key = public_key(profile.public)
+        key = enclave_key(presented.node.enclave_kind, profile.public)
         models = decode(profile.modalities, list[ModalityModel])
         sensors = dict(zip(models, decode(profile.sensors, list[SensorIdentity]), strict=True))
     except (TpmFormatError, ValueError) as error:
@@ -119,10 +121,14 @@ def _check_binding(claims: EvidenceClaims, presented: Presented) -> None:
 
 
 def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented) -> None:
-    """Enough enrolled modalities, by the models and sensors of the enrolment, not sooner than a person can."""
+    """Enough enrolled modalities, by the models and sensors of the enrolment, not sooner than a person can.
+
+    One that the policy has ceased to accept does no harm and counts for nothing.
+    """
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
-    if len(claims.modalities) < rt.policy.challenge.min_modalities:
+    accepted = [model for model in claims.modalities if model.modality in rt.policy.enrolment.modalities]
+    if len(accepted) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
     if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
         raise _Unsound("a sensor is not the one that was pinned at enrolment")

@@ -1,4 +1,7 @@
-"""Quotes of registered nodes: fresh, by the enrolled AK, in the reference state, with a clock that does not go back."""
+"""Quotes of registered nodes: fresh, by the enrolled AK, in the reference state, with a clock that does not go back.
+
+A node whose enclave attests to nothing has an identity key, whose statement stands in the quote's place.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
+from authority.enclaves import enclave_key, verify_statement
 from authority.runtime import Runtime
 from authority.store import schema
-from authority.tpm import Quote, TpmFormatError, public_key, verify_quote
+from authority.tpm import Quote, TpmFormatError, verify_quote
 from protocol.codec import decode
+from protocol.levels import EnclaveKind
 from protocol.messages import QuoteEvidence
 
 CLOCK_SLACK_MS = 60_000
@@ -28,12 +33,16 @@ class RegistrationUnreadable(Exception):
     """What the authority itself keeps of the node cannot be read: a fault of ours that proves nothing of the node."""
 
 
-def check_quote(conn: Connection, rt: Runtime, node: Row[Any], evidence: QuoteEvidence, extra_data: bytes) -> Quote:
-    """The verified quote; the node's newest TPM clock is kept.
+def check_quote(conn: Connection, rt: Runtime, node: Row[Any], evidence: QuoteEvidence, extra_data: bytes) -> None:
+    """Check a quote, and keep the node's newest TPM clock; or a statement, where the node has no TPM.
 
-    Raises `authority.tpm.TpmRejected` when it does not hold, `StateChanged`, `ClockWentBack`, and
-    `RegistrationUnreadable`.
+    Which of the two it must be follows from the node's registration. Raises `authority.tpm.TpmRejected` when it does
+    not hold, `StateChanged`, `ClockWentBack`, and `RegistrationUnreadable`.
     """
+    kind = _kind(node)
+    if kind is not EnclaveKind.TPM2:
+        verify_statement(kind, node.ak_public, evidence, extra_data)
+        return
     reference = _reference(node)
     selection = rt.policy.attestation.pcr_selection
     quote = verify_quote(evidence.attest, evidence.signature, node.ak_public, extra_data, selection, evidence.pcrs)
@@ -42,7 +51,15 @@ def check_quote(conn: Connection, rt: Runtime, node: Row[Any], evidence: QuoteEv
     newest = max((quote.clock.reset_count, quote.clock.clock), (node.reset_count, node.clock))
     values = {"reset_count": newest[0], "clock": newest[1]}
     conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
-    return quote
+
+
+def _kind(node: Row[Any]) -> EnclaveKind:
+    try:
+        kind = EnclaveKind(node.enclave_kind)
+        enclave_key(kind, node.ak_public)
+    except (TpmFormatError, ValueError) as error:
+        raise RegistrationUnreadable(f"the node's registration cannot be read: {error}") from None
+    return kind
 
 
 def _check_clock(quote: Quote, node: Row[Any]) -> None:
@@ -52,9 +69,8 @@ def _check_clock(quote: Quote, node: Row[Any]) -> None:
 
 def _reference(node: Row[Any]) -> dict[int, bytes]:
     try:
-        public_key(node.ak_public)
         return {index: bytes.fromhex(value) for index, value in decode(node.reference_pcrs, dict[int, str]).items()}
-    except (TpmFormatError, ValueError) as error:
+    except ValueError as error:
         raise RegistrationUnreadable(f"the node's registration cannot be read: {error}") from None
 
 

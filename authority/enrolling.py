@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -12,11 +13,12 @@ from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from authority import audit, profiles
 from authority.alerts import raise_alert
+from authority.enclaves import check_key
 from authority.joining import VIRTUAL, create_join_token
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
-from authority.tpm import CertifiedUse, TpmRejected, verify_certify
+from authority.tpm import CertifiedUse, TpmRejected
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
@@ -24,9 +26,9 @@ from protocol.problems import ErrorCode
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
-    "CONSENT_TEXT",
     "CONSENT_VERSION",
     "approve",
+    "consent_text",
     "create_join_token",
     "create_ticket",
     "finish_enrolment",
@@ -34,16 +36,21 @@ __all__ = [
     "start_enrolment",
 ]
 
-MODALITIES = ("fingerprint", "face", "voice")
 PIN_DIGITS = 8
 PIN_TRIES = 5
 ENROLMENT_S = 900.0
 CONSENT_VERSION = "1"
 CONSENT_TEXT = (
-    "This machine will measure your fingerprint, face and voice, and keep a template of each, encrypted, on this "
-    "machine only. Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may "
-    "have the profile erased at any time."
+    "This machine will measure your {modalities}, and keep a template of each, encrypted, on this machine only. "
+    "Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may have the "
+    "profile erased at any time."
 )
+
+
+def consent_text(modalities: Sequence[str]) -> str:
+    """What a person agrees to where the policy allows these modalities."""
+    *others, last = modalities
+    return CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
 
 
 def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:
@@ -96,9 +103,9 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         nonce=nonce,
         record_id=record_id,
         release_share=share,
-        modalities=[*MODALITIES],
+        modalities=[*rt.policy.enrolment.modalities],
         consent_version=CONSENT_VERSION,
-        consent_text=CONSENT_TEXT,
+        consent_text=consent_text(rt.policy.enrolment.modalities),
         expires_at=now + ENROLMENT_S,
     )
 
@@ -211,9 +218,10 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
     least = rt.policy.challenge.min_modalities
     if len(set(names)) != len(names) or len(names) < least:
         raise Refused(ErrorCode.MALFORMED, 422, f"a profile needs at least {least} different modalities")
-    if not {*names} <= {*MODALITIES}:
-        raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(MODALITIES)}")
-    consent = hashlib.sha256(CONSENT_TEXT.encode()).hexdigest()
+    allowed = rt.policy.enrolment.modalities
+    if not {*names} <= {*allowed}:
+        raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(allowed)}")
+    consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()
     if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")
 
@@ -230,11 +238,11 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
 
 
 def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
-    """The profile key is certified by this node's AK for this enrolment, and no profile has it yet."""
+    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet."""
     key = request.profile_key
     digest = enrol_digest(row.enrolment_id, row.record_id, row.nonce)
     try:
-        verify_certify(key.attest, key.signature, node.ak_public, digest, key.public, CertifiedUse.SIGN)
+        check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
     except TpmRejected as error:
         audit.append(conn, "enrolment-refused", node.id, node.id, {"admin": row.admin, "cause": str(error)}, now)
         raise Refused(

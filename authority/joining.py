@@ -1,4 +1,7 @@
-"""Joining: a token, an endorsed TPM, and an attestation key proved to live in that TPM."""
+"""Joining: a token, an endorsed TPM, and an attestation key proved to live in that TPM.
+
+Where the policy allows it, an enclave that attests to nothing joins by the statements of its identity key.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 from authority import audit, profiles
 from authority.alerts import raise_alert
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
+from authority.enclaves import check_key, statement_node_id, verify_statement
 from authority.keys import reissue
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
 from authority.refusal import Refused
@@ -25,20 +29,20 @@ from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.tpm import (
     CertifiedUse,
+    Credential,
     EkIdentity,
     EndorsementRejected,
     Quote,
     TpmFormatError,
     TpmRejected,
     make_credential,
-    verify_certify,
     verify_endorsement,
     verify_quote,
 )
 from authority.tpm import name as tpm_name
 from protocol.codec import ProtocolViolation, decode, encode
 from protocol.digests import join_digest, renew_digest
-from protocol.levels import NodeState
+from protocol.levels import EnclaveKind, NodeState
 from protocol.messages import (
     PROTOCOL_VERSION,
     JoinChallenge,
@@ -83,14 +87,15 @@ def start_join(
     if request.version != PROTOCOL_VERSION:
         raise Refused(ErrorCode.MALFORMED, 400, f"protocol version {request.version} is not spoken here")
     token = _find_token(conn, request, now)
-    identity, lab_only = _endorsed(conn, request, roots, lab_roots, now)
+    kind = _allowed_kind(conn, rt, request, now)
+    node_id, lab_only = _identified(conn, kind, request, roots, lab_roots, now)
     _check_lab(conn, request, token, lab_only=lab_only, now=now)
-    _check_identity(conn, request, identity.node_id, now)
-    _check_side(conn, identity.node_id, lab=token.lab)
-    secret, nonce, join_id = rt.random(32), rt.random(32), rt.random(16).hex()
+    _check_identity(conn, request, node_id, now)
+    _check_side(conn, node_id, lab=token.lab)
+    nonce, join_id = rt.random(32), rt.random(16).hex()
     try:
         request_key(request.csr)
-        credential = make_credential(request.ek_public, tpm_name(request.ak_public), secret, rt.random)
+        secret, credential = _credential(rt, kind, request)
     except (RequestRefused, TpmFormatError) as error:
         raise Refused(ErrorCode.MALFORMED, 400, str(error)) from None
     conn.execute(delete(schema.join_attempt).where(schema.join_attempt.c.expires_at <= now))
@@ -99,7 +104,7 @@ def start_join(
             id=join_id,
             token=token.lookup,
             request=encode(msgspec.structs.replace(request, token="")).decode(),  # the secret is not kept
-            node_id=identity.node_id,
+            node_id=node_id,
             secret_sha256=hashlib.sha256(secret).hexdigest(),
             nonce=nonce,
             expires_at=now + JOIN_S,
@@ -110,14 +115,16 @@ def start_join(
         credential_blob=credential.blob,
         encrypted_secret=credential.encrypted_secret,
         nonce=nonce,
-        pcr_selection=[*rt.policy.attestation.pcr_selection],
+        pcr_selection=[*rt.policy.attestation.pcr_selection] if kind is EnclaveKind.TPM2 else [],
     )
 
 
 def finish_join(
     conn: Connection, rt: Runtime, ca: CertificateAuthority, join_id: str, proof: JoinProof, now: float
 ) -> tuple[JoinResult, list[Push]]:
-    """Check that EK and AK share a TPM, and register the node. Every attempt is good once. Raises `Refused`.
+    """Check that EK and AK share a TPM, or that the identity key answers, and register the node.
+
+    Every attempt is good once. Raises `Refused`.
 
     A node that joins again gets its keys anew, for its new delivery key.
     """
@@ -224,6 +231,57 @@ def _token_flaw(row: Row[Any] | None, name: str, now: float) -> str:
     return "" if row.name == name else "token of another name"
 
 
+def _allowed_kind(conn: Connection, rt: Runtime, request: JoinRequest, now: float) -> EnclaveKind:
+    """The kind of enclave, if the policy lets it join; an unknown one is refused like one that it does not."""
+    if request.enclave_kind in rt.policy.enclaves.allowed:
+        _check_said(request)
+        return EnclaveKind(request.enclave_kind)
+    cause = f"an enclave of kind {request.enclave_kind[:16]!r} is not allowed"
+    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
+    raise Refused(
+        ErrorCode.ENDORSEMENT_REJECTED,
+        403,
+        f"this authority takes no node with an enclave of kind {request.enclave_kind[:16]!r}",
+        "An operator may allow the kind, capped, in the policy: [enclaves] allowed; docs/trust.md.",
+    )
+
+
+def _check_said(request: JoinRequest) -> None:
+    """A node's own list of devices may not call an enclave software that it joins as something better with."""
+    software = EnclaveKind.SOFTWARE.value
+    enclaves = {device.driver for device in request.devices if device.kind == "enclave"}
+    if software in enclaves and request.enclave_kind != software:
+        raise Refused(ErrorCode.MALFORMED, 400, f"a {request.enclave_kind} node lists a software enclave as its own")
+
+
+def _identified(
+    conn: Connection,
+    kind: EnclaveKind,
+    request: JoinRequest,
+    roots: Sequence[x509.Certificate],
+    lab_roots: Sequence[x509.Certificate],
+    now: float,
+) -> tuple[str, bool]:
+    """The node's id, and whether only a lab root vouches for it: the hash of the EK, or of the identity key."""
+    if kind is EnclaveKind.TPM2:
+        identity, lab_only = _endorsed(conn, request, roots, lab_roots, now)
+        return identity.node_id, lab_only
+    if request.ek_public or request.ek_certificates:
+        raise Refused(ErrorCode.MALFORMED, 400, f"an enclave of kind {kind.value} has no endorsement key")
+    try:
+        return statement_node_id(request.ak_public), False
+    except ValueError as error:
+        raise Refused(ErrorCode.MALFORMED, 400, f"the identity key is {error}") from None
+
+
+def _credential(rt: Runtime, kind: EnclaveKind, request: JoinRequest) -> tuple[bytes, Credential]:
+    """A secret, and MakeCredential over it; both empty where there is no EK that could open it."""
+    if kind is not EnclaveKind.TPM2:
+        return b"", Credential(b"", b"")
+    secret = rt.random(32)
+    return secret, make_credential(request.ek_public, tpm_name(request.ak_public), secret, rt.random)
+
+
 def _endorsed(
     conn: Connection,
     request: JoinRequest,
@@ -265,20 +323,23 @@ def _check_lab(conn: Connection, request: JoinRequest, token: Row[Any], *, lab_o
 
 
 def _check_identity(conn: Connection, request: JoinRequest, node_id: str, now: float) -> None:
-    """A name never moves to another TPM, and a TPM never gets a second name."""
+    """A name never moves to another enclave, of whatever kind, and an enclave never gets a second name."""
     named = conn.execute(select(schema.node).where(schema.node.c.name == request.name)).first()
     known = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
     if named is not None and named.id != node_id:
         detail = {"name": request.name, "endorsement": node_id}
         audit.append(conn, "re-registration-refused", _ANONYMOUS, named.id, detail, now)
-        text = f"{request.name}: another TPM tried to join under this name"
+        what = "TPM" if {request.enclave_kind, named.enclave_kind} == {EnclaveKind.TPM2.value} else "enclave"
+        text = f"{request.name}: another {what} tried to join under this name"
         raise_alert(conn, "warning", "re-registration-refused", named.id, text, detail, now)
         raise Refused(
             ErrorCode.NAME_TAKEN,
             409,
-            "this name belongs to another TPM",
-            "Choose another name; a name stays with its TPM.",
+            f"this name belongs to another {what}",
+            f"Choose another name; a name stays with its {what}.",
         )
+    if known is not None and known.enclave_kind != request.enclave_kind:
+        raise Refused(ErrorCode.CONFLICT, 409, "this key is registered as an enclave of another kind", "Join as that.")
     if known is not None and known.name != request.name:
         raise Refused(ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name.")
     if known is not None and known.state in {NodeState.BANNED, NodeState.RETIRED}:
@@ -287,18 +348,15 @@ def _check_identity(conn: Connection, request: JoinRequest, node_id: str, now: f
 
 def _check_proof(
     conn: Connection, rt: Runtime, attempt: Row[Any], request: JoinRequest, proof: JoinProof, now: float
-) -> Quote:
+) -> Quote | None:
+    """What the proof shows of the machine; nothing, if it is a statement. Raises `Refused`."""
     digest = join_digest(attempt.id, attempt.nonce, request.csr)
     given = hashlib.sha256(proof.secret).hexdigest()
     try:
         if not hmac.compare_digest(given, attempt.secret_sha256):
             raise Refused(ErrorCode.ATTESTATION_REJECTED, 403, "the credential was not activated")
-        selection = rt.policy.attestation.pcr_selection
-        quote = verify_quote(
-            proof.quote.attest, proof.quote.signature, request.ak_public, digest, selection, proof.quote.pcrs
-        )
-        key = proof.delivery_key
-        verify_certify(key.attest, key.signature, request.ak_public, digest, key.public, CertifiedUse.AGREE)
+        quote = _proved(rt, request, proof, digest)
+        check_key(request.enclave_kind, request.ak_public, proof.delivery_key, digest, CertifiedUse.AGREE)
     except (TpmRejected, Refused) as error:
         audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": str(error)}, now)
         raise Refused(
@@ -308,6 +366,15 @@ def _check_proof(
             "Run `keyvigil join` again.",
         ) from None
     return quote
+
+
+def _proved(rt: Runtime, request: JoinRequest, proof: JoinProof, digest: bytes) -> Quote | None:
+    quote, kind = proof.quote, EnclaveKind(request.enclave_kind)
+    if kind is not EnclaveKind.TPM2:
+        verify_statement(kind, request.ak_public, quote, digest)
+        return None
+    selection = rt.policy.attestation.pcr_selection
+    return verify_quote(quote.attest, quote.signature, request.ak_public, digest, selection, quote.pcrs)
 
 
 def _use_token(conn: Connection, token: Row[Any], now: float) -> None:
@@ -324,7 +391,7 @@ class _Joined:
     lab: bool
     request: JoinRequest
     proof: JoinProof
-    quote: Quote
+    quote: Quote | None
     certificate: x509.Certificate
 
     def values(self) -> dict[str, Any]:
@@ -332,6 +399,7 @@ class _Joined:
         return {
             "name": self.request.name,
             "lab": self.lab,
+            "enclave_kind": self.request.enclave_kind,
             "ek_public": self.request.ek_public,
             "ak_public": self.request.ak_public,
             "delivery_public": self.proof.delivery_key.public,
@@ -339,13 +407,13 @@ class _Joined:
             "certificate_not_after": self.certificate.not_valid_after_utc.timestamp(),
             "reference_pcrs": json.dumps(self.reference()),
             "devices": encode(self.request.devices).decode(),
-            "reset_count": self.quote.clock.reset_count,
-            "clock": self.quote.clock.clock,
+            "reset_count": self.quote.clock.reset_count if self.quote else 0,
+            "clock": self.quote.clock.clock if self.quote else 0,
         }
 
     def reference(self) -> dict[str, str]:
-        """PCR index to value, both as JSON has them."""
-        return {str(index): value.hex() for index, value in self.quote.pcrs.items()}
+        """PCR index to value, both as JSON has them; none where nothing was quoted."""
+        return {str(index): value.hex() for index, value in (self.quote.pcrs if self.quote else {}).items()}
 
 
 def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> None:
@@ -356,11 +424,11 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
         conn.execute(insert(schema.node).values(**row))
     else:
         conn.execute(update(schema.node).where(mine).values(**joined.values()))
-        if tpm_name(known.ak_public) != tpm_name(joined.request.ak_public):
+        if known.ak_public != joined.request.ak_public:
             cause = "joined again with another attestation key"
             profiles.revoke_all(conn, known.id, known.id, cause, now)
     detail = {"name": joined.request.name, "lab": joined.lab, "reference_pcrs": joined.reference()}
-    detail["policy"] = rt.policy.version
+    detail |= {"policy": rt.policy.version, "enclave": joined.request.enclave_kind}
     audit.append(conn, "joined" if known is None else "re-joined", joined.node_id, joined.node_id, detail, now)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -187,7 +186,7 @@ def _circumstances(row: Row[Any], history: _History, *, overdue: bool) -> Circum
     return Circumstances(
         attestation_failed=row.attestation_failed,
         attestation_overdue=overdue,
-        software_enclave=any(device["driver"] == "software" for device in json.loads(row.devices)),
+        enclave=row.enclave_kind,
         recovering=row.state == NodeState.ISOLATED or (row.counted_after > 0 and not _accepted_since(row, history)),
     )
 

@@ -38,6 +38,8 @@ def node_view(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
         "state": row.state,
         "reason": row.reason,
         "lab": row.lab,
+        "enclave": row.enclave_kind,
+        "enclave_cap": rt.policy.enclave_cap(row.enclave_kind),
         "score": row.score,
         "explanation": row.explanation,
         "tier": row.tier,

@@ -2,7 +2,8 @@
 
     python benchmarks/bench_tpm.py [--tcti device:/dev/tpmrm0] [--rounds 50] [--json]
 
-Without --tcti a software TPM is manufactured for the run. Figures in milliseconds: median, 95th percentile, maximum.
+Without --tcti a software TPM is manufactured for the run, and starting one is measured too. Figures in milliseconds:
+median, 95th percentile, maximum.
 """
 
 from __future__ import annotations
@@ -15,18 +16,70 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authority.tpm import CertifiedUse, make_credential, name, verify_certify, verify_quote
 from drivers.tpm2 import Tpm2Driver
-from hal import DeviceError, Enclave, KeyUse
+from hal import Approval, DeviceError, Enclave, KeyUse, SealAuthority
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
 
 SELECTION = tuple(range(10))
 NONCE, AUTH, DIGEST = bytes(range(32)), b"\x5a" * 32, b"\xd1" * 32
+LABEL = "keyvigil-bench"
+Operations = dict[str, Callable[[], object]]
 
 
-def operations(tpm: Enclave) -> dict[str, Callable[[], object]]:
+def approved(tpm: Enclave, floor: str) -> Operations:
+    """Sealing and unsealing under an authority's approval, with or without a floor."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    authority, version = SealAuthority(point, b"bench", floor), 2**63
+    policy = tpm.pcr_policy(SELECTION, authority, version)
+    r, s = utils.decode_dss_signature(key.sign(policy + authority.reference, ec.ECDSA(hashes.SHA256())))
+    approval = Approval(policy, r.to_bytes(32, "big") + s.to_bytes(32, "big"), SELECTION, version)
+    blob, what = tpm.seal(b"\x01" * 32, (), authority), "with a floor" if floor else "without a floor"
+    return {
+        f"seal approved, {what}": lambda: tpm.seal(b"\x01" * 32, (), authority),
+        f"unseal approved, {what}": lambda: tpm.unseal(blob, approval),
+        f"policy of now, {what}": lambda: tpm.pcr_policy(SELECTION, authority, version),
+    }
+
+
+def in_nv(tpm: Enclave) -> Operations:
+    """Counters, measurements and PINs."""
+    tpm.set_pin(LABEL, AUTH, 5)
+    return {
+        "counter: read": lambda: tpm.counter(LABEL),
+        "counter: advance": lambda: tpm.advance(LABEL),
+        "counter: certify": lambda: tpm.certify_counter(LABEL, NONCE),
+        "measurement: extend": lambda: tpm.measure(LABEL, DIGEST),
+        "measurement: certify": lambda: tpm.certify_measurement(LABEL, NONCE),
+        "PIN: set": lambda: tpm.set_pin(LABEL, AUTH, 5),
+        "PIN: right answer": lambda: tpm.try_pin(LABEL, AUTH),
+        "status": tpm.status,
+    }
+
+
+def starting(folder: Path, factory: SwtpmFactory) -> Operations:
+    """A software TPM of its own, from the template to its first answer through the driver."""
+    number = count()
+
+    def fresh() -> None:
+        with (
+            Swtpm(factory.fresh(folder / f"fresh-{next(number)}")) as running,
+            Tpm2Driver().open({"tcti": running.tcti}) as tpm,
+        ):
+            tpm.read_pcrs((0,))
+
+    return {"fresh TPM: copy, start, open, first answer, end": fresh}
+
+
+def operations(tpm: Enclave) -> Operations:
     """What is measured, with everything that it needs made beforehand."""
     key, agreement = (tpm.create_key(use, AUTH, NONCE) for use in KeyUse)
     blob, ak, quote = tpm.seal(b"\x01" * 32, SELECTION), tpm.attestation_key(), tpm.quote(NONCE, SELECTION)
@@ -34,6 +87,9 @@ def operations(tpm: Enclave) -> dict[str, Callable[[], object]]:
     credential = make_credential(ek, name(ak), AUTH, os.urandom)
     peer = b"\x04" + agreement.public[-66:-34] + agreement.public[-32:]
     return {
+        **approved(tpm, ""),
+        **approved(tpm, LABEL),
+        **in_nv(tpm),
         "quote, 10 PCRs": lambda: tpm.quote(NONCE, SELECTION),
         "read 10 PCRs": lambda: tpm.read_pcrs(SELECTION),
         "seal 32 bytes": lambda: tpm.seal(b"\x01" * 32, SELECTION),
@@ -66,14 +122,18 @@ def measure(operation: Callable[[], object], rounds: int) -> dict[str, float]:
 
 
 @contextmanager
-def tpm_at(tcti: str | None) -> Iterator[Enclave]:
-    """The TPM that was named, or one made for this run."""
+def tpm_at(tcti: str | None) -> Iterator[tuple[Enclave, Operations]]:
+    """The TPM that was named, or one made for this run, and then how to start more of its kind."""
     with ExitStack() as stack:
+        more: Operations = {}
         if tcti is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            state = SwtpmFactory(Path(folder)).manufacture("bench")
-            tcti = stack.enter_context(Swtpm(state)).tcti
-        yield stack.enter_context(Tpm2Driver().open({"tcti": tcti, "timeout": 60}))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            factory = SwtpmFactory(folder / "maker")
+            more = starting(folder, factory)
+            tcti = stack.enter_context(Swtpm(factory.manufacture("bench"))).tcti
+        tpm = stack.enter_context(Tpm2Driver().open({"tcti": tcti, "timeout": 60}))
+        stack.callback(tpm.forget, LABEL)
+        yield tpm, more
 
 
 def arguments() -> argparse.Namespace:
@@ -87,17 +147,17 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     try:
-        with tpm_at(given.tcti) as tpm:
+        with tpm_at(given.tcti) as (tpm, more):
             model = tpm.info.name
-            figures = {what: measure(work, given.rounds) for what, work in operations(tpm).items()}
+            figures = {what: measure(work, given.rounds) for what, work in {**operations(tpm), **more}.items()}
     except DeviceError as error:
         raise SystemExit(f"{error}\n{error.remedy}") from None
     if given.json:
         print(json.dumps({"tpm": model, "rounds": given.rounds, "milliseconds": figures}))
         return
-    print(f"{model}, {given.rounds} rounds, milliseconds\n{'':32}{'median':>9}{'p95':>9}{'max':>9}")
+    print(f"{model}, {given.rounds} rounds, milliseconds\n{'':50}{'median':>9}{'p95':>9}{'max':>9}")
     for what, figure in figures.items():
-        print(f"{what:32}" + "".join(f"{figure[column]:9.2f}" for column in ("median", "p95", "max")))
+        print(f"{what:50}" + "".join(f"{figure[column]:9.2f}" for column in ("median", "p95", "max")))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """DigitalPersona U.are.U 4000B and 4500 (05ba:000a), clean-room over pyusb.
 
 Register map, interrupts and sequences are facts from libfprint's uru4000 source, read as documentation; no code of it
-is used. The optical sensor waits for a finger by itself and says so on an interrupt endpoint.
+is used. The optical sensor waits for a finger by itself and says so on an interrupt endpoint. It has no checksum: an
+image whose header, length and blocks disagree is noticed; an altered pixel, or a key altered on its way, is not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _POLLS, _POLL_SECONDS = 100, 0.01
 _POWER_UP_TRIES, _POWER_UP_SECONDS = 3, 0.3
 _INIT_SECONDS = 5.0
 _IMAGE_SECONDS = 3.0
-_OFF_SECONDS = 0.5
+_OFF_SECONDS, _OFF_SHARE = 0.5, 0.05
+"""Switching off: at most this long, and no more than this share of what the caller gave for the whole."""
+
 _SLICE_SECONDS = 0.5
 """A wait for a finger is cut into reads this long, so that Ctrl-C and closing are noticed."""
 
@@ -78,12 +81,13 @@ class Uru4000Driver:
 
         Raises `NotFound`, `Busy`, `PermissionDenied`, `Unsupported`, `TimedOut`, `ProtocolError`.
         """
-        link = open_device(_FAMILY, options, self._backend)
+        within = (deadline or Deadline.after(_INIT_SECONDS, self._clock)).within(_INIT_SECONDS)
+        link = open_device(_FAMILY, options, self._backend, within)
         reader = Uru4000Reader(link, self._clock, self._random_bytes)
         try:
-            reader.wake((deadline or Deadline.after(_INIT_SECONDS, self._clock)).within(_INIT_SECONDS))
+            reader.wake(within)
         except BaseException:
-            reader.close()
+            link.close()
             raise
         return reader
 
@@ -119,32 +123,33 @@ class Uru4000Reader:
         self._awake = True
 
     def capture(self, deadline: Deadline, on_ready: Callable[[], None] | None = None) -> FingerprintImage:
-        """Wait for a finger and image it: 384x290 pixels at 512 dpi. On failure the sensor is switched off."""
+        """Wait for a finger and image it: 384x290 pixels at 512 dpi. On failure the sensor is switched off.
+
+        After a failure that leaves the reader's state in doubt, the next capture wakes it anew.
+        """
+        deadline.check("capturing a fingerprint")
+        off_seconds = _share(deadline)
         try:
-            if not self._awake:
-                self.wake(deadline)
-            self._link.drain(_INTERRUPTS, _INTERRUPT_BYTES, deadline)
-            self._set_mode(_AWAIT_ON, deadline)
-            if on_ready is not None:
-                on_ready()
-            self._await_interrupt(_FINGER_ON, deadline)
+            self._await_finger(deadline, on_ready)
             return self._take_image(deadline)
         except BaseException:
-            self._switch_off()
+            self._switch_off(off_seconds)
             raise
 
     def wait_removed(self, deadline: Deadline) -> None:
         """Wait until the finger has left, then switch the sensor off."""
+        deadline.check("waiting for the finger to leave")
+        off_seconds = _share(deadline)
         try:
             if not self._awaiting_off:
                 self._set_mode(_AWAIT_OFF, deadline)
             self._await_interrupt(_FINGER_OFF, deadline)
         finally:
-            self._switch_off()
+            self._switch_off(off_seconds)
 
     def close(self) -> None:
         """Switch the sensor off and release it; closing twice is allowed."""
-        self._switch_off()
+        self._switch_off(_OFF_SECONDS)
         self._link.close()
 
     def __enter__(self) -> Self:
@@ -155,14 +160,27 @@ class Uru4000Reader:
     ) -> None:
         self.close()
 
+    def _await_finger(self, deadline: Deadline, on_ready: Callable[[], None] | None) -> None:
+        if not self._awake:
+            self._link.drain(_IMAGES, HEADER_BYTES + HEIGHT * WIDTH, deadline)
+            self.wake(deadline)
+        self._awake = False
+        self._link.drain(_INTERRUPTS, _INTERRUPT_BYTES, deadline)
+        self._set_mode(_AWAIT_ON, deadline)
+        self._awake = True
+        if on_ready is not None:
+            on_ready()
+        self._await_interrupt(_FINGER_ON, deadline)
+
     def _take_image(self, deadline: Deadline) -> FingerprintImage:
         within = deadline.within(_IMAGE_SECONDS)
+        self._awake = False
         self._set_mode(_CAPTURE, within)
         message = self._link.read(_IMAGES, HEADER_BYTES + HEIGHT * WIDTH, within)
         captured_ns = self._clock.monotonic_ns()
         pixels = decode_image(message, lambda number: self._exchange_key(number, within))
         self._set_mode(_AWAIT_OFF, within)
-        self._awaiting_off = True
+        self._awaiting_off = self._awake = True
         self._sequence += 1
         return FingerprintImage(pixels, DPI, self._sequence, captured_ns)
 
@@ -206,9 +224,7 @@ class Uru4000Reader:
                 packet = self._link.read(_INTERRUPTS, _INTERRUPT_BYTES, deadline.within(_SLICE_SECONDS))
             except TimedOut:
                 continue
-            if len(packet) < 2:
-                raise ProtocolError(f"an interrupt of {len(packet)} bytes")
-            cause = int.from_bytes(packet[:2], "big")
+            cause = interrupt_cause(packet)
             if cause == wanted:
                 return
             if cause == _DEATH:
@@ -225,7 +241,19 @@ class Uru4000Reader:
         self._link.control_write(_REGISTER_REQUEST, _MODE, bytes([mode]), deadline)
         self._awaiting_off = False
 
-    def _switch_off(self) -> None:
+    def _switch_off(self, seconds: float) -> None:
         """Stop waiting for a finger, which would keep the light on; a reader that is gone needs no telling."""
         with suppress(DeviceError):
-            self._set_mode(_OFF, Deadline.after(_OFF_SECONDS, self._clock))
+            self._set_mode(_OFF, Deadline.after(seconds, self._clock))
+
+
+def interrupt_cause(packet: bytes) -> int:
+    """What an interrupt says, a 16-bit code; raises `ProtocolError` for one that is cut short."""
+    if len(packet) < 2:
+        raise ProtocolError(f"an interrupt of {len(packet)} bytes")
+    return int.from_bytes(packet[:2], "big")
+
+
+def _share(deadline: Deadline) -> float:
+    """The seconds that switching off may take beyond `deadline`."""
+    return max(0.01, min(_OFF_SECONDS, _OFF_SHARE * deadline.remaining()))

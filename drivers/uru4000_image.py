@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -79,27 +80,51 @@ def decode_image(message: bytes, exchange_key: KeyExchange) -> Pixels:
 
 
 def keystream(key: int, count: int) -> tuple[Pixels, int]:
-    """`count` keystream bytes from the 32-bit `key`, and the key after as many steps.
+    """`count` keystream bytes (at most an image's) from the 32-bit `key`, and the key after as many steps.
 
-    The register's bits over time are one sequence with `b[n + 32] = parity of b[n + tap]`. Squaring a polynomial over
-    GF(2) doubles its exponents, so `b[n + 32 * 2^k] = parity of b[n + tap * 2^k]` holds too, and `2^k` bits follow
-    from one exclusive or of whole slices.
+    The register is linear, so a key's keystream is the exclusive or of those of its bits, which are kept.
     """
-    bits = np.zeros(count + 32, np.uint8)
+    streams, bits = _single_bit_streams()
+    chosen = [place for place in range(32) if key >> place & 1]
+    stream = np.zeros(count, np.uint8)
+    after = np.zeros(32, np.uint8)
+    for place in chosen:
+        stream ^= streams[place, :count]
+        after ^= bits[place, count : count + 32]
+    return stream, int.from_bytes(np.packbits(after, bitorder="little").tobytes(), "little")
+
+
+@cache
+def _single_bit_streams() -> tuple[Pixels, Pixels]:
+    """Of each key that has one bit set: an image's keystream bytes, and the register's bits over time.
+
+    These take 7 MB and are made at the first scrambled image.
+    """
+    bits = np.stack([_register_bits(1 << place, HEIGHT * WIDTH + 32) for place in range(32)])
+    streams = np.zeros((32, HEIGHT * WIDTH), np.uint8)
+    for place, bit in enumerate(_KEYSTREAM_BITS):
+        streams |= bits[:, bit : bit + HEIGHT * WIDTH] << np.uint8(place)
+    return streams, bits
+
+
+def _register_bits(key: int, count: int) -> Pixels:
+    """The register's lowest bit at each of `count` steps.
+
+    It is one sequence with `b[n + 32] = parity of b[n + tap]`. Squaring a polynomial over GF(2) doubles its exponents,
+    so `b[n + 32 * 2^k] = parity of b[n + tap * 2^k]` holds too, and `2^k` bits follow from one exclusive or of slices.
+    """
+    bits = np.zeros(count, np.uint8)
     bits[:32] = [key >> place & 1 for place in range(32)]
     known, stride = 32, 1
-    while known < bits.size:
+    while known < count:
         if known >= 64 * stride:
             stride *= 2
-        end = min(known + stride, bits.size)
+        end = min(known + stride, count)
         for tap in _TAPS:
             start = known - (32 - tap) * stride
             bits[known:end] ^= bits[start : start + end - known]
         known = end
-    stream = np.zeros(count, np.uint8)
-    for place, bit in enumerate(_KEYSTREAM_BITS):
-        stream |= bits[bit : bit + count] << place
-    return stream, sum(int(bits[count + place]) << place for place in range(32))
+    return bits
 
 
 def _check_blocks(lines: int, blocks: list[Block]) -> None:

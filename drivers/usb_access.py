@@ -18,6 +18,7 @@ from typing import Any
 import usb.core
 import usb.util
 
+from drivers.usb_options import UsbOptions
 from drivers.usbip_client import UsbipBackend
 from hal import (
     Busy,
@@ -35,10 +36,11 @@ from hal import (
     Unsupported,
 )
 
-_KNOWN_OPTIONS = ("vendor_id", "product_id", "port", "serial", "usbip")
 _LIBUSB_REMEDY = "Install libusb: sudo apt-get install libusb-1.0-0"
-_CONFIGURATION_REMEDY = "Correct the device's entry in the configuration."
 _SIMULATED = "(simulated)"
+_OPEN_SECONDS = 5.0
+_LIST_SECONDS = 5.0
+_STRING_SECONDS = 1.0
 _INTERFACE = 0
 
 _BY_ERRNO: dict[int, type[DeviceError]] = {
@@ -80,34 +82,6 @@ class UsbFamily:
     capabilities: frozenset[Capability] = frozenset({Capability.IMAGE, Capability.FINGER_DETECT})
 
 
-@dataclass(frozen=True)
-class UsbOptions:
-    """The options of a USB driver, validated; `None` or an empty text leaves the choice open."""
-
-    vendor_id: int | None = None
-    product_id: int | None = None
-    port: str = ""
-    serial: str = ""
-    usbip: tuple[str, int] | None = None
-
-    @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> UsbOptions:
-        """Read a node's configuration; raises `DeviceError` on an unknown key or a malformed value."""
-        for key in options:
-            if key not in _KNOWN_OPTIONS:
-                raise DeviceError(
-                    f"unknown option {key!r} for a USB device; known are {', '.join(_KNOWN_OPTIONS)}",
-                    remedy=_CONFIGURATION_REMEDY,
-                )
-        return cls(
-            vendor_id=_identifier(options, "vendor_id"),
-            product_id=_identifier(options, "product_id"),
-            port=_text(options, "port"),
-            serial=_text(options, "serial"),
-            usbip=_address(_text(options, "usbip")),
-        )
-
-
 class UsbLink:
     """A claimed interface of a device: transfers that end by a deadline and fail with `DeviceError` only."""
 
@@ -137,14 +111,14 @@ class UsbLink:
         """Up to `length` bytes from an IN endpoint; raises `TimedOut` when none came by the deadline."""
         what = f"reading endpoint {endpoint:#04x}"
         deadline.check(what)
-        with mapped_errors(what, self):
+        with mapped_errors(what, self), self._halt_cleared(endpoint):
             return bytes(self._device.read(endpoint, length, milliseconds(deadline)))
 
     def write(self, endpoint: int, data: bytes, deadline: Deadline) -> None:
         """All of `data` to an OUT endpoint."""
         what = f"writing endpoint {endpoint:#04x}"
         deadline.check(what)
-        with mapped_errors(what, self):
+        with mapped_errors(what, self), self._halt_cleared(endpoint):
             written = int(self._device.write(endpoint, data, milliseconds(deadline)))
         if written != len(data):
             raise ProtocolError(f"{what}: {written} of {len(data)} bytes taken")
@@ -163,6 +137,17 @@ class UsbLink:
         if not self._open:
             raise Disconnected(f"{self.info.name} was closed", remedy="Open the device again.")
 
+    @contextmanager
+    def _halt_cleared(self, endpoint: int) -> Iterator[None]:
+        """An endpoint that refused a transfer stays halted until the host clears it (USB 2.0, 9.4.5)."""
+        try:
+            yield
+        except usb.core.USBError as error:
+            if error.errno == errno.EPIPE:
+                with suppress(usb.core.USBError, NotImplementedError):
+                    self._device.clear_halt(endpoint)
+            raise
+
     def close(self) -> None:
         """Release the interface and the handle; closing twice is allowed."""
         self._open = False
@@ -170,16 +155,16 @@ class UsbLink:
 
 
 def list_devices(family: UsbFamily, options: Mapping[str, Any], backend: Any = None) -> tuple[DeviceInfo, ...]:
-    """The attached devices of `family` that `options` allow.
+    """The attached devices of `family` that `options` allow, within five seconds.
 
     A device whose strings cannot be read, because another program holds it, is listed without its serial number.
-    Raises `Unsupported` without libusb, `NotFound` without the USB/IP server.
+    Raises `Unsupported` without libusb, `NotFound` without the USB/IP server, `TimedOut`.
     """
-    wanted = UsbOptions.parse(options)
+    wanted, deadline = UsbOptions.parse(options), Deadline.after(_LIST_SECONDS)
     found = []
-    for device in _candidates(family, wanted, backend):
+    for device in _candidates(family, wanted, backend, deadline):
         try:
-            found.append(_identify(device, family, wanted, backend))
+            found.append(_identify(device, family, wanted, backend, deadline))
         except (Busy, PermissionDenied, Disconnected):
             found.append(_describe(device, family, wanted, backend, strings=("", "")))
         finally:
@@ -187,20 +172,23 @@ def list_devices(family: UsbFamily, options: Mapping[str, Any], backend: Any = N
     return tuple(info for info in found if not wanted.serial or info.serial in (wanted.serial, ""))
 
 
-def open_device(family: UsbFamily, options: Mapping[str, Any], backend: Any = None) -> UsbLink:
-    """Claim the device of `family` that `options` name.
+def open_device(
+    family: UsbFamily, options: Mapping[str, Any], backend: Any = None, deadline: Deadline | None = None
+) -> UsbLink:
+    """Claim the device of `family` that `options` name, by `deadline` and within five seconds.
 
-    Raises `NotFound`, `Busy`, `PermissionDenied`, `Unsupported`, and `ProtocolError` when the descriptors of the
-    device are not those of the family.
+    Raises `NotFound`, `Busy`, `PermissionDenied`, `Unsupported`, `TimedOut`, and `ProtocolError` when the descriptors
+    of the device are not those of the family.
     """
     wanted = UsbOptions.parse(options)
-    candidates = _candidates(family, wanted, backend)
+    within = deadline.within(_OPEN_SECONDS) if deadline else Deadline.after(_OPEN_SECONDS)
+    candidates = _candidates(family, wanted, backend, within)
     refusal: DeviceError = NotFound(f"no {family.name} is attached{_where(wanted)}")
-    for position, device in enumerate(candidates):
+    for device in candidates:
         try:
-            info = _identify(device, family, wanted, backend)
+            info = _identify(device, family, wanted, backend, within)
             _require_serial(info, wanted, unread_is_fine=True)
-            _claim(device, family)
+            _claim(device, family, within)
             _require_serial(info, wanted, unread_is_fine=False)
         except DeviceError as error:
             _dispose(device)
@@ -209,8 +197,6 @@ def open_device(family: UsbFamily, options: Mapping[str, Any], backend: Any = No
             _dispose(device)
             raise
         else:
-            for rest in candidates[position + 1 :]:
-                _dispose(rest)
             return UsbLink(device, info)
     raise refusal
 
@@ -228,7 +214,7 @@ def mapped_errors(what: str, link: UsbLink | None = None) -> Iterator[None]:
         raise _translated(what, error) from error
     except NotImplementedError as error:
         raise Unsupported(f"{what}: the USB backend has no {error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, struct.error) as error:
         raise ProtocolError(f"{what}: the device's descriptors make no sense ({type(error).__name__})") from error
 
 
@@ -245,12 +231,14 @@ def _translated(what: str, error: usb.core.USBError) -> DeviceError:
     return kind(f"{what}: {_MEANING.get(kind, error.strerror or 'the transfer failed')}")
 
 
-def _candidates(family: UsbFamily, wanted: UsbOptions, injected: Any) -> list[Any]:
+def _candidates(family: UsbFamily, wanted: UsbOptions, injected: Any, deadline: Deadline) -> list[Any]:
     """Unopened pyusb devices of the family at the wanted place, in the order of the bus."""
+    what = "looking for USB devices"
+    deadline.check(what)
     backend = injected
     if backend is None and wanted.usbip is not None:
-        backend = UsbipBackend(*wanted.usbip, family.ids)
-    with mapped_errors("looking for USB devices"):
+        backend = UsbipBackend(*wanted.usbip, family.ids, deadline.remaining)
+    with mapped_errors(what):
         return [device for device in usb.core.find(find_all=True, backend=backend) if _matches(device, family, wanted)]
 
 
@@ -264,8 +252,8 @@ def _matches(device: Any, family: UsbFamily, wanted: UsbOptions) -> bool:
     )
 
 
-def _identify(device: Any, family: UsbFamily, wanted: UsbOptions, injected: Any) -> DeviceInfo:
-    strings = (_string(device, device.iProduct), _string(device, device.iSerialNumber))
+def _identify(device: Any, family: UsbFamily, wanted: UsbOptions, injected: Any, deadline: Deadline) -> DeviceInfo:
+    strings = (_string(device, device.iProduct, deadline), _string(device, device.iSerialNumber, deadline))
     return _describe(device, family, wanted, injected, strings=strings)
 
 
@@ -295,18 +283,25 @@ def _require_serial(info: DeviceInfo, wanted: UsbOptions, *, unread_is_fine: boo
     raise NotFound(f"no {info.name} with serial number {wanted.serial!r} is attached{_where(wanted)}")
 
 
-def _string(device: Any, index: int) -> str:
-    """A string descriptor; empty where the device has none or does not tell."""
+def _string(device: Any, index: int, deadline: Deadline) -> str:
+    """A string descriptor, without what does not print; empty where the device has none or does not tell."""
+    what = "reading the device's strings"
+    deadline.check(what)
     if not index:
         return ""
     try:
-        with mapped_errors("reading the device's strings"):
-            return str(usb.util.get_string(device, index) or "")
+        with mapped_errors(what):
+            device.default_timeout = milliseconds(deadline.within(_STRING_SECONDS))
+            language = device.langids[0]
+            device.default_timeout = milliseconds(deadline.within(_STRING_SECONDS))
+            text = str(usb.util.get_string(device, index, language) or "")
     except (ProtocolError, TimedOut, Unsupported):
         return ""
+    return "".join(character for character in text if character.isprintable())
 
 
-def _claim(device: Any, family: UsbFamily) -> None:
+def _claim(device: Any, family: UsbFamily, deadline: Deadline) -> None:
+    deadline.check(f"opening {family.name}")
     with mapped_errors(f"opening {family.name}"):
         interface = _configuration(device)[(_INTERFACE, 0)]
         shape = (interface.bInterfaceClass, interface.bInterfaceSubClass, interface.bInterfaceProtocol)
@@ -314,6 +309,7 @@ def _claim(device: Any, family: UsbFamily) -> None:
     if shape != family.interface_class or not family.endpoints <= endpoints:
         raise ProtocolError(f"the device at {_port(device)} has not the interface of {family.name}")
     _detach_kernel_driver(device)
+    deadline.check(f"claiming {family.name}")
     with mapped_errors(f"claiming {family.name}"):
         usb.util.claim_interface(device, _INTERFACE)
 
@@ -351,34 +347,3 @@ def _where(wanted: UsbOptions) -> str:
     at_port = f" at port {wanted.port}" if wanted.port else ""
     server = f" to the USB/IP server {wanted.usbip[0]}:{wanted.usbip[1]}" if wanted.usbip else ""
     return server + at_port
-
-
-def _identifier(options: Mapping[str, Any], key: str) -> int | None:
-    value = options.get(key)
-    if value is None:
-        return None
-    number = value
-    if isinstance(value, str):
-        with suppress(ValueError):
-            number = int(value, 16)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 0xFFFF:
-        raise DeviceError(
-            f"option {key!r} is {value!r}, not a 16-bit USB identifier such as 0x05ba", remedy=_CONFIGURATION_REMEDY
-        )
-    return number
-
-
-def _text(options: Mapping[str, Any], key: str) -> str:
-    value = options.get(key, "")
-    if not isinstance(value, str):
-        raise DeviceError(f"option {key!r} is {value!r}, not a text", remedy=_CONFIGURATION_REMEDY)
-    return value
-
-
-def _address(text: str) -> tuple[str, int] | None:
-    if not text:
-        return None
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= 0xFFFF:
-        raise DeviceError(f"option 'usbip' is {text!r}, not host:port", remedy=_CONFIGURATION_REMEDY)
-    return host.strip("[]"), int(port)

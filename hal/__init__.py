@@ -35,12 +35,24 @@ from hal._errors import (
 )
 from hal._fingerprint import FingerprintImage, FingerprintReader
 from hal._hotplug import PlugEvent, Reopening, watch
+from hal._match import EnrolStage, Finger, MatchOnlyReader, MatchOutcome, ScanHint
 from hal._microphone import AudioBlock, Microphone
-from hal._registry import DRIVER_GROUP, Driver, DriverEntry, available_drivers, load_driver
+from hal._presence import Absence, Presence, PresenceSensor
+from hal._registry import (
+    DRIVER_GROUP,
+    Driver,
+    DriverEntry,
+    PluginEntry,
+    available_drivers,
+    available_plugins,
+    load_driver,
+    load_plugin,
+)
 from hal._values import Capability, Clock, Deadline, Device, DeviceInfo, DeviceKind, SystemClock, Transport
 
 __all__ = [
     "DRIVER_GROUP",
+    "Absence",
     "Approval",
     "Attestation",
     "AudioBlock",
@@ -64,11 +76,15 @@ __all__ = [
     "EnclaveKind",
     "EnclaveStatus",
     "Endorsement",
+    "EnrolStage",
+    "Finger",
     "FingerprintImage",
     "FingerprintReader",
     "Frame",
     "KeyUse",
     "LockoutStatus",
+    "MatchOnlyReader",
+    "MatchOutcome",
     "Microphone",
     "NotFound",
     "NvCertification",
@@ -77,15 +93,21 @@ __all__ = [
     "PermissionDenied",
     "PinState",
     "PlugEvent",
+    "PluginEntry",
+    "Presence",
+    "PresenceSensor",
     "ProtocolError",
     "Reopening",
     "Report",
+    "ScanHint",
     "SealAuthority",
     "SystemClock",
     "TimedOut",
     "Transport",
     "Unsupported",
     "available_drivers",
+    "available_plugins",
     "load_driver",
+    "load_plugin",
     "watch",
 ]

@@ -36,15 +36,21 @@ class KeyUse(StrEnum):
 
 @dataclass(frozen=True)
 class Endorsement:
-    """EK public area (marshalled TPM2B_PUBLIC) and its X.509 certificates in DER, leaf first."""
+    """EK public area (marshalled TPM2B_PUBLIC) and its X.509 certificates in DER, leaf first.
+
+    `further` are certificates of endorsement keys that this enclave has too and does not use, for diagnosis.
+    """
 
     ek_public: bytes
     certificates: tuple[bytes, ...] = ()
+    further: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
 class CertifiedKey:
     """A key made in the enclave: `public` and `private` are opaque TPM2B structures, `private` is wrapped.
+
+    An enclave that is no TPM gives the 65-byte uncompressed point as `public` and a form of its own as `private`.
 
     `attest` and `signature` are the AK's certification (TPMS_ATTEST of type ATTEST_CERTIFY, TPMT_SIGNATURE) over the
     qualifying data that was given when the key was made.
@@ -266,7 +272,10 @@ class Enclave:
         self._lacks(Capability.SEAL)
 
     def pcr_policy(self, selection: PcrSelection, authority: SealAuthority, version: int = 0) -> bytes:
-        """The 32-byte policy of the present PCR values and `version`, for the authority to sign (`SEAL_APPROVED`)."""
+        """The 32-byte policy of the present PCR values and `version`, for the authority to sign (`SEAL_APPROVED`).
+
+        `version` counts where the authority has a floor, and only there.
+        """
         self._lacks(Capability.SEAL_APPROVED)
 
     # What outlasts a reboot.
@@ -292,7 +301,7 @@ class Enclave:
         self._lacks(Capability.COUNTER)
 
     def certify_measurement(self, label: str, qualifying: bytes) -> NvCertification:
-        """The AK's certification of a measurement over `qualifying` (32 bytes)."""
+        """The AK's certification of a measurement over `qualifying` (32 bytes); raises `NotFound` before the first."""
         self._lacks(Capability.MEASURE)
 
     def set_pin(self, label: str, pin: bytes, limit: int) -> None:
@@ -300,7 +309,7 @@ class Enclave:
         self._lacks(Capability.PIN)
 
     def try_pin(self, label: str, pin: bytes) -> None:
-        """Answer; raises `AuthorisationFailed` when wrong or locked. A right answer clears the count."""
+        """Answer; raises `AuthorisationFailed` when wrong or locked, `NotFound`. A right answer clears the count."""
         self._lacks(Capability.PIN)
 
     def pin_state(self, label: str) -> PinState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -49,11 +49,10 @@ class Reopening(Generic[D]):
         """
         lost: Disconnected | None = None
         while True:
+            device = self._held(deadline, lost)
             try:
-                return work(self._held(deadline, lost))
+                return work(device)
             except Disconnected as error:
-                if lost is error:
-                    raise
                 lost = error
                 self.close()
                 self._clock.sleep(min(RETRY_SECONDS, deadline.remaining()))
@@ -75,9 +74,12 @@ class Reopening(Generic[D]):
 
     def _held(self, deadline: Deadline, lost: Disconnected | None) -> D:
         if self._device is None:
-            device = self._opener(deadline) if lost is None else self._await_return(deadline, lost)
-            self._check_identity(device)
-            self._device = device
+            self._device = self._opener(deadline) if lost is None else self._await_return(deadline, lost)
+            try:
+                self._check_identity(self._device.info)
+            except BaseException:
+                self.close()
+                raise
         return self._device
 
     def _await_return(self, deadline: Deadline, lost: Disconnected) -> D:
@@ -91,12 +93,10 @@ class Reopening(Generic[D]):
             except TimedOut:
                 raise lost from None
 
-    def _check_identity(self, device: D) -> None:
-        info = device.info
+    def _check_identity(self, info: DeviceInfo) -> None:
         if self._expected is None:
             self._expected = info
         if not self._expected.same_device(info):
-            device.close()
             raise PermissionDenied(
                 f"another {info.kind} stands at {info.port} than before",
                 remedy="Put the enrolled device back, or have the new one approved by enrolling again.",
@@ -114,16 +114,24 @@ class PlugEvent:
 def watch(
     driver: Driver, options: Mapping[str, Any], stop: Callable[[], bool], clock: Clock | None = None
 ) -> Iterator[PlugEvent]:
-    """Arrivals and departures of a driver's devices, beginning with those that are there; ends when `stop` says so."""
+    """Arrivals and departures of a driver's devices, beginning with those that are there; ends when `stop` says so.
+
+    Raises what listing raises, but for a device that goes away while it is looked at: the next look tells.
+    """
     clock = clock or SystemClock()
     known: list[DeviceInfo] = []
     while not stop():
-        present = list(driver.list(options))
-        for device in known:
-            if not any(device.same_device(other) for other in present):
-                yield PlugEvent(device, arrived=False)
-        for device in present:
-            if not any(device.same_device(other) for other in known):
-                yield PlugEvent(device, arrived=True)
+        present = known
+        with suppress(NotFound, Disconnected):
+            present = list(driver.list(options))
+        for device in _missing(known, present):
+            yield PlugEvent(device, arrived=False)
+        for device in _missing(present, known):
+            yield PlugEvent(device, arrived=True)
         known = present
         clock.sleep(WATCH_SECONDS)
+
+
+def _missing(some: Sequence[DeviceInfo], others: Sequence[DeviceInfo]) -> list[DeviceInfo]:
+    """Those of `some` that are not among `others`."""
+    return [one for one in some if not any(one.same_device(other) for other in others)]

@@ -1,12 +1,13 @@
-"""Drivers by entry point, pinned by the hash of the module that implements them."""
+"""Drivers and other plug-ins by entry point, pinned by the hash of the package that implements them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,12 +39,16 @@ class Driver(Protocol):
 
 
 @dataclass(frozen=True)
-class DriverEntry:
-    """A driver that is installed: its name, and the SHA-256 of its package's code, without having loaded it."""
+class PluginEntry:
+    """Code that is installed: its name, and the SHA-256 of its package's code, without having loaded it."""
 
     name: str
     module: str
     sha256: str
+
+
+DriverEntry = PluginEntry
+"""A driver that is installed."""
 
 
 def available_drivers() -> dict[str, DriverEntry]:
@@ -51,16 +56,7 @@ def available_drivers() -> dict[str, DriverEntry]:
 
     A driver whose module is missing is left out, so that one broken package does not take the others away.
     """
-    found: dict[str, DriverEntry] = {}
-    for point in entry_points(group=DRIVER_GROUP):
-        if point.name in found:
-            raise PermissionDenied(
-                f"two installed packages offer a driver named {point.name!r}",
-                remedy="Uninstall one of the two packages.",
-            )
-        with suppress(NotFound):
-            found[point.name] = DriverEntry(point.name, point.module, _module_sha256(point))
-    return found
+    return available_plugins(DRIVER_GROUP, "driver")
 
 
 def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEntry]:
@@ -68,27 +64,55 @@ def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEnt
 
     `None` skips the pin (discovery, diagnostics). Raises `NotFound` and `PermissionDenied`.
     """
-    entry = available_drivers().get(name)
-    if entry is None:
-        raise NotFound(f"no driver named {name!r} is installed", remedy="Run `keyvigil devices` to list drivers.")
-    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
-        raise PermissionDenied(
-            f"driver {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
-            remedy="If the change of the driver is meant, put the new hash into the configuration.",
-        )
-    (point,) = entry_points(group=DRIVER_GROUP, name=name)
-    driver: Driver = point.load()()
+    load, entry = load_plugin(DRIVER_GROUP, "driver", name, pinned_sha256)
+    driver: Driver = load()
     return driver, entry
 
 
-def _module_sha256(point: EntryPoint) -> str:
-    """Hash over every Python file of the top-level package that the driver comes from, in sorted order.
+def available_plugins(group: str, what: str) -> dict[str, PluginEntry]:
+    """What installed packages offer in an entry-point group, by name; `what` is its word in errors."""
+    found: dict[str, PluginEntry] = {}
+    sha256_of = cache(_package_sha256)
+    for point in entry_points(group=group):
+        if point.name in found:
+            raise PermissionDenied(
+                f"two installed packages offer a {what} named {point.name!r}",
+                remedy="Uninstall one of the two packages.",
+            )
+        with suppress(NotFound):
+            sha256 = sha256_of(point.module.partition(".")[0])
+            found[point.name] = PluginEntry(point.name, point.module, sha256)
+    return found
 
-    A driver shares code with its neighbours, so its own file alone would pin too little.
+
+def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> tuple[Callable[..., Any], PluginEntry]:
+    """Import what the entry point names, once its package hashes to `pinned_sha256`; it is not called yet.
+
+    `None` skips the pin. Raises `NotFound` and `PermissionDenied`.
     """
-    spec = find_spec(point.module.partition(".")[0])
+    available = available_plugins(group, what)
+    entry = available.get(name)
+    if entry is None:
+        known = ", ".join(sorted(available)) or "none"
+        raise NotFound(f"no {what} named {name!r} is installed", remedy=f"Install its package; installed are: {known}.")
+    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
+        raise PermissionDenied(
+            f"{what} {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
+            remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
+        )
+    (point,) = entry_points(group=group, name=name)
+    plugin: Callable[..., Any] = point.load()
+    return plugin, entry
+
+
+def _package_sha256(package: str) -> str:
+    """Hash over every Python file of a top-level package, in sorted order.
+
+    A plug-in shares code with its neighbours, so its own file alone would pin too little.
+    """
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise NotFound(f"driver {point.name!r} names the module {point.module!r}, which is not installed")
+        raise NotFound(f"the package {package!r} is not installed")
     origin = Path(spec.origin)
     root = origin.parent
     files = sorted(root.rglob("*.py")) if spec.submodule_search_locations else [origin]

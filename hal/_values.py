@@ -18,6 +18,8 @@ class DeviceKind(StrEnum):
     CAMERA = "camera"
     MICROPHONE = "microphone"
     ENCLAVE = "enclave"
+    PRESENCE = "presence"
+    """Tells whether somebody is at the machine, and not who."""
 
 
 class Transport(StrEnum):
@@ -31,6 +33,7 @@ class Transport(StrEnum):
     UART = "uart"
     V4L2 = "v4l2"
     ALSA = "alsa"
+    EVDEV = "evdev"
     TPM = "tpm"
     FILE = "file"
     SYSTEM = "system"

@@ -58,3 +58,11 @@ class NodeState(StrEnum):
     ISOLATED = "isolated"
     BANNED = "banned"
     RETIRED = "retired"
+
+
+class EnclaveKind(StrEnum):
+    """What holds a node's keys and speaks for its machine; policy says which kinds may join, and caps each."""
+
+    TPM2 = "tpm2"
+    PKCS11 = "pkcs11"
+    SOFTWARE = "software"

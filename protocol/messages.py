@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from protocol.bounds import Identifier, Instant, Milli, Number, Span, Word
-from protocol.levels import Access, Rotation, Tier
+from protocol.levels import Access, EnclaveKind, Rotation, Tier
 
 PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
@@ -23,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class QuoteEvidence(Message, frozen=True):
-    """TPMS_ATTEST (quote), TPMT_SIGNATURE, and the SHA-256 PCR values that the quote covers."""
+    """TPMS_ATTEST (quote), TPMT_SIGNATURE, and the SHA-256 PCR values that the quote covers; or a statement."""
 
     attest: bytes
     signature: bytes
@@ -31,7 +31,7 @@ class QuoteEvidence(Message, frozen=True):
 
 
 class CertifiedPublic(Message, frozen=True):
-    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it."""
+    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it; or a point and a statement."""
 
     public: bytes
     attest: bytes
@@ -51,8 +51,12 @@ class SensorIdentity(Message, frozen=True):
     serial: str = ""
 
 
-class JoinRequest(Message, frozen=True):
-    """POST /v1/join: a node asks to be registered under `name`; `csr` is DER (PKCS #10)."""
+class JoinRequest(Message, frozen=True, omit_defaults=True):
+    """POST /v1/join: a node asks to be registered under `name`; `csr` is DER (PKCS #10).
+
+    A node whose `enclave_kind` is no TPM has no EK and no AK: `ek_public` and `ek_certificates` are empty, and
+    `ak_public` is the point (65 bytes) of its identity key, which makes statements (`protocol.statements`).
+    """
 
     version: int
     name: str
@@ -63,13 +67,14 @@ class JoinRequest(Message, frozen=True):
     csr: bytes
     devices: list[SensorIdentity]
     agent_version: str
+    enclave_kind: Word = EnclaveKind.TPM2.value
 
     def __repr__(self) -> str:
         return f"JoinRequest(name={self.name!r})"
 
 
 class JoinChallenge(Message, frozen=True):
-    """MakeCredential output (TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET) and a nonce to quote over."""
+    """MakeCredential output (TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET; empty without an EK), a nonce to quote over."""
 
     join_id: str
     credential_blob: bytes
@@ -79,7 +84,7 @@ class JoinChallenge(Message, frozen=True):
 
 
 class JoinProof(Message, frozen=True):
-    """POST /v1/join/{join_id}/activate. Quote and certification carry `join_digest`."""
+    """POST /v1/join/{join_id}/activate. Quote and certification carry `join_digest`; no `secret` without an EK."""
 
     secret: bytes
     quote: QuoteEvidence

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from agent.errors import AgentError
+from agent.errors import BiometricError, StraySample
 
 if TYPE_CHECKING:
     from agent.biometrics.values import Quality
 
-
-class BiometricError(AgentError):
-    """Features, templates or models that cannot be used."""
-
-    default_remedy: ClassVar[str] = "Capture again; if it repeats, enrol the administrator again."
+__all__ = ["BiometricError", "CaptureRefused", "ModelError", "ModelMismatch", "StraySample"]
 
 
 class ModelError(BiometricError):
@@ -26,16 +22,6 @@ class ModelMismatch(BiometricError):
     """Template and probe were made by different models or parameters and cannot be compared."""
 
     default_remedy = "Enrol the administrator again: the biometric model changed since the last enrolment."
-
-
-class StraySample(BiometricError):
-    """A sample does not match the others of its enrolment; `index` counts from 0 in the order they were given."""
-
-    default_remedy = "Capture that sample again, with the same finger or the same person."
-
-    def __init__(self, modality: str, index: int) -> None:
-        super().__init__(f"{modality} sample {index + 1} does not match the others of this enrolment")
-        self.index = index
 
 
 class CaptureRefused(BiometricError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +14,9 @@ import click
 
 from agent.config import Config, load_config
 from agent.errors import ConfigError
-from agent.log import setup_logging
+from agent.log import event, setup_logging
+from agent.presence import require_presence
+from hal import Deadline
 from protocol.codec import ProtocolViolation
 
 T = TypeVar("T")
@@ -23,6 +26,9 @@ _LARGEST_SECRET_FILE = 4096
 config_option = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The node's TOML configuration."
 )
+unattended_option = click.option(
+    "--unattended", is_flag=True, help="Do not ask whether somebody is at the machine, where [presence] says to."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -31,6 +37,14 @@ def configured(path: Path) -> Config:
     config = load_config(path)
     setup_logging(config.log.level, config.log.format)
     return config
+
+
+def require_attended(config: Config, deadline: Deadline, *, unattended: bool) -> None:
+    """Somebody at the machine, as `require_presence` has it, unless an operator said that nobody need be."""
+    if unattended and config.presence is not None:
+        event(logging.WARNING, "presence is not asked for: --unattended was given")
+    elif not unattended:
+        require_presence(config, deadline, lambda: click.echo("Press the button at the machine.", err=True))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from agent.diagnostics.rendering import NoProgress, ScreenProgress
 from agent.diagnostics.surveying import survey
 from agent.diagnostics.udev import rules_text
 from agent.diagnostics.watching import watch_all
+from agent.modalities import available_modalities
 
 
 @click.command()
@@ -56,7 +57,8 @@ def _take(config: Config | None, *, as_json: bool) -> Inventory:
             reports = survey(options, progress)
     machine = Machine()
     claimed = [info for report in reports for info in report.attached]
-    return Inventory.of(config, reports, unclaimed(machine, claimed), missing(machine))
+    modalities = {each.name: each.sha256 for each in available_modalities().values()}
+    return Inventory.of(config, reports, unclaimed(machine, claimed), missing(machine), modalities)
 
 
 def _watch(config: Config | None, seconds: float | None, *, as_json: bool) -> None:

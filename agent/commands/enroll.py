@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,16 @@ import click
 from rich.console import Console
 
 from agent.capturing import Booth
-from agent.commands._common import config_option, configured, json_option, parsed, print_json, read_secret
+from agent.commands._common import (
+    config_option,
+    configured,
+    json_option,
+    parsed,
+    print_json,
+    read_secret,
+    require_attended,
+    unattended_option,
+)
 from agent.enrolling import Consent, Enrolment, Guide, consent_to
 from agent.errors import ConfigError
 from agent.log import printable
@@ -33,9 +41,16 @@ SENSOR_WAIT_S = 60.0
 @click.option("--ticket-file", required=True, help="File with the enrolment ticket, or - for standard input.")
 @click.option("--pin-file", help="File with the PIN; without it the PIN is asked for.")
 @click.option("--accept-consent", is_flag=True, help="The consent text was agreed to on paper or elsewhere.")
+@unattended_option
 @json_option
 def enroll(
-    config_path: Path, admin: str, ticket_file: str, pin_file: str | None, accept_consent: bool, as_json: bool
+    config_path: Path,
+    admin: str,
+    ticket_file: str,
+    pin_file: str | None,
+    accept_consent: bool,
+    unattended: bool,
+    as_json: bool,
 ) -> None:
     """Enrol an administrator at this node's sensors."""
     config = configured(config_path)
@@ -43,8 +58,9 @@ def enroll(
     ticket = parsed(read_secret(ticket_file, "ticket"), parse_ticket).format()
     console = Console(stderr=True)
     node = Node.of(config)
+    require_attended(config, Deadline.after(SENSOR_WAIT_S, node.clock), unattended=unattended)
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
-        pipelines = load_pipelines(node.devices.modalities)
+        pipelines = load_pipelines(node.modalities)
         pin = read_secret(pin_file, "PIN") if pin_file else _ask_pin()
         enrolment = Enrolment(
             link.identity,
@@ -59,8 +75,9 @@ def enroll(
         session = enrolment.start(admin, ticket, pin)
         chosen = enrolment.choose(session, node.devices.modalities)
         consent = _consent(session, console, accepted=accept_consent)
-        booth = Booth(config.node.name, admin, "enrolment", node.devices, _prompter(node, console), node.clock)
-        guide = Guide(booth, pipelines, config.enrolment, os.urandom)
+        prompter = _prompter(node, console)
+        booth = Booth(config.node.name, admin, "enrolment", node.devices, node.modalities, prompter, node.clock)
+        guide = Guide(booth, pipelines, config.enrolment)
         result = enrolment.finish(session, admin, guide, chosen, consent)
     if as_json:
         print_json({"record_id": result.record_id, "state": result.state, "admin": admin, "modalities": chosen})

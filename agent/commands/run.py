@@ -19,6 +19,7 @@ from agent.log import event
 from agent.modalities import load_pipelines
 from agent.node import Node
 from agent.outbox import Outbox
+from agent.presence import check_presence_driver
 from agent.prompting import build_prompter
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
@@ -48,6 +49,7 @@ def build_daemon(node: Node) -> Daemon:
     """The daemon of a node that has joined; raises `NotJoined`, `ConfigError`, `StateError`, and `DeviceError`."""
     config, link = node.config, node.link()
     node.devices.check_drivers()
+    check_presence_driver(config)
     prompter = build_prompter(config.prompt, node.abort)
     if not prompter:
         event(logging.WARNING, "nobody can be prompted: there is no terminal, and prompt.hook is not configured")
@@ -55,7 +57,8 @@ def build_daemon(node: Node) -> Daemon:
         config=config,
         link=link,
         devices=node.devices,
-        pipelines=load_pipelines(node.devices.modalities),
+        modalities=node.modalities,
+        pipelines=load_pipelines(node.modalities),
         vault=node.vault,
         gate=node.gate,
         state=node.state,

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable
 
-from agent.config import Config, parse_config
-from agent.errors import AgentError
+import msgspec
+
+from agent.config import Config, PresenceSection, parse_config
+from agent.errors import NobodyPresent
+from agent.presence import require_presence
 from hal import Deadline, available_drivers
 
 PRESENCE_S = 40.0
 DEFAULT_DRIVER = "logind-seat"
-PRESS = "Show that you are at the machine: press its button."
-_REMEDY = "Do it at the machine, or pass --unattended if nobody need be there."
+PRESS = "Press the button at the machine."
 
 
 def require_person(config: Config | None) -> None:
-    """Return when somebody is at the machine; raises `NobodyPresent` or another error of the house.
+    """Return when somebody is at the machine; raises `NobodyPresent`.
 
     The configured presence sensor tells, or without one whether somebody sits at a local seat. What is not required of
     a presentation is required here.
     """
-    require = _require_presence()
-    if config is None or getattr(config, "presence", None) is None:
-        config = _default_sensor()
-    if require(config, Deadline.after(PRESENCE_S), lambda: print(PRESS, file=sys.stderr)) is None:  # noqa: T201
-        raise AgentError("nobody is at this machine", remedy=_REMEDY)
+    section = _default_sensor() if config is None or config.presence is None else config.presence
+    asked = msgspec.structs.replace(config or _bare_config(), presence=msgspec.structs.replace(section, required=True))
+    require_presence(asked, Deadline.after(PRESENCE_S), lambda: print(PRESS, file=sys.stderr))  # noqa: T201
 
 
-def _require_presence() -> Callable[..., object | None]:
-    try:
-        found: Callable[..., object | None] = importlib.import_module("agent.presence").require_presence
-    except ModuleNotFoundError:
-        raise AgentError("whether somebody sits at this machine cannot be told", remedy=_REMEDY) from None
-    return found
-
-
-def _default_sensor() -> Config:
-    """A configuration in which nothing but the default presence sensor matters."""
+def _default_sensor() -> PresenceSection:
     entry = available_drivers().get(DEFAULT_DRIVER)
     if entry is None:
-        raise AgentError(f"the driver {DEFAULT_DRIVER} is not installed", remedy=_REMEDY)
+        raise NobodyPresent(f"the driver {DEFAULT_DRIVER}, which tells whether somebody sits here, is not installed")
+    return PresenceSection(driver=entry.name, sha256=entry.sha256)
+
+
+def _bare_config() -> Config:
+    """A configuration in which nothing but the presence sensor matters."""
     text = f"""
     node = {{ name = "unconfigured", state_dir = "/nonexistent", authority = "https://localhost" }}
     devices.enclave = {{ driver = "none", sha256 = "{"0" * 64}" }}
-    presence = {{ driver = "{entry.name}", sha256 = "{entry.sha256}" }}
     """
     return parse_config(text.encode())

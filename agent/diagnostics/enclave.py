@@ -74,8 +74,7 @@ class EnclaveExam:
             what = "the enclave holds no endorsement certificate"
             yield Finding("tpm.endorsement", Severity.WARNING, what, remedy, subject)
         else:
-            further: tuple[bytes, ...] = getattr(endorsement, "further", ())
-            for der in (*endorsement.certificates, *further):
+            for der in (*endorsement.certificates, *endorsement.further):
                 yield judge_certificate(der, self.now(), subject)
 
     def _event_log(self, enclave: Enclave, subject: str) -> Iterator[Finding]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +29,8 @@ class Inventory:
     unclaimed: Sequence[Unclaimed]
     missing: Sequence[Missing]
     findings: Sequence[Finding]
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 to pin, by modality."""
 
     @classmethod
     def of(
@@ -37,15 +39,17 @@ class Inventory:
         reports: Sequence[DeviceReport],
         unclaimed: Sequence[Unclaimed],
         missing: Sequence[Missing],
+        modalities: Mapping[str, str] | None = None,
     ) -> Inventory:
         """The inventory, with what is wrong of it: configured devices that are not there, attached ones unused."""
         wanted = [] if config is None else list(_wanted(config, reports))
-        return cls(reports, unclaimed, missing, [*wanted, *_unused(unclaimed)])
+        return cls(reports, unclaimed, missing, [*wanted, *_unused(unclaimed)], modalities or {})
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "drivers": [_plain(report) for report in self.reports],
+            "modalities": [{"modality": name, "sha256": sha256} for name, sha256 in self.modalities.items()],
             "unclaimed": [{name: _safe(value) for name, value in asdict(found).items()} for found in self.unclaimed],
             "missing": [asdict(lack) for lack in self.missing],
             "findings": [finding.plain() for finding in self.findings],
@@ -81,6 +85,8 @@ def _unused(unclaimed: Sequence[Unclaimed]) -> Iterator[Finding]:
 
 def show(inventory: Inventory, console: Console) -> None:
     """The inventory on a terminal; texts that a device chose neither colour it nor control the terminal."""
+    for name, sha256 in inventory.modalities.items():
+        console.print(f"modality [bold]{name}[/]  sha256 = {sha256}", soft_wrap=True, highlight=False)
     for report in inventory.reports:
         console.print(f"[bold]{report.driver}[/]  sha256 = {report.sha256}", soft_wrap=True, highlight=False)
         if report.error:

@@ -47,7 +47,7 @@ def list_nodes(as_json: bool, **options: Any) -> None:
 
 def _print_nodes(nodes: list[dict[str, Any]]) -> None:
     now = time.time()
-    headings = ("node", "state", "score", "tier", "key version", "rotation", "access", "next challenge")
+    headings = ("node", "enclave", "state", "score", "tier", "key version", "rotation", "access", "next challenge")
     table("Nodes", headings, [_row(entry, now) for entry in nodes])
 
 
@@ -55,7 +55,14 @@ def _row(entry: dict[str, Any], now: float) -> tuple[object, ...]:
     keys = ", ".join(f"{each['network']} v{each['version']} {each['version_state']}" for each in entry["networks"])
     rotation = f"{entry['rotation']} ({entry['rotation_s']:g} s)"
     due = until(entry["next_challenge_at"], now)
-    return entry["name"], entry["state"], score(entry["score"]), entry["tier"], keys, rotation, entry["access"], due
+    standing = entry["state"], score(entry["score"]), entry["tier"]
+    return entry["name"], enclave(entry), *standing, keys, rotation, entry["access"], due
+
+
+def enclave(entry: dict[str, Any]) -> str:
+    """The kind of a node's enclave, and the score that it can reach where the kind caps it."""
+    cap = entry["enclave_cap"]
+    return entry["enclave"] if cap >= 1000 else f"{entry['enclave']} (at most {score(cap)})"
 
 
 @node.command("show")
@@ -71,6 +78,7 @@ def _print_node(entry: dict[str, Any]) -> None:
     shown = ("id", "state", "reason", "lab", "tier", "rotation", "access", "explanation")
     values: dict[str, object] = {key: entry[key] for key in shown}
     values["score"] = score(entry["score"])
+    values["enclave"] = enclave(entry)
     values["certificate until"] = when(entry["certificate_not_after"])
     values["last seen"] = when(entry["last_seen_at"])
     pairs(entry["name"], values)

@@ -140,7 +140,7 @@ def _reconcile_network(
 
 def _member_rows(conn: Connection, network: str) -> Sequence[Row[Any]]:
     node = schema.node
-    columns = (node.c.name, node.c.state, node.c.lab, node.c.score, node.c.delivery_public)
+    columns = (node.c.name, node.c.state, node.c.lab, node.c.score, node.c.enclave_kind, node.c.delivery_public)
     query = select(schema.member, *columns).join(node, node.c.id == schema.member.c.node_id)
     return conn.execute(query.where(schema.member.c.network == network).order_by(schema.member.c.node_id)).all()
 
@@ -260,7 +260,7 @@ def _association(rt: Runtime, plan: _Plan, node_id: str, link: Link) -> Associat
 
 def _deliver(conn: Connection, rt: Runtime, row: Row[Any], bundle: KeyBundle, identity: str, now: float) -> list[Push]:
     try:
-        recipient = delivery_key(row.delivery_public)
+        recipient = delivery_key(row.enclave_kind, row.delivery_public)
     except DeliveryKeyUnusable as error:
         text = f"no key can be delivered to {row.name}: its delivery key is unusable ({error})"
         raise_alert(conn, "error", "delivery-impossible", row.node_id, text, {"network": row.network}, now)

@@ -1,4 +1,4 @@
-"""Sealing a key bundle to a node's TPM key and signing the envelope."""
+"""Sealing a key bundle to a key in a node's enclave and signing the envelope."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from authority import tpm
+from authority.enclaves import enclave_key
 from authority.runtime import Runtime
+from authority.tpm import TpmFormatError
 from protocol.codec import encode
 from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info, envelope_signing_input
 from protocol.hpke import POINT_BYTES
@@ -20,11 +21,11 @@ class DeliveryKeyUnusable(Exception):
     """A node's registered delivery key is not a P-256 key."""
 
 
-def delivery_key(tpm2b_public: bytes) -> ec.EllipticCurvePublicKey:
-    """The P-256 key in a node's registered TPM2B_PUBLIC; raises `DeliveryKeyUnusable`."""
+def delivery_key(kind: str, public: bytes) -> ec.EllipticCurvePublicKey:
+    """The P-256 delivery key of a node whose enclave is of this kind; raises `DeliveryKeyUnusable`."""
     try:
-        key = tpm.public_key(tpm2b_public)
-    except tpm.TpmFormatError as error:
+        key = enclave_key(kind, public)
+    except (TpmFormatError, ValueError) as error:
         raise DeliveryKeyUnusable(str(error)) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise DeliveryKeyUnusable("it is not a P-256 key")

@@ -57,6 +57,7 @@ node = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("next_delivery", Integer, nullable=False, default=1),
     Column("counted_after", Integer, nullable=False, default=0),
+    Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
 )
 
 join_token = Table(

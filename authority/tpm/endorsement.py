@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
@@ -25,6 +26,15 @@ MAX_CERTIFICATES = 16
 _A = ObjectAttributes
 _MUST = _A.FIXED_TPM | _A.FIXED_PARENT | _A.SENSITIVE_DATA_ORIGIN | _A.RESTRICTED | _A.DECRYPT
 _MUST_NOT = _A.SIGN | _A.ENCRYPTED_DUPLICATION
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for certificates that are none, at the first look into the part that is broken."""
 _MAKER, _MODEL, _VERSION = (x509.ObjectIdentifier(f"2.23.133.2.{last}") for last in (1, 2, 3))
 
 
@@ -67,17 +77,10 @@ def verify_endorsement(
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
             raise TpmRejected(Reason.NOT_VALID_NOW, f"the certificate is valid until {leaf.not_valid_after_utc:%F}")
         _check_chain(leaf, issuers, roots, now)
-        manufacturer, model, version = _model(leaf)
-        return EkIdentity(
-            node_id=node_id(ek_public),
-            subject=leaf.subject.rfc4514_string(),
-            issuer=leaf.issuer.rfc4514_string(),
-            serial=leaf.serial_number,
-            not_after=leaf.not_valid_after_utc,
-            manufacturer=manufacturer,
-            model=model,
-            version=version,
-        )
+        try:
+            return _identity(node_id(ek_public), leaf)
+        except _UNREADABLE as error:
+            raise TpmRejected(Reason.MALFORMED, "the names in the certificate cannot be read") from error
 
 
 def _load(certificates: Sequence[bytes]) -> tuple[x509.Certificate, list[x509.Certificate]]:
@@ -87,7 +90,7 @@ def _load(certificates: Sequence[bytes]) -> tuple[x509.Certificate, list[x509.Ce
         raise TpmRejected(Reason.MALFORMED, f"{len(certificates)} certificates")
     try:
         leaf, *issuers = (x509.load_der_x509_certificate(der) for der in certificates)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise TpmRejected(Reason.MALFORMED, "not a certificate") from error
     return leaf, issuers
 
@@ -96,7 +99,7 @@ def _check_key(ek_public: bytes, leaf: x509.Certificate) -> None:
     ek = public_key(ek_public).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     try:
         certified = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise TpmRejected(Reason.MALFORMED, "the certificate's key cannot be read") from error
     if certified != ek:
         raise TpmRejected(Reason.OTHER_KEY, "the certificate is for another key")
@@ -109,7 +112,7 @@ def _check_usage(leaf: x509.Certificate) -> None:
         usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         raise TpmRejected(Reason.NOT_AN_ENDORSEMENT, "the certificate names no extended key usage") from None
-    except (ValueError, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise TpmRejected(Reason.MALFORMED, "the certificate's extensions cannot be read") from error
     if EK_CERTIFICATE_USAGE not in usages:
         raise TpmRejected(Reason.NOT_AN_ENDORSEMENT, "the certificate is not one of an endorsement key")
@@ -150,6 +153,20 @@ def _must_be_authority(_policy: Policy, _certificate: x509.Certificate, constrai
 def _must_sign_certificates(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError("an issuer that may not sign certificates")
+
+
+def _identity(node: str, leaf: x509.Certificate) -> EkIdentity:
+    manufacturer, model, version = _model(leaf)
+    return EkIdentity(
+        node_id=node,
+        subject=leaf.subject.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string(),
+        serial=leaf.serial_number,
+        not_after=leaf.not_valid_after_utc,
+        manufacturer=manufacturer,
+        model=model,
+        version=version,
+    )
 
 
 def _model(leaf: x509.Certificate) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import msgspec
 
-from protocol.levels import Rotation
+from protocol.levels import EnclaveKind, Rotation
 
+MOST_MODALITIES = 16
+_MODALITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 HOUR_S = 3600.0
 DAY_S = 86400.0
 
@@ -63,6 +66,7 @@ class Caps(_Section, frozen=True):
     attestation_failed: int = 0
     attestation_overdue: int = 800
     software_enclave: int = 800
+    pkcs11_enclave: int = 800
     stale_medium_s: float = 2 * DAY_S
     stale_low_s: float = 4 * DAY_S
 
@@ -77,6 +81,12 @@ class ChallengeRules(_Section, frozen=True):
     min_modalities: int = 2
 
 
+class EnrolmentRules(_Section, frozen=True):
+    """The modalities that a profile may have and that count in an answer, by the names that nodes have for them."""
+
+    modalities: tuple[str, ...] = ("fingerprint", "face", "voice")
+
+
 class AttestationRules(_Section, frozen=True):
     """Machine attestation: its period, the time to answer, when silence counts, and the PCRs that are quoted."""
 
@@ -84,6 +94,12 @@ class AttestationRules(_Section, frozen=True):
     answer_s: float = 60.0
     overdue_after_s: float = 1200.0
     pcr_selection: tuple[int, ...] = (0, 2, 4, 7)
+
+
+class EnclaveRules(_Section, frozen=True):
+    """Kinds of enclave with which a node may join and hold keys."""
+
+    allowed: tuple[str, ...] = (EnclaveKind.TPM2.value,)
 
 
 class CertificateRules(_Section, frozen=True):
@@ -147,7 +163,9 @@ class Policy(_Section, frozen=True):
     speed: SpeedRules = SpeedRules()
     caps: Caps = Caps()
     challenge: ChallengeRules = ChallengeRules()
+    enrolment: EnrolmentRules = EnrolmentRules()
     attestation: AttestationRules = AttestationRules()
+    enclaves: EnclaveRules = EnclaveRules()
     certificate: CertificateRules = CertificateRules()
     rotation: RotationRules = RotationRules()
     isolation: IsolationRules = IsolationRules()
@@ -159,6 +177,16 @@ class Policy(_Section, frozen=True):
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""
         low, high = self.challenge.min_s, self.challenge.max_s
         return (low, high) if lab_node else (max(low, HOUR_S), max(high, HOUR_S))
+
+    def enclave_cap(self, kind: str) -> int:
+        """The score (thousandths) that a node with this kind of enclave can reach; 0 for a kind that is not allowed."""
+        if kind not in self.enclaves.allowed:
+            return 0
+        caps = {
+            EnclaveKind.PKCS11.value: self.caps.pkcs11_enclave,
+            EnclaveKind.SOFTWARE.value: self.caps.software_enclave,
+        }
+        return caps.get(kind, 1000)
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting as JSON values."""
@@ -185,6 +213,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "caps.attestation_failed": (0, 0, 0),
     "caps.attestation_overdue": (0, 800, 0),
     "caps.software_enclave": (0, 800, 0),
+    "caps.pkcs11_enclave": (0, 900, 0),
     "caps.stale_medium_s": (HOUR_S, 30 * DAY_S, 1),
     "caps.stale_low_s": (HOUR_S, 60 * DAY_S, 1),
     "challenge.min_s": (HOUR_S, DAY_S, 1),
@@ -270,6 +299,8 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _weight_problems(policy.weights)
     yield from _recency_problems(policy)
     yield from _selection_problems(policy.attestation.pcr_selection)
+    yield from _enclave_problems(policy.enclaves.allowed)
+    yield from _modality_problems(policy)
 
 
 def _hint(policy: Policy) -> str:
@@ -299,6 +330,20 @@ def _recency_problems(policy: Policy) -> Iterator[str]:
         yield "weights and recency would let slow, poor answers fall to the low tier: lower recency.prior_weight"
     if clean <= 810:
         yield "weights and recency would keep three clean answers below the high tier: lower recency.prior_weight"
+
+
+def _enclave_problems(allowed: tuple[str, ...]) -> Iterator[str]:
+    known = [kind.value for kind in EnclaveKind]
+    if not allowed or len({*allowed}) != len(allowed) or not {*allowed} <= {*known}:
+        yield f"enclaves.allowed must name at least one of {', '.join(known)}, each once"
+
+
+def _modality_problems(policy: Policy) -> Iterator[str]:
+    names, least = policy.enrolment.modalities, policy.challenge.min_modalities
+    if len({*names}) != len(names) or not all(_MODALITY.fullmatch(name) for name in names):
+        yield "enrolment.modalities must name each modality once, with 1 to 32 of a-z 0-9 . _ -"
+    if not least <= len(names) <= MOST_MODALITIES:
+        yield f"enrolment.modalities must name at least {least} (challenge.min_modalities), at most {MOST_MODALITIES}"
 
 
 def _selection_problems(selection: tuple[int, ...]) -> Iterator[str]:

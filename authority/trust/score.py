@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from authority.trust.policy import Policy, SpeedRules
+from protocol.levels import EnclaveKind
 
 FULL = 1000
 QUALITY_LEVELS = 4
@@ -38,12 +39,14 @@ class Presentation:
 class Circumstances:
     """What caps the score beside the history. `behaviour` is in thousandths; 1000 while nothing is reported.
 
+    `enclave` is the kind that the node joined with.
+
     `recovering`: the node is isolated, or nothing has been accepted since its last isolation or release.
     """
 
     attestation_failed: bool = False
     attestation_overdue: bool = False
-    software_enclave: bool = False
+    enclave: str = EnclaveKind.TPM2.value
     recovering: bool = False
     behaviour: int = FULL
 
@@ -171,9 +174,15 @@ def _caps(policy: Policy, circumstances: Circumstances, failures: int) -> list[_
         (circumstances.recovering, caps.two_failures, "recovering from isolation"),
         (failures == 1, caps.one_failure, "the last presentation failed"),
         (circumstances.attestation_overdue, caps.attestation_overdue, "the machine's attestation is overdue"),
-        (circumstances.software_enclave, caps.software_enclave, "software enclave"),
     )
-    return [_Cap(limit, why) for applies, limit, why in rules if applies]
+    return [_Cap(limit, why) for applies, limit, why in rules if applies] + _enclave_caps(policy, circumstances.enclave)
+
+
+def _enclave_caps(policy: Policy, kind: str) -> list[_Cap]:
+    if kind not in policy.enclaves.allowed:
+        return [_Cap(0, f"{kind} enclave, a kind that the policy does not allow")]
+    limit = policy.enclave_cap(kind)
+    return [_Cap(limit, f"{kind} enclave, which attests to nothing")] if limit < FULL else []
 
 
 def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:

@@ -5,26 +5,45 @@ from __future__ import annotations
 import atexit
 import errno
 import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hal import Busy, DeviceError, Disconnected, NotFound, PermissionDenied, ProtocolError, TimedOut, Unsupported
+from hal import (
+    Busy,
+    Deadline,
+    DeviceError,
+    Disconnected,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    TimedOut,
+    Unsupported,
+)
 
+_BINDING = "sounddevice"
 Backend = Any
 """The module `sounddevice`, or something that offers the same calls."""
 
 _HOST_ERROR = -9999
+_SETTLE_SECONDS = 1.0
 _PORTAUDIO: dict[int, type[DeviceError]] = {
     -9998: Unsupported,
     -9997: Unsupported,
     -9996: NotFound,
     -9994: Unsupported,
+    -9993: NotFound,
     -9987: TimedOut,
     -9985: Busy,
 }
-"""portaudio.h: invalid channel count, rate, device; sample format; timed out; device unavailable."""
+"""portaudio.h: invalid channel count, rate, device; sample format; ALSA cannot open it; timed out; unavailable."""
+
+_REMEDIES = {
+    NotFound: "Check that the microphone is attached and that its sound server (pulseaudio, pipewire) runs.",
+    Disconnected: "Check the microphone's cable and its sound server (pulseaudio, pipewire), then try again.",
+}
 
 _ALSA: dict[int, type[DeviceError]] = {
     errno.EBUSY: Busy,
@@ -33,6 +52,10 @@ _ALSA: dict[int, type[DeviceError]] = {
     errno.ENOENT: NotFound,
     errno.ENODEV: Disconnected,
     errno.ENXIO: Disconnected,
+    errno.EIO: Disconnected,
+    errno.EPIPE: Disconnected,
+    errno.ECONNREFUSED: NotFound,
+    errno.ETIMEDOUT: TimedOut,
     errno.EINVAL: Unsupported,
 }
 
@@ -40,7 +63,7 @@ _ALSA: dict[int, type[DeviceError]] = {
 def load_backend() -> Backend:
     """Import `sounddevice`, which initialises PortAudio and reads the ALSA configuration; raises `Unsupported`."""
     try:
-        return importlib.import_module("sounddevice")
+        return importlib.import_module(_BINDING)
     except ImportError:
         raise Unsupported(
             "the Python package sounddevice is not installed", remedy="Install it: pip install 'keyvigil[voice]'."
@@ -57,6 +80,7 @@ class OpenStreams:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self._leaving: list[threading.Thread] = []
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -68,6 +92,19 @@ class OpenStreams:
         finally:
             with self._lock:
                 self._count -= 1
+
+    def leaving(self, thread: threading.Thread) -> None:
+        """Note a stream whose thread was not waited for."""
+        with self._lock:
+            self._leaving.append(thread)
+
+    def settle(self, deadline: Deadline) -> None:
+        """Let streams that were left end first, so that their devices are free; one that hangs is waited for once."""
+        with self._lock:
+            leaving, self._leaving = self._leaving, []
+        within = deadline.within(_SETTLE_SECONDS)
+        for thread in leaving:
+            thread.join(within.remaining())
 
     def rescan(self, backend: Backend) -> None:
         """Let PortAudio read its devices anew, if no stream is open: it otherwise keeps to those of its start."""
@@ -81,15 +118,26 @@ OPEN_STREAMS = OpenStreams()
 """PortAudio's state belongs to the process, so this does."""
 
 
-def forgo_termination(backend: Backend) -> None:
-    """Do not terminate PortAudio when the process ends: with a stream that hangs, the end would hang too."""
-    atexit.unregister(backend._exit_handler)
+@atexit.register
+def _settle_at_the_end() -> None:
+    """A stream that is still being let go calls back into Python, which must not be gone then."""
+    OPEN_STREAMS.settle(Deadline.after(_SETTLE_SECONDS))
+
+
+def forgo_termination() -> None:
+    """Do not terminate PortAudio when the process ends: with a call that hangs, the end would hang too."""
+    handler = getattr(sys.modules.get(_BINDING), "_exit_handler", None)
+    if handler is not None:
+        atexit.unregister(handler)
 
 
 def translate(error: Exception, what: str) -> DeviceError:
-    """A `sounddevice.PortAudioError` (text, code, host error) as the `DeviceError` it amounts to."""
+    """A `sounddevice.PortAudioError` (text, code, host error) as the `DeviceError` it amounts to.
+
+    A host error of another kind is what libasound says of a device that was there and is not any more.
+    """
     code = error.args[1] if len(error.args) > 1 else 0
     kind = _PORTAUDIO.get(code, ProtocolError)
     if code == _HOST_ERROR and len(error.args) > 2:
-        kind = _ALSA.get(-error.args[2][1], ProtocolError)
-    return kind(f"{what}: {error.args[0] if error.args else error}")
+        kind = _ALSA.get(-error.args[2][1], Disconnected)
+    return kind(f"{what}: {error.args[0] if error.args else error}", remedy=_REMEDIES.get(kind))

@@ -17,6 +17,7 @@ _STALL_SECONDS = 1.0
 _JOIN_SECONDS = 1.0
 _QUEUE_SECONDS = 10
 _RETRY_SECONDS = 0.1
+_OLDEST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,14 @@ class StreamSettings:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Interleaved int16 samples in host order as PortAudio delivered them; `overflow` is PortAudio's own flag."""
+    """Interleaved int16 samples in host order as PortAudio delivered them; `overflow` is PortAudio's own flag.
+
+    Both times are monotonic: when the samples came, and when the first of them was at the converter.
+    """
 
     samples: bytes
     arrived_ns: int
+    captured_ns: int
     overflow: bool
 
 
@@ -56,6 +61,7 @@ class Recording:
         self._limit = _QUEUE_SECONDS * settings.rate // settings.block
         self._failure: DeviceError | None = None
         self._closing = False
+        self._captured_ns = 0
         self._thread = threading.Thread(target=self._run, name="microphone-stream", daemon=True)
 
     def __enter__(self) -> Self:
@@ -65,7 +71,7 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(_JOIN_SECONDS)
 
     def next(self, deadline: Deadline) -> Chunk:
         """The next block; raises `TimedOut` at the deadline or after a second of nothing, `Disconnected`."""
@@ -83,16 +89,17 @@ class Recording:
                     raise TimedOut(f"microphone {name!r} delivers nothing")
                 self._changed.wait(stall.remaining())
 
-    def close(self) -> None:
-        """Release the device; returns within a second even when PortAudio does not. Closing twice is allowed."""
+    def close(self, seconds: float) -> None:
+        """Release the device; returns within `seconds` even when PortAudio does not. Closing twice is allowed."""
         with self._changed:
             self._closing = True
             self._chunks.clear()
             self._fail(Disconnected(f"microphone {self._settings.name!r} was closed"))
-        self._thread.join(_JOIN_SECONDS)
+        self._thread.join(seconds)
         if self._thread.is_alive():
-            forgo_termination(self._backend)
-            _LOG.warning("microphone %s hangs; it is released when PortAudio returns", self._settings.name)
+            OPEN_STREAMS.leaving(self._thread)
+            forgo_termination()
+            _LOG.warning("microphone %s is slow to let go; it is released when PortAudio returns", self._settings.name)
 
     def _run(self) -> None:
         """The stream's thread: open, wait for the end, release."""
@@ -126,7 +133,9 @@ class Recording:
 
     def _receive(self, samples: Any, frames: int, time: Any, status: Any) -> None:  # noqa: ARG002
         """PortAudio's callback, in PortAudio's thread."""
-        chunk = Chunk(bytes(samples), self._clock.monotonic_ns(), bool(status.input_overflow))
+        arrived_ns = self._clock.monotonic_ns()
+        self._captured_ns = max(self._captured_ns + 1, arrived_ns - int(self._age(time) * 1e9))
+        chunk = Chunk(bytes(samples), arrived_ns, self._captured_ns, bool(status.input_overflow))
         with self._changed:
             while len(self._chunks) >= self._limit and not self._closing:
                 self._changed.wait(_RETRY_SECONDS)
@@ -134,6 +143,11 @@ class Recording:
                 raise self._backend.CallbackAbort
             self._chunks.append(chunk)
             self._changed.notify_all()
+
+    def _age(self, time: Any) -> float:
+        """How many seconds ago the first sample of a block was at the converter: as PortAudio says, else its length."""
+        said = float(time.currentTime - time.inputBufferAdcTime) if time is not None else 0.0
+        return said if 0 < said < _OLDEST_SECONDS else self._settings.block / self._settings.rate
 
     def _finished(self) -> None:
         """PortAudio tells that the stream ended, asked or not."""

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from itertools import pairwise
 from typing import Self, TypeVar
 
 from tpm2_pytss import TSS2_Exception
 
-from drivers.tpm2 import _keys, _pcrs, _seal
+from drivers.tpm2 import _checks, _keys, _pcrs, _registers, _seal, _status
 from drivers.tpm2._endorsement import EndorsementKey
-from drivers.tpm2._errors import tpm_code, translate
+from drivers.tpm2._errors import passes, tpm_code, translate
+from drivers.tpm2._options import AUTH_BYTES, Settings
 from drivers.tpm2._thread import TpmThread
-from drivers.tpm2._tpm import ENCRYPT, MANUFACTURER, VENDOR_STRINGS, Tpm
+from drivers.tpm2._tpm import ENCRYPT, Tpm
 from hal import (
     Approval,
     Attestation,
     Capability,
     CertifiedKey,
+    Deadline,
     DeviceInfo,
     DeviceKind,
     Disconnected,
     Enclave,
     EnclaveKind,
+    EnclaveStatus,
     Endorsement,
     KeyUse,
     LockoutStatus,
+    NvCertification,
     PcrSelection,
+    PinState,
     SealAuthority,
-    Transport,
 )
 
 Result = TypeVar("Result")
@@ -37,15 +40,32 @@ Result = TypeVar("Result")
 ENDORSEMENT_FACTOR = 6
 """Making an RSA endorsement key takes a chip up to a minute: such an operation gets so many times the deadline."""
 CLOSE_SECONDS = 2.0
+RETRY_SECONDS = 0.02
+PATIENCE = 0.9
+"""Share of an operation's time in which it is tried again."""
+SWEEP_SECONDS = 1.0
+"""After so long without a free slot, what is loaded is taken to be left behind, and unloaded."""
 SEALED_BYTES = 128
-AUTH_BYTES = 32
 RANDOM_BYTES = 4096
-_PERMANENT, _LOCKOUT_COUNTER, _MAX_AUTH_FAIL, _LOCKOUT_INTERVAL = 0x200, 0x20E, 0x20F, 0x210
-_IN_LOCKOUT = 1 << 9
-_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
-_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+PIN_BYTES = 32
 
-_CAPABILITIES = frozenset({Capability.SEAL, Capability.ATTEST, Capability.ENDORSE, Capability.CERTIFY})
+_CAPABILITIES = frozenset(
+    {
+        Capability.SIGN,
+        Capability.AGREE,
+        Capability.SEAL,
+        Capability.SEAL_APPROVED,
+        Capability.PCRS,
+        Capability.ATTEST,
+        Capability.ENDORSE,
+        Capability.CERTIFY,
+        Capability.COUNTER,
+        Capability.MEASURE,
+        Capability.PIN,
+        Capability.LOCKOUT,
+        Capability.CLOCK,
+    }
+)
 
 
 class Tpm2Enclave(Enclave):
@@ -53,7 +73,8 @@ class Tpm2Enclave(Enclave):
 
     Errors: `AuthorisationFailed` for a wrong authorisation value, moved PCRs, a blob of another TPM and lockout;
     `TimedOut` when the TPM does not answer; `Disconnected` when it went away, after which only a new `open` helps;
-    `ValueError` for arguments out of range.
+    `Busy` when other programs hold its slots until the deadline, or when its NV memory is full; `ValueError` for
+    arguments out of range.
     """
 
     kind = EnclaveKind.TPM2
@@ -66,27 +87,28 @@ class Tpm2Enclave(Enclave):
         self._timeout = timeout
 
     @classmethod
-    def connect(cls, tcti: str, transport: Transport, timeout: float, opening: float) -> Self:
-        """Open the TPM behind `tcti` within `opening` seconds; later operations get `timeout` seconds each.
+    def connect(cls, settings: Settings, deadline: Deadline) -> Self:
+        """Open the TPM by `deadline`; later operations get the time that the settings give them.
 
         Raises `NotFound`, `TimedOut`, `Unsupported`.
         """
+        tcti = settings.tcti
         thread, made = TpmThread(f"tpm {tcti}"), ExitStack()
 
         def opened() -> tuple[Tpm, DeviceInfo]:
             try:
-                tpm = Tpm(tcti)
+                tpm = Tpm(tcti, settings.owner_auth)
                 made.callback(tpm.close)
-                return tpm, _identity(tpm, tcti, transport)
+                return tpm, _identity(tpm, settings)
             except TSS2_Exception as error:
                 raise translate(error.rc, f"opening {tcti}", opening=True) from None
 
         try:
-            tpm, info = thread.call("opening", opened, opening)
+            tpm, info = thread.call("opening", opened, deadline.remaining())
         except BaseException:
             thread.end(made.close, 0.0)
             raise
-        return cls(tpm, thread, info, timeout)
+        return cls(tpm, thread, info, settings.timeout)
 
     @property
     def info(self) -> DeviceInfo:
@@ -126,59 +148,134 @@ class Tpm2Enclave(Enclave):
 
     def quote(self, qualifying: bytes, selection: PcrSelection) -> Attestation:
         """TPM2_Quote; the values in it are those that the quote's digest covers."""
-        _check_length("qualifying data", qualifying, 32)
-        _check_selection(selection)
+        _checks.check_length("qualifying data", qualifying, 32)
+        _checks.check_selection(selection)
         return self._run("quoting", lambda tpm: _pcrs.quote(tpm, qualifying, selection))
 
     def create_key(self, use: KeyUse, auth: bytes, qualifying: bytes) -> CertifiedKey:
         """A P-256 key; `auth` has at most 32 bytes, of which the TPM ignores trailing zeros."""
-        _check_length("qualifying data", qualifying, 32)
-        _check_at_most("authorisation value", auth, AUTH_BYTES)
+        _checks.check_length("qualifying data", qualifying, 32)
+        _checks.check_at_most("authorisation value", auth, AUTH_BYTES)
         return self._run("making a key", lambda tpm: _keys.create(tpm, use, auth, qualifying))
 
     def sign(self, key: CertifiedKey, auth: bytes, digest: bytes) -> bytes:
         """64 bytes r ‖ s over a SHA-256 digest."""
-        _check_length("digest", digest, 32)
-        _check_at_most("authorisation value", auth, AUTH_BYTES)
+        _checks.check_length("digest", digest, 32)
+        _checks.check_at_most("authorisation value", auth, AUTH_BYTES)
         return self._run("signing", lambda tpm: _keys.sign(tpm, key, auth, digest))
 
     def agree(self, key: CertifiedKey, auth: bytes, peer: bytes) -> bytes:
         """x-coordinate (32 bytes) of the point shared with `peer`, an uncompressed P-256 point."""
-        _check_point(peer)
-        _check_at_most("authorisation value", auth, AUTH_BYTES)
+        _checks.check_point("the peer's key", peer)
+        _checks.check_at_most("authorisation value", auth, AUTH_BYTES)
         return self._run("agreeing on a key", lambda tpm: _keys.agree(tpm, key, auth, peer))
 
     def seal(self, secret: bytes, selection: PcrSelection, authority: SealAuthority | None = None) -> bytes:
-        """Bind 1 to 128 bytes to this TPM and the selected PCRs' current values."""
-        if authority is not None:
-            self._lacks(Capability.SEAL_APPROVED)
-        _check_at_most("secret", secret, SEALED_BYTES)
-        if not secret:
-            raise ValueError("an empty secret cannot be sealed")
-        _check_selection(selection)
-        return self._run("sealing", lambda tpm: _seal.seal(tpm, secret, selection))
+        """Bind 1 to 128 bytes to this TPM, and to the selected PCRs' current values or to an authority's approvals.
+
+        An authority that signs one approval without a floor under a reference has lifted the floor of that reference.
+        """
+        _checks.check_some("secret", secret, SEALED_BYTES)
+        if authority is None:
+            _checks.check_selection(selection)
+        else:
+            _checks.check_authority(authority)
+        return self._run("sealing", lambda tpm: _seal.seal(tpm, secret, selection, authority))
 
     def unseal(self, blob: bytes, approval: Approval | None = None) -> bytes:
-        """The secret that `seal` bound."""
+        """The secret that `seal` bound; an approval that the blob does not ask for is not looked at."""
         if approval is not None:
-            self._lacks(Capability.SEAL_APPROVED)
-        return self._run("unsealing", lambda tpm: _seal.unseal(tpm, blob))
+            _checks.check_approval(approval)
+        return self._run("unsealing", lambda tpm: _seal.unseal(tpm, blob, approval))
+
+    def pcr_policy(self, selection: PcrSelection, authority: SealAuthority, version: int = 0) -> bytes:
+        """PolicyPCR over the current values, with a floor PolicyNV(floor <= version) too; a missing floor is made."""
+        _checks.check_selection(selection)
+        _checks.check_authority(authority)
+        _checks.check_version(version)
+        return self._run("reading the policy", lambda tpm: _seal.policy_of_now(tpm, selection, authority, version))
 
     def read_pcrs(self, selection: PcrSelection) -> dict[int, bytes]:
         """PCR index to 32 bytes."""
-        _check_selection(selection)
+        _checks.check_selection(selection)
         return self._run("reading PCRs", lambda tpm: _pcrs.read(tpm, selection))
 
     def lockout(self) -> LockoutStatus:
-        """Dictionary-attack counters; `recovery_seconds` is the time after which one failure is forgotten."""
-        return self._run("reading the lockout state", _lockout)
+        """Dictionary-attack counters; `recovery_seconds` is the time after which one failure is forgotten.
+
+        Nothing that this driver makes is subject to them: a locked TPM still serves it.
+        """
+        return self._run("reading the lockout state", _status.lockout)
+
+    def status(self) -> EnclaveStatus:
+        """Maker, firmware version, clock, lockout, active banks, free slots."""
+        return self._run("reading the status", _status.status)
+
+    def counter(self, label: str) -> int:
+        """An NV counter; a new one starts above every counter that was ever removed from this TPM."""
+        _checks.check_label(label)
+        return self._run("reading a counter", lambda tpm: _registers.counter(tpm, label))
+
+    def advance(self, label: str) -> int:
+        """TPM2_NV_Increment."""
+        _checks.check_label(label)
+        return self._run("advancing a counter", lambda tpm: _registers.advance(tpm, label))
+
+    def certify_counter(self, label: str, qualifying: bytes) -> NvCertification:
+        """TPM2_NV_Certify; its 8 bytes are the big-endian value."""
+        _checks.check_label(label)
+        _checks.check_length("qualifying data", qualifying, 32)
+        return self._run("certifying a counter", lambda tpm: _registers.certify_counter(tpm, label, qualifying))
+
+    def measurement(self, label: str) -> bytes:
+        """An NV extend index, which starts anew at every reset and can be set back by nothing else."""
+        _checks.check_label(label)
+        return self._run("reading a measurement", lambda tpm: _registers.measurement(tpm, label))
+
+    def measure(self, label: str, digest: bytes) -> bytes:
+        """TPM2_NV_Extend."""
+        _checks.check_label(label)
+        _checks.check_length("digest", digest, 32)
+        return self._run("measuring", lambda tpm: _registers.measure(tpm, label, digest))
+
+    def certify_measurement(self, label: str, qualifying: bytes) -> NvCertification:
+        """TPM2_NV_Certify; raises `NotFound` before the first measurement since the last reset."""
+        _checks.check_label(label)
+        _checks.check_length("qualifying data", qualifying, 32)
+        return self._run("certifying a measurement", lambda tpm: _registers.certify_measurement(tpm, label, qualifying))
+
+    def set_pin(self, label: str, pin: bytes, limit: int) -> None:
+        """An NV PIN-fail index that the owner defines and writes; interrupted half-way it answers nothing."""
+        _checks.check_label(label)
+        _checks.check_some("PIN", pin, PIN_BYTES)
+        _checks.check_limit(limit)
+        self._run("setting a PIN", lambda tpm: _registers.set_pin(tpm, label, pin, limit))
+
+    def try_pin(self, label: str, pin: bytes) -> None:
+        """The TPM counts wrong answers in the index itself; its global lockout counter stays where it is."""
+        _checks.check_label(label)
+        _checks.check_some("PIN", pin, PIN_BYTES)
+        self._run("checking a PIN", lambda tpm: _registers.try_pin(tpm, label, pin))
+
+    def pin_state(self, label: str) -> PinState:
+        """Read by the owner's authorisation, so that it can be had while the PIN is locked."""
+        _checks.check_label(label)
+        return self._run("reading a PIN's state", lambda tpm: _registers.pin_state(tpm, label))
+
+    def forget(self, label: str) -> None:
+        """Undefine the indices; a counter that is made again goes on above its old value."""
+        _checks.check_label(label)
+        self._run("removing NV indices", lambda tpm: _registers.forget(tpm, label))
 
     def _run(self, what: str, work: Callable[[Tpm], Result], factor: int = 1) -> Result:
         """Do `work` on the TPM's thread; errors of the stack become ours there."""
+        seconds = self._timeout * factor
 
         def translated() -> Result:
             try:
-                return work(self._tpm)
+                if self._tpm.broken:
+                    self._tpm.recover()
+                return self._patiently(work, seconds)
             except TSS2_Exception as error:
                 if tpm_code(error.rc) is None:
                     with suppress(TSS2_Exception):
@@ -186,73 +283,53 @@ class Tpm2Enclave(Enclave):
                 raise translate(error.rc, what) from None
 
         try:
-            return self._thread.call(what, translated, self._timeout * factor)
+            return self._thread.call(what, translated, seconds)
         except Disconnected:
             self.close()
             raise
 
+    def _patiently(self, work: Callable[[Tpm], Result], seconds: float) -> Result:
+        """Again and again while the TPM is occupied; what stays loaded for long belongs to nobody who lives."""
+        deadline = Deadline.after(seconds * PATIENCE)
+        sweeping = deadline.within(min(SWEEP_SECONDS, seconds * PATIENCE / 2))
+        swept = False
+        while True:
+            try:
+                return work(self._tpm)
+            except TSS2_Exception as error:
+                if not passes(error.rc) or deadline.remaining() <= 0:
+                    raise
+            if not swept and sweeping.remaining() <= 0:
+                self._tpm.sweep()
+                swept = True
+            deadline.clock.sleep(RETRY_SECONDS)
 
-def _identity(tpm: Tpm, tcti: str, transport: Transport) -> DeviceInfo:
-    found = tpm.properties(MANUFACTURER, 1 + len(VENDOR_STRINGS))
-    maker = _text(found, (MANUFACTURER,))
-    model = _text(found, VENDOR_STRINGS)
+
+def _identity(tpm: Tpm, settings: Settings) -> DeviceInfo:
+    """Without a SHA-256 bank there are no registers for us, and nothing that is made of their values."""
+    maker, model = _status.identity(tpm)
+    able = set(_CAPABILITIES)
+    if "sha256" not in _status.banks(tpm):
+        able -= {Capability.PCRS, Capability.SEAL_APPROVED}
+    if settings.shared:
+        able.add(Capability.SHARED)
     return DeviceInfo(
         kind=DeviceKind.ENCLAVE,
         driver="tpm2",
-        transport=transport,
-        port=tcti,
+        transport=settings.transport,
+        port=settings.tcti,
         vendor_id=maker,
         product_id=model,
         name=f"TPM 2.0 {maker} {model}".strip(),
-        capabilities=_CAPABILITIES,
+        capabilities=frozenset(able),
     )
-
-
-def _text(properties: dict[int, int], keys: tuple[int, ...]) -> str:
-    """Four ASCII characters a property, as TPM_PT_MANUFACTURER and TPM_PT_VENDOR_STRING_n pack them."""
-    raw = b"".join(properties.get(key, 0).to_bytes(4, "big") for key in keys)
-    return " ".join(raw.replace(b"\0", b"").decode("ascii", "replace").split())
 
 
 def _random(tpm: Tpm, count: int) -> bytes:
     """TPM2_GetRandom gives no more than a digest at a time."""
     found = b""
-    with tpm.storage_root() as root, tpm.session(root, ENCRYPT) as session:
+    with tpm.salted(ENCRYPT) as session:
         while len(found) < count:
             part = tpm.esys.get_random(min(32, count - len(found)), session1=session)
             found += bytes(part)
     return found
-
-
-def _lockout(tpm: Tpm) -> LockoutStatus:
-    found = tpm.properties(_PERMANENT, _LOCKOUT_INTERVAL - _PERMANENT + 1)
-    return LockoutStatus(
-        failures=found.get(_LOCKOUT_COUNTER, 0),
-        max_failures=found.get(_MAX_AUTH_FAIL, 0),
-        recovery_seconds=found.get(_LOCKOUT_INTERVAL, 0),
-        locked=bool(found.get(_PERMANENT, 0) & _IN_LOCKOUT),
-    )
-
-
-def _check_length(what: str, value: bytes, length: int) -> None:
-    if len(value) != length:
-        raise ValueError(f"{what} has {len(value)} bytes, {length} are needed")
-
-
-def _check_at_most(what: str, value: bytes, length: int) -> None:
-    if len(value) > length:
-        raise ValueError(f"{what} has {len(value)} bytes, at most {length} are allowed")
-
-
-def _check_selection(selection: PcrSelection) -> None:
-    ascending = all(a < b for a, b in pairwise(selection))
-    if not selection or not ascending or selection[0] < 0 or selection[-1] > 23:
-        raise ValueError(f"not a PCR selection: {selection!r}; ascending numbers from 0 to 23 are needed")
-
-
-def _check_point(peer: bytes) -> None:
-    """SEC 1, 2.3.4: an uncompressed point on P-256."""
-    x, y = int.from_bytes(peer[1:33], "big"), int.from_bytes(peer[33:], "big")
-    on_curve = (y * y - (x * x * x - 3 * x + _B)) % _P == 0
-    if len(peer) != 65 or peer[0] != 4 or max(x, y) >= _P or not on_curve:
-        raise ValueError("the peer's key is not an uncompressed point on P-256")

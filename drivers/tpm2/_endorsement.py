@@ -1,6 +1,7 @@
 """The endorsement key, its certificates, and answering a credential made for it.
 
-TCG EK Credential Profile for TPM Family 2.0, 2.5: templates L-1 and L-2, NV indices in 2.2.1.4 and 2.2.1.5.2.
+TCG EK Credential Profile for TPM Family 2.0, 2.5: templates L-1, L-2, H-1, H-2, H-3, H-6 in annex B, NV indices in
+2.2.1.4 and 2.2.1.5.
 """
 
 from __future__ import annotations
@@ -24,14 +25,27 @@ _FAILURE = 0x101
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of endorsement key: its template's name, its certificate's NV index, its customary persistent handle."""
+    """A kind of endorsement key: its template's name, its certificate's NV index, its customary persistent handle.
+
+    The low range opens by PolicySecret(endorsement hierarchy) alone, the high range also by its authorisation value,
+    which is empty.
+    """
 
     template: str
     certificate: int
     persistent: int
+    by_policy: bool = False
 
 
-_KINDS = (_Kind("EK-RSA2048", 0x01C00002, 0x81010001), _Kind("EK-ECC256", 0x01C0000A, 0x81010002))
+_KINDS = (
+    _Kind("EK-RSA2048", 0x01C00002, 0x81010001, by_policy=True),
+    _Kind("EK-ECC256", 0x01C0000A, 0x81010002, by_policy=True),
+    _Kind("EK-HIGH-RSA2048", 0x01C00012, 0x81010012),
+    _Kind("EK-HIGH-ECC256", 0x01C00014, 0x81010014),
+    _Kind("EK-HIGH-ECC384", 0x01C00016, 0x81010016),
+    _Kind("EK-HIGH-RSA3072", 0x01C0001C, 0x8101001C),
+)
+"""In the order of preference: the first that the maker certified is used."""
 
 
 class EndorsementKey:
@@ -44,20 +58,23 @@ class EndorsementKey:
         self._kind = next((kind for kind in _KINDS if kind.certificate in self._indices), _KINDS[0])
 
     def describe(self) -> Endorsement:
-        """Public area and certificates: the key's own first, then the issuers that the maker stored."""
+        """Public area and certificates: the key's own first, then the issuers, and apart those of further keys."""
         with self._key() as (_, public, certificate):
             leaf = (certificate,) if certificate else ()
         issuers = [_trimmed(self._read(index)) for index in sorted(self._indices.intersection(CHAIN_INDICES))]
-        return Endorsement(public, leaf + tuple(issuers))
+        others = [kind.certificate for kind in _KINDS if kind is not self._kind and kind.certificate in self._indices]
+        return Endorsement(public, leaf + tuple(issuers), tuple(_trimmed(self._read(index)) for index in others))
 
     def activate(self, credential_blob: bytes, encrypted_secret: bytes) -> bytes:
-        """TPM2_ActivateCredential with the policy PolicySecret(endorsement hierarchy)."""
-        tpm, esys, what = self._tpm, self._tpm.esys, "activating a credential"
+        """TPM2_ActivateCredential, in a session salted to the endorsement key."""
+        tpm, what = self._tpm, "activating a credential"
         blob, secret = whole(TPM2B_ID_OBJECT, credential_blob), whole(TPM2B_ENCRYPTED_SECRET, encrypted_secret)
-        with self._key() as (key, _, _), tpm.session(key, DECRYPT | ENCRYPT, TPM2_SE.POLICY) as policy:
-            esys.policy_secret(ESYS_TR.ENDORSEMENT, policy, expiration=0)
+        kind = TPM2_SE.POLICY if self._kind.by_policy else TPM2_SE.HMAC
+        with self._key() as (key, _, _), tpm.session(key, DECRYPT | ENCRYPT, kind) as session:
+            if self._kind.by_policy:
+                tpm.esys.policy_secret(ESYS_TR.ENDORSEMENT, session, expiration=0)
             with tpm.attestation_key() as (ak, _), refusing_foreign_blobs(what, _FAILURE):
-                answer = esys.activate_credential(ak, key, blob, secret, session2=policy)
+                answer = tpm.esys.activate_credential(ak, key, blob, secret, session2=session)
         return bytes(answer)
 
     @contextmanager

@@ -18,6 +18,13 @@ _FORMAT_ONE = 0x80
 _PARAMETER = 0x40
 
 
+WRONG_AUTH, OWNER_REFUSED, LOCKED = 0x08E, 0x0A2, 0x12F
+"""TPM_RC_AUTH_FAIL (counted by the TPM), TPM_RC_BAD_AUTH (not counted), TPM_RC_AUTH_UNAVAILABLE."""
+NV_UNINITIALIZED, NV_SPACE, NV_DEFINED = 0x14A, 0x14B, 0x14C
+_SLOTS = frozenset({0x902, 0x903})
+_PASSING = _SLOTS | frozenset({0x908, 0x922, NV_DEFINED})
+
+
 @dataclass(frozen=True)
 class _Meaning:
     """What some codes mean; without a `remedy` the error's own stands."""
@@ -29,7 +36,13 @@ class _Meaning:
 
 
 _MEANINGS = (
-    _Meaning(frozenset({0x08E, 0x0A2}), AuthorisationFailed, "refused: wrong authorisation value"),
+    _Meaning(
+        frozenset({WRONG_AUTH, OWNER_REFUSED}),
+        AuthorisationFailed,
+        "refused: wrong authorisation value",
+        "Give the value that the key or PIN was made with; where the TPM has an owner authorisation, set the option "
+        "`owner_auth_file`.",
+    ),
     _Meaning(
         frozenset({0x09D, 0x0A4, 0x126, 0x128}),
         AuthorisationFailed,
@@ -38,18 +51,63 @@ _MEANINGS = (
     ),
     _Meaning(frozenset({0x095, 0x09A, 0x09F, 0x0A5}), AuthorisationFailed, "refused: damaged or of another TPM"),
     _Meaning(
-        frozenset({0x921, 0x12F}),
+        frozenset({0x921, LOCKED}),
         AuthorisationFailed,
         "refused: locked after too many wrong authorisations",
         "Wait for the lockout to end, or reset it: tpm2_dictionarylockout --clear-lockout.",
     ),
     _Meaning(
-        frozenset({0x902, 0x903, 0x904, 0x905, 0x906}),
+        frozenset({0x904, 0x905, 0x906}) | _SLOTS,
         Busy,
         "failed: the TPM has no free slot",
         "Use /dev/tpmrm0, which shares the slots, and end other programs that use the TPM.",
     ),
-    _Meaning(frozenset({0x908, 0x90A, 0x920, 0x922, 0x923}), Busy, "failed: the TPM is busy", "Try again in a moment."),
+    _Meaning(
+        frozenset({NV_SPACE}),
+        Busy,
+        "failed: the TPM has no room for another NV index",
+        "Look at `tpm2_getcap handles-nv-index`, and remove what nobody needs with tpm2_nvundefine.",
+    ),
+    _Meaning(
+        frozenset({0x101, 0x153}),
+        DeviceError,
+        "failed: the TPM is in failure mode, or its self-test did not pass",
+        "Switch the machine off and on; if `tpm2_selftest --fulltest` still fails then, the TPM must be replaced.",
+    ),
+    _Meaning(
+        frozenset({0x100}),
+        DeviceError,
+        "failed: the TPM was reset and not started since",
+        "Restart the machine, or the TPM emulator.",
+    ),
+    _Meaning(
+        frozenset(range(0x910, 0x91F)),
+        Disconnected,
+        "failed: the TPM was reset meanwhile, or another program unloaded what was in use",
+        "Open the TPM again; what was measured before a reset is to be measured anew.",
+    ),
+    _Meaning(
+        frozenset({0x083, 0x0A6, 0x143}),
+        Unsupported,
+        "failed: the TPM knows no such command or algorithm",
+        "Update the TPM's firmware: TPM 2.0 with ECC P-256 and SHA-256 is needed.",
+    ),
+    _Meaning(
+        frozenset({0x085, 0x120}),
+        Unsupported,
+        "failed: a hierarchy of the TPM is switched off",
+        "Enable the storage and endorsement hierarchies in the firmware set-up.",
+    ),
+    _Meaning(
+        frozenset({0x908, 0x90A, 0x920, 0x922, 0x923, NV_DEFINED}),
+        Busy,
+        "failed: the TPM is busy",
+        "Try again in a moment.",
+    ),
+)
+_CHECK_THE_BUS = (
+    "Try again; if it repeats, something between this machine and its TPM changes what is said: check how the TPM is "
+    "seated and what is attached to it, and that `tcti` names a TPM."
 )
 _UNKNOWN = _Meaning(frozenset(), DeviceError, "failed", "Look the code up with tpm2_rc_decode.")
 
@@ -67,9 +125,17 @@ def is_parameter_error(rc: int) -> bool:
     return rc & _LAYER_MASK in _TPM_LAYERS and rc & _FORMAT_ONE != 0 and rc & _PARAMETER != 0
 
 
+def passes(rc: int) -> bool:
+    """Whether the refusal passes when another program lets go: no free slot, yielded, retry, defined meanwhile."""
+    return tpm_code(rc) in _PASSING
+
+
 def foreign(what: str) -> AuthorisationFailed:
     """The refusal of a blob that this TPM did not make, or that was damaged."""
-    return AuthorisationFailed(f"TPM: {what} refused: the data is damaged or of another TPM")
+    return AuthorisationFailed(
+        f"TPM: {what} refused: the data is damaged or of another TPM, or the TPM was cleared",
+        remedy="If the TPM was cleared or replaced, join and enrol again; otherwise restore the node's files.",
+    )
 
 
 def translate(rc: int, what: str, *, opening: bool = False) -> DeviceError:
@@ -79,7 +145,9 @@ def translate(rc: int, what: str, *, opening: bool = False) -> DeviceError:
         return _of_tpm(code, what)
     if rc & _LAYER_MASK == _TCTI_LAYER:
         return _of_transport(rc & 0xFFFF, what, opening=opening)
-    return ProtocolError(f"TPM: {what} failed in the software stack (0x{rc:x})")
+    return ProtocolError(
+        f"TPM: {what} failed in the software stack, the answer does not hold (0x{rc:x})", remedy=_CHECK_THE_BUS
+    )
 
 
 def _of_tpm(code: int, what: str) -> DeviceError:
@@ -97,4 +165,4 @@ def _of_transport(code: int, what: str, *, opening: bool) -> DeviceError:
         return NotFound(f"no TPM answers: {what} failed", remedy="Start the TPM emulator, or correct `tcti`.")
     if code in _TCTI_GONE:
         return Disconnected(f"the TPM went away during {what}", remedy="Open the TPM again once it is back.")
-    return ProtocolError(f"TPM: {what}: malformed answer (transport code {code})")
+    return ProtocolError(f"TPM: {what}: malformed answer (transport code {code})", remedy=_CHECK_THE_BUS)

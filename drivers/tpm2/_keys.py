@@ -88,8 +88,9 @@ def _qualified_name(key: CertifiedKey) -> bytes:
 
 
 def _name(key: CertifiedKey) -> bytes:
-    public = whole(TPM2B_PUBLIC, key.public)
-    return bytes(public.get_name())
+    """The Name of a key that is named by SHA-256; one that is not has another, and is none of ours."""
+    whole(TPM2B_PUBLIC, key.public)
+    return _digest(key.public[2:])
 
 
 def _digest(data: bytes) -> bytes:

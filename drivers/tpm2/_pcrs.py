@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tpm2_pytss import (
@@ -55,14 +56,25 @@ def quote(tpm: Tpm, qualifying: bytes, selection: PcrSelection) -> Attestation:
 
 
 def policy_now(tpm: Tpm, selection: PcrSelection) -> bytes:
-    """PolicyPCR digest over the current values, as a trial session computes it in one step."""
-    trial = tpm.esys.start_auth_session(
+    """PolicyPCR digest over the current values, as a trial session computes it in one step.
+
+    Raises `Unsupported` when the TPM has no SHA-256 bank: it would make a policy over nothing, which always holds.
+    """
+    read(tpm, selection)
+    with trial(tpm) as session:
+        tpm.esys.policy_pcr(session, b"", structure(selection))
+        digest = tpm.esys.policy_get_digest(session)
+    return bytes(digest)
+
+
+@contextmanager
+def trial(tpm: Tpm) -> Iterator[Any]:
+    """A session that computes what a policy's digest is, and authorises nothing."""
+    session = tpm.esys.start_auth_session(
         ESYS_TR.NONE, ESYS_TR.NONE, TPM2_SE.TRIAL, TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL), TPM2_ALG.SHA256
     )
-    with tpm.flushed(trial):
-        tpm.esys.policy_pcr(trial, b"", structure(selection))
-        digest = tpm.esys.policy_get_digest(trial)
-    return bytes(digest)
+    with tpm.flushed(session):
+        yield session
 
 
 def digest_of(values: Mapping[int, bytes]) -> bytes:

@@ -67,6 +67,12 @@ def sealed_object(policy: bytes) -> Any:
     return TPM2B_PUBLIC(publicArea=area)
 
 
+def approving_key(point: bytes) -> Any:
+    """The public area under which the TPM knows an authority's P-256 key (65-byte uncompressed point)."""
+    attributes = TPMA_OBJECT.USERWITHAUTH | TPMA_OBJECT.SIGN_ENCRYPT
+    return _p256(attributes, _scheme(TPM2_ALG.ECDSA), unique=(point[1:33], point[33:]))
+
+
 def _scheme(algorithm: int | None) -> Any:
     if algorithm is None:
         return TPMT_ECC_SCHEME(scheme=TPM2_ALG.NULL)

@@ -39,7 +39,7 @@ class TpmThread:
         except TimeoutError as error:
             if not future.cancel():
                 self._given_up.set()
-            raise TimedOut(f"the TPM did not finish {what} within {seconds:g} s", remedy=_REOPEN) from error
+            raise TimedOut(f"the TPM did not finish {what} within {seconds:.3g} s", remedy=_REOPEN) from error
 
     def end(self, last: Callable[[], None], seconds: float) -> None:
         """Refuse further work, run `last` on the thread when it is free, and wait up to `seconds` for that."""

@@ -1,12 +1,12 @@
 """One TPM context: keys, sessions and capabilities, each flushed when its `with` block ends.
 
-At most three transient objects and one session are loaded at a time: emulators and small chips have three slots.
+At most three transient objects and two sessions are loaded at a time: emulators and small chips have three slots each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from tpm2_pytss import (
@@ -23,13 +23,20 @@ from tpm2_pytss import (
 )
 
 from drivers.tpm2 import _templates
-from drivers.tpm2._errors import foreign, is_parameter_error
-from hal import AuthorisationFailed
+from drivers.tpm2._errors import OWNER_REFUSED, foreign, is_parameter_error, tpm_code
+from hal import AuthorisationFailed, DeviceError
 
 ENCRYPT = TPMA_SESSION.ENCRYPT
 DECRYPT = TPMA_SESSION.DECRYPT
-MANUFACTURER, VENDOR_STRINGS, NV_BUFFER_MAX = 0x105, (0x106, 0x107, 0x108, 0x109), 0x12C
-"""TPM_PT values: TCG TPM 2.0 Library Part 2, 6.13."""
+NV_BUFFER_MAX = 0x12C
+"""TPM_PT value: TCG TPM 2.0 Library Part 2, 6.13."""
+STORAGE_ROOT_HANDLE = 0x81000001
+"""Where the storage root is kept if anybody made it persistent (TCG TPM v2.0 Provisioning Guidance 1.0, 7.8)."""
+_TRANSIENT, _LOADED_SESSIONS = 0x80000000, 0x02000000
+"""Asked for from here on, a TPM lists its transient objects, and its loaded sessions of every kind: Part 3, 30.2."""
+
+_UNIQUE = bytes(2 * (2 + 32))
+"""The end of an ECC public area: both coordinates with their sizes."""
 
 
 class Tpm:
@@ -39,11 +46,14 @@ class Tpm:
     chained (`get()[1].data`) frees the memory that its parts lie in.
     """
 
-    def __init__(self, tcti: str) -> None:
-        """Connect; raises `TSS2_Exception`."""
+    def __init__(self, tcti: str, owner_auth: bytes = b"") -> None:
+        """Connect; `owner_auth` is the owner hierarchy's authorisation value. Raises `TSS2_Exception`."""
         self._tcti = tcti
-        self._held: list[int] = []
-        self.esys = ESAPI(tcti)
+        self._owner_auth = owner_auth
+        self._root = b""
+        self.broken = False
+        """Whether nothing but `recover` and `close` may be called."""
+        self.esys = self._connected()
 
     def close(self) -> None:
         """Release the context."""
@@ -52,32 +62,44 @@ class Tpm:
     def recover(self) -> None:
         """Start anew after an error that left the context in the middle of a command.
 
-        Such a context cannot even unload what it holds, and an emulator has no resource manager to do it: so the new
-        one unloads it by number. Raises `TSS2_Exception` when the TPM does not answer.
+        Such a context cannot even unload what it holds. Raises `TSS2_Exception` when the TPM does not answer; the
+        context is then `broken`, and lets go of the connection.
         """
-        held, self._held = self._held, []
+        self.broken = True
         self.esys.close()
-        self.esys = ESAPI(self._tcti)
-        for number in held:
+        self.esys = self._connected()
+        try:
+            self.sweep()
+        except TSS2_Exception:
+            self.esys.close()
+            raise
+        self.broken = False
+
+    def sweep(self) -> None:
+        """Unload everything that is loaded: what a lost answer, or a program that was killed, left behind.
+
+        Behind the kernel's resource manager that is our own alone. A raw device is ours alone too. On an emulator
+        whoever else holds something in this moment loses it; that is better than a TPM without a free slot.
+        """
+        for number in self.in_slots():
             with suppress(TSS2_Exception):
                 self.esys.flush_context(self.esys.tr_from_tpmpublic(number))
+
+    def _connected(self) -> ESAPI:
+        esys = ESAPI(self._tcti)
+        esys.tr_set_auth(ESYS_TR.OWNER, self._owner_auth)
+        return esys
 
     @contextmanager
     def flushed(self, handle: Any) -> Iterator[Any]:
         """Unload `handle` at the end, whatever happened; what happened first is what is reported."""
-        number = int(self.esys.tr_get_tpm_handle(handle))
-        self._held.append(number)
         try:
             yield handle
         except BaseException:
             with suppress(TSS2_Exception):
-                self._flush(handle, number)
+                self.esys.flush_context(handle)
             raise
-        self._flush(handle, number)
-
-    def _flush(self, handle: Any, number: int) -> None:
         self.esys.flush_context(handle)
-        self._held.remove(number)
 
     @contextmanager
     def known(self, handle: int) -> Iterator[Any]:
@@ -97,9 +119,52 @@ class Tpm:
 
     @contextmanager
     def storage_root(self) -> Iterator[Any]:
-        """The storage root key: parent of everything made here, and what the sessions are salted to."""
-        with self.primary(ESYS_TR.OWNER, _templates.storage_root()) as (handle, _):
+        """The storage root key: parent of everything made here, and what the sessions are salted to.
+
+        Raises `AuthorisationFailed` when it is another one than before on this connection: the TPM was cleared, or
+        somebody on the bus offers a key of his own.
+        """
+        with ExitStack() as stack:
+            try:
+                handle = stack.enter_context(self._owned_root())
+            except TSS2_Exception as error:
+                if tpm_code(error.rc) != OWNER_REFUSED:
+                    raise
+                handle = stack.enter_context(self._kept_root(error))
+            self._root = self._root or self.name(handle)
+            if self.name(handle) != self._root:
+                raise foreign("using the storage root")
             yield handle
+
+    @contextmanager
+    def _owned_root(self) -> Iterator[Any]:
+        """Made anew, which needs the owner's authorisation; where it is not empty, it never crosses the bus."""
+        template, session = _templates.storage_root(), ESYS_TR.PASSWORD
+        with ExitStack() as stack:
+            if self._owner_auth:
+                with self.primary(ESYS_TR.NULL, template) as (salt, _):
+                    session = stack.enter_context(self.session(salt, 0))
+            made = self.esys.create_primary(None, template, ESYS_TR.OWNER, session1=session)
+            yield stack.enter_context(self.flushed(made[0]))
+
+    @contextmanager
+    def _kept_root(self, refusal: TSS2_Exception) -> Iterator[Any]:
+        """The persistent one, which anybody may use: for a node whose owner authorisation lies elsewhere."""
+        if STORAGE_ROOT_HANDLE in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
+            with self.known(STORAGE_ROOT_HANDLE) as handle:
+                public, _, _ = self.esys.read_public(handle)
+                if public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)]:
+                    yield handle
+                    return
+        raise refusal
+
+    @contextmanager
+    def salted(self, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
+        """A session salted to the storage root, which does not stay loaded meanwhile."""
+        with ExitStack() as stack:
+            with self.storage_root() as root:
+                session = stack.enter_context(self.session(root, protect, kind))
+            yield session
 
     @contextmanager
     def attestation_key(self) -> Iterator[tuple[Any, bytes]]:
@@ -140,6 +205,14 @@ class Tpm:
         wanted = range(first, first + count)
         return {int(p.property): int(p.value) for p in found.data.tpmProperties if int(p.property) in wanted}
 
+    def in_slots(self) -> list[int]:
+        """Everything that occupies a slot: transient objects, and loaded sessions, those of policies included."""
+        found: list[int] = []
+        for first in (_TRANSIENT, _LOADED_SESSIONS):
+            _, answer = self.esys.get_capability(TPM2_CAP.HANDLES, first, 64)
+            found += [int(handle) for handle in answer.data.handles]
+        return found
+
     def handles(self, first: int, last: int) -> list[int]:
         """Handles in use between `first` and `last`."""
         found: list[int] = []
@@ -161,6 +234,17 @@ def refusing_foreign_blobs(what: str, also: int | None = None) -> Iterator[None]
     except TSS2_Exception as error:
         if is_parameter_error(error.rc) or error.rc == also:
             raise foreign(what) from None
+        raise
+
+
+@contextmanager
+def refusing(codes: frozenset[int], refusal: DeviceError) -> Iterator[None]:
+    """Say `refusal` when the TPM answers with one of `codes`, whichever parameter or session they name."""
+    try:
+        yield
+    except TSS2_Exception as error:
+        if tpm_code(error.rc) in codes:
+            raise refusal from None
         raise
 
 

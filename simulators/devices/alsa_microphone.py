@@ -10,8 +10,8 @@ What was found with libasound 1.2.8 and PortAudio 19.6 (V19.6.0-devel), and what
 - At the end of the input the plugin hands out its last period again and again. An utterance is therefore followed by
   room noise, so that it is noise that repeats.
 - Each opening reads the input from its start.
-- PortAudio ends the process by an assertion when the configuration defines one single PCM. A second one, which cannot
-  be opened and so is not listed, avoids it.
+- PortAudio ends the process by an assertion when the configuration defines no PCM, or one single one. A second one,
+  which cannot be opened and so is not listed, avoids it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,16 @@ import fcntl
 import os
 import threading
 from collections import deque
-from math import gcd
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from hal import Clock, SystemClock
+from simulators.devices.faults import Fault, FaultOrder, require_playable
+from simulators.devices.sound import RATE, RoomNoise, Samples, SoundFaults, at_16_khz
 
-Samples = NDArray[np.int16]
-"""Mono signed 16-bit samples, int16 `[n]`."""
-
-RATE = 16_000
 LEAD_SECONDS = 0.3
 TAIL_SECONDS = 2.0
 _POLL_SECONDS = 0.005
@@ -51,34 +46,22 @@ pcm.absent {{ type hw card 99 }}
 _FORBIDDEN = frozenset('"\\\n\r$')
 
 
-class RoomNoise:
-    """What a microphone hears when nobody speaks: white noise of `rms` steps of 16 bit, from a seed."""
-
-    def __init__(self, rms: float = 8.0, seed: int = 1) -> None:
-        self._rms = rms
-        self._random = np.random.default_rng(seed)
-
-    def samples(self, count: int) -> Samples:
-        """The next `count` samples."""
-        return np.rint(self._random.normal(0.0, self._rms, count)).clip(-32768, 32767).astype(np.int16)
-
-    def seconds(self, seconds: float) -> Samples:
-        """The next `seconds` at 16 kHz."""
-        return self.samples(int(seconds * RATE))
-
-
 class AlsaMicrophone:
     """A microphone that replays one utterance from the start each time it is opened, faster than time.
 
     `folder` is made if it is missing and holds the configuration and the samples; `device` is the PCM's name.
+    A fault is met by the next opening: `UNPLUG` takes the samples away, `CORRUPT` and `SHORT_READ` spoil them.
     """
 
     device = "keyvigil-sim"
+    faults = frozenset({Fault.UNPLUG, Fault.CORRUPT, Fault.SHORT_READ})
 
     def __init__(self, folder: Path, noise: RoomNoise | None = None) -> None:
         self._noise = noise or RoomNoise()
+        self._faults = SoundFaults()
         self._input = folder / "microphone.raw"
         self._configuration = _configure(folder, self.device, self._input)
+        self._samples = b""
         self.silence()
 
     def environment(self) -> dict[str, str]:
@@ -97,10 +80,28 @@ class AlsaMicrophone:
         """From the next opening on: room noise alone."""
         self._replace(self._noise.seconds(TAIL_SECONDS))
 
+    def inject(self, order: FaultOrder) -> None:
+        """Begin a fault."""
+        require_playable(self, order)
+        self._faults.add(order)
+        if order.fault is Fault.UNPLUG:
+            self._input.unlink(missing_ok=True)
+        else:
+            self._write()
+
+    def mend(self) -> None:
+        """End every fault."""
+        self._faults.clear()
+        self._write()
+
     def _replace(self, samples: Samples) -> None:
+        self._samples = samples.astype("<i2").tobytes()
+        self._write()
+
+    def _write(self) -> None:
         """A reader that has the old samples open keeps them; the next one gets the new ones, never a mixture."""
         fresh = self._input.with_suffix(".new")
-        _write_private(fresh, samples.astype("<i2").tobytes())
+        _write_private(fresh, self._faults.carry(self._samples)[0])
         fresh.replace(self._input)
 
 
@@ -110,9 +111,13 @@ class LiveAlsaMicrophone:
     `speed` 2 delivers two seconds of sound in one. What is spoken while nobody records waits, and begins 0.3 s after
     the microphone is opened, as a person begins who was asked to speak. Recording processes hang while they open it
     when this object is gone, so it must outlive them.
+
+    Of the faults, `UNPLUG` takes the pipe away and leaves whoever records with silence on the wire;
+    `STALL` delivers nothing; `SLOW` makes every piece of 60 ms later; `SHORT_READ` cuts pieces at any byte.
     """
 
     device = "keyvigil-sim"
+    faults = frozenset({Fault.UNPLUG, Fault.STALL, Fault.SLOW, Fault.SHORT_READ, Fault.CORRUPT})
     # PortAudio reads whole blocks, and a pipe must never hand it less than one: 60 ms serve blocks of 5, 10, 15, 20,
     # 30 and 60 ms, and are short enough to be written at once (PIPE_BUF).
     _PIECE = RATE * 60 // 1000
@@ -127,11 +132,11 @@ class LiveAlsaMicrophone:
         self._configuration = _configure(folder, self.device, self._pipe)
         self._pipe.unlink(missing_ok=True)
         os.mkfifo(self._pipe, 0o600)
+        self._faults = SoundFaults()
+        self._unplugged = threading.Event()
         self._lock = threading.Lock()
         self._spoken: deque[Samples] = deque()
         self._stop = threading.Event()
-        self._flowing = threading.Event()
-        self._flowing.set()
         self._thread = threading.Thread(target=self._run, name="live-microphone")
         self._thread.start()
 
@@ -155,18 +160,31 @@ class LiveAlsaMicrophone:
         with self._lock:
             return bool(self._spoken)
 
+    def inject(self, order: FaultOrder) -> None:
+        """Begin a fault."""
+        require_playable(self, order)
+        with self._lock:
+            self._faults.add(order)
+            if order.fault is Fault.UNPLUG:
+                self._pipe.unlink(missing_ok=True)
+                self._unplugged.set()
+
+    def mend(self) -> None:
+        """End every fault; after `UNPLUG` with a new pipe, and whoever still held the old one loses it."""
+        self._faults.clear()
+        self._plug_again()
+
     def stall(self) -> None:
         """Fault: stay open and deliver nothing."""
-        self._flowing.clear()
+        self.inject(FaultOrder(Fault.STALL))
 
     def resume(self) -> None:
         """End `stall`."""
-        self._flowing.set()
+        self.mend()
 
     def close(self) -> None:
         """End the thread and the pipe; closing twice is allowed."""
         self._stop.set()
-        self._flowing.set()
         self._thread.join()
         self._pipe.unlink(missing_ok=True)
 
@@ -185,6 +203,7 @@ class LiveAlsaMicrophone:
                 writer = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 self._stop.wait(_POLL_SECONDS)
+                self._plug_again()
                 continue
             try:
                 # The smallest pipe there is (one page): noise from before a pause must not pile up in it.
@@ -197,13 +216,38 @@ class LiveAlsaMicrophone:
         lead = round(LEAD_SECONDS * RATE / self._PIECE)
         due = self._clock.monotonic_ns()
         while not self._stop.is_set():
-            self._flowing.wait()
-            piece = self._piece(lead <= 0)
+            if self._held_up():
+                return
+            piece, late = self._faults.carry(self._piece(lead <= 0).astype("<i2").tobytes())
+            self._delay(late)
             lead -= 1
-            if not self._write(writer, piece.astype("<i2").tobytes()):
+            if not self._write(writer, piece):
                 return
             due = max(due + self._interval_ns, self._clock.monotonic_ns() - self._interval_ns)
             self._stop.wait(max(0, due - self._clock.monotonic_ns()) / 1e9)
+
+    def _delay(self, seconds: float) -> None:
+        """Be late, as long as the fault lasts."""
+        until = self._clock.monotonic_ns() + int(seconds * 1e9)
+        while self._clock.monotonic_ns() < until and self._faults.plays(Fault.SLOW):
+            if self._stop.wait(_POLL_SECONDS):
+                return
+
+    def _plug_again(self) -> None:
+        """Make the pipe anew where the fault that took it is over."""
+        with self._lock:
+            if self._unplugged.is_set() and not self._faults.plays(Fault.UNPLUG):
+                os.mkfifo(self._pipe, 0o600)
+                self._unplugged.clear()
+
+    def _held_up(self) -> bool:
+        """Wait while nothing may be delivered; true when the pipe is not the one it was."""
+        unplugged = False
+        while not self._stop.is_set() and (self._unplugged.is_set() or self._faults.plays(Fault.STALL)):
+            unplugged = unplugged or self._unplugged.is_set()
+            self._stop.wait(_POLL_SECONDS)
+            self._plug_again()
+        return unplugged
 
     def _write(self, writer: int, piece: bytes) -> bool:
         """Write all of `piece` at once when there is room for it; false when the reader left."""
@@ -231,17 +275,6 @@ class LiveAlsaMicrophone:
                 if len(part) < len(spoken):
                     self._spoken.appendleft(spoken[len(part) :])
         return piece
-
-
-def at_16_khz(pcm: Samples, rate: int) -> Samples:
-    """`pcm` of `rate` samples per second at 16 kHz; unchanged if it is so already."""
-    if pcm.dtype != np.int16 or pcm.ndim != 1:
-        raise ValueError(f"speech is {pcm.dtype} with {pcm.ndim} dimensions, not int16 with one")
-    if rate == RATE:
-        return pcm
-    common = gcd(rate, RATE)
-    resampled: NDArray[np.float64] = resample_poly(pcm.astype(np.float64), RATE // common, rate // common)
-    return np.rint(resampled).clip(-32768, 32767).astype(np.int16)
 
 
 def _configure(folder: Path, device: str, source: Path) -> Path:

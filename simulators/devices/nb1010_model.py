@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from simulators.devices.press_sensor import PressSensorModel, SensorField
+from simulators.devices.press_sensor import PressSensorModel, SensorField, SensorLife
 from simulators.devices.usb import Endpoint, Setup, Stall, TransferType, UsbLayout
 
 FIELD = SensorField(height=180, width=256, dpi=385)
@@ -22,9 +22,14 @@ _FRAME_SECONDS = 0.004
 
 
 class Nb1010Model(PressSensorModel):
-    """The reader's firmware. It keeps no state between commands but the finger."""
+    """The reader's firmware.
 
-    def __init__(self, serial: str = "", *, instant: bool = True) -> None:
+    Between commands it remembers only whether it was told to prepare: a capture without that is answered, and images
+    nothing. Replies and frames leave in the order of their commands, whoever reads them. `life` tells how finger and
+    sensor fall short of a perfect picture.
+    """
+
+    def __init__(self, serial: str = "", *, instant: bool = True, life: SensorLife | None = None) -> None:
         layout = UsbLayout(
             vendor_id=0x298D,
             product_id=0x1010,
@@ -38,10 +43,12 @@ class Nb1010Model(PressSensorModel):
             ),
             serial=serial,
         )
-        super().__init__(layout, FIELD, instant=instant)
+        super().__init__(layout, FIELD, instant=instant, life=life)
+        self.power_on()
 
     def power_on(self) -> None:
-        """Nothing to bring up."""
+        """Not prepared for an image."""
+        self._prepared = False
 
     def vendor_request(self, setup: Setup, data: bytes) -> bytes:
         """The reader has no requests of its own on endpoint 0."""
@@ -53,8 +60,9 @@ class Nb1010Model(PressSensorModel):
             raise Stall(f"unknown command on endpoint {endpoint:#04x}")
         command, sequence = data[1], data[2]
         if command == _IS_FINGER:
-            self._reply(0x37, sequence, _FREE if self._finger is None else _PRESSED)
+            self._reply(0x37, sequence, round(_FREE + (_PRESSED - _FREE) * self._contact()))
         elif command == _PREPARE:
+            self._prepared = True
             self._reply(0x20, sequence, 0)
         else:
             self._reply(0x20, sequence, 3)
@@ -64,7 +72,8 @@ class Nb1010Model(PressSensorModel):
         self._send(_REPLY, struct.pack("<BBBBIII", 0x80, kind, sequence, 0, 16, 0, value))
 
     def _send_image(self) -> None:
-        view = self._view()
+        view = self._view() if self._prepared else self.field.blank()
+        self._prepared = False
         for top in range(0, FIELD.height, _LINES_PER_FRAME):
             self._send(_REPLY, _frame(top + 1, view[top : top + _LINES_PER_FRAME].tobytes()))
 

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from hal import Clock, SystemClock
+from simulators.devices.finger import AT_ONCE, FLAWLESS, GROUND, IN_USE, FingerBehaviour, Pixels, SensorWear
 from simulators.devices.usb import UsbLayout, UsbModel
-
-GROUND = 255
-"""Grey of the glass where no finger touches."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -45,19 +41,39 @@ class SensorField:
         return field
 
 
+@dataclass(frozen=True)
+class SensorLife:
+    """How a simulated sensor differs from a perfect one: its finger, its wear, the seed of both, its clock.
+
+    What is `None` is perfect when the model is instant, and ordinary when it is not.
+    """
+
+    finger: FingerBehaviour | None = None
+    wear: SensorWear | None = None
+    seed: int = 0
+    clock: Clock | None = None
+
+
 class PressSensorModel(UsbModel):
     """A USB fingerprint sensor on which a finger can be placed. Every method is thread safe."""
 
-    def __init__(self, layout: UsbLayout, field: SensorField, *, instant: bool) -> None:
+    def __init__(self, layout: UsbLayout, field: SensorField, *, instant: bool, life: SensorLife | None = None) -> None:
         super().__init__(layout, instant=instant)
+        life = life or SensorLife()
         self.field = field
+        self._behaviour = life.finger or (AT_ONCE if instant else FingerBehaviour())
+        self._wear = life.wear or (FLAWLESS if instant else IN_USE)
+        self._chance = np.random.default_rng(life.seed)
+        self._clock = life.clock or SystemClock()
         self._finger: Pixels | None = None
+        self._touched_ns = 0
 
     def place(self, pixels: Pixels, dpi: int) -> None:
         """Lay a finger on the sensor: uint8 `[h, w]`, ridges dark on light, of any size, at `dpi`."""
         seen = self.field.see(pixels, dpi)
         with self._lock:
             self._finger = seen
+            self._touched_ns = self._clock.monotonic_ns()
             self._finger_changed()
 
     def lift(self) -> None:
@@ -70,7 +86,18 @@ class PressSensorModel(UsbModel):
         """React to a finger that came or left; nothing, for a sensor that is only polled."""
 
     def _view(self) -> Pixels:
-        return self.field.blank() if self._finger is None else self._finger
+        """What the sensor images at this moment."""
+        seen = self.field.blank()
+        if self._finger is not None:
+            seen = self._behaviour.impression(self._finger, self._touch_seconds(), self._chance)
+        return self._wear.seen(seen, self._chance)
+
+    def _contact(self) -> float:
+        """How much of a finger lies on the sensor, 0 to 1."""
+        return 0.0 if self._finger is None else self._behaviour.contact(self._touch_seconds())
+
+    def _touch_seconds(self) -> float:
+        return (self._clock.monotonic_ns() - self._touched_ns) / 1e9
 
 
 def _resample(picture: Pixels, factor: float) -> Pixels:

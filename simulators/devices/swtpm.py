@@ -11,7 +11,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +19,10 @@ from types import TracebackType
 from typing import Self
 
 from hal import DeviceError, NotFound, TimedOut
+from simulators.devices.faults import Fault, FaultOrder, require_playable
+from simulators.devices.swtpm_faults import TPM_FAULTS, TpmFaults
+from simulators.devices.tpm_bus import TpmBus
+from simulators.devices.tpm_program import MANUFACTURER_QUESTION, TpmProgram, ask, response_code
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -27,9 +30,7 @@ SETUP_SECONDS = 60.0
 SOCKET_PATH_LIMIT = 107
 """Bytes of sun_path on Linux, less the closing zero."""
 
-_READ_MANUFACTURER = bytes.fromhex("8001 00000016 0000017a 00000006 00000105 00000001")
-"""TPM2_GetCapability of TPM_PT_MANUFACTURER (TCG TPM 2.0 Library Part 3, 30.2)."""
-_SUCCESS = bytes(4)
+_HEADER_BYTES = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _INSTALL = "Install the simulator's packages: apt-get install swtpm swtpm-tools."
 
@@ -75,6 +76,13 @@ class SwtpmFactory:
         if not state.exists():
             self._set_up(state)
         return SwtpmState(name, state)
+
+    def fresh(self, folder: Path, identity: int = 0) -> SwtpmState:
+        """A TPM as its maker shipped it, in the new `folder`: the copy of a template that is manufactured once.
+
+        Quick, for tests that need a TPM of their own; those of one `identity` have one endorsement key.
+        """
+        return self.manufacture(f"template-{identity}").copy(folder)
 
     @property
     def ca_certificates(self) -> bytes:
@@ -126,9 +134,10 @@ class SwtpmFactory:
 
 
 class Swtpm:
-    """One running swtpm process on a UNIX socket; a context manager.
+    """One running swtpm process on a UNIX socket; a context manager, and a `Faulty` device.
 
-    The state folder may be empty: the TPM is then a bare one, with an endorsement key but no certificate for it.
+    The state folder may be empty: the TPM is then a bare one, with an endorsement key but no certificate for it. The
+    path that `tcti` names is a link: to the emulator's own socket, or to a bus in front of it while faults are played.
     """
 
     def __init__(self, state: Path | SwtpmState, socket_folder: Path | None = None) -> None:
@@ -140,6 +149,7 @@ class Swtpm:
         self._private = None if socket_folder else tempfile.TemporaryDirectory(prefix="swtpm-")
         self._folder = socket_folder or Path(self._private.name if self._private else "")
         self._process: subprocess.Popen[bytes] | None = None
+        self._faults = TpmFaults(self)
         try:
             self.start()
         except BaseException:
@@ -168,6 +178,8 @@ class Swtpm:
             self._wait(self._process, ready)
         finally:
             os.close(ready)
+        if not self._socket.is_symlink():
+            self.lead_to(self.chip_socket)
 
     def stop(self) -> None:
         """Power the TPM off by SIGTERM to its own process, and reap it; a suspended TPM too."""
@@ -190,8 +202,50 @@ class Swtpm:
         self.stop()
         self.start()
 
+    @property
+    def faults(self) -> frozenset[Fault]:
+        """The faults that this TPM can play; `PERMISSION_DENIED` shows to other users than root only."""
+        return TPM_FAULTS
+
+    def inject(self, order: FaultOrder) -> None:
+        """Begin a fault; raises `ValueError` for one that is not in `faults`."""
+        require_playable(self, order)
+        self._faults.inject(order)
+
+    def mend(self) -> None:
+        """End every fault; a TPM without power gets it back."""
+        self._faults.mend()
+
+    @property
+    def bus(self) -> TpmBus:
+        """The wire to this TPM, which hears everything from now on until `mend`."""
+        return self._faults.bus
+
+    def extend(self, register: int, digest: bytes) -> None:
+        """Extend a register of the SHA-256 bank by 32 bytes, as firmware or another program does."""
+        TpmProgram(self.chip_socket, START_SECONDS).extend(register, digest)
+
+    @property
+    def chip_socket(self) -> Path:
+        """Where the emulator itself listens."""
+        return self._folder / "chip"
+
+    def lead_to(self, socket_file: Path | None) -> None:
+        """Let the path in `tcti` lead to another socket, or nowhere; the control channel stays."""
+        control = Path(f"{self._socket}.ctrl")
+        if socket_file is None:
+            self._socket.unlink(missing_ok=True)
+            control.unlink(missing_ok=True)
+            return
+        for link, target in ((self._socket, socket_file.name), (control, f"{self.chip_socket.name}.ctrl")):
+            new = self._folder / "link"
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            new.rename(link)
+
     def close(self) -> None:
-        """End the process and remove the private socket folder; closing twice is allowed."""
+        """End the process, its faults, and the private socket folder; closing twice is allowed."""
+        self._faults.close()
         self.stop()
         if self._private is not None:
             self._private.cleanup()
@@ -213,12 +267,12 @@ class Swtpm:
         return self._folder / "pid"
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        control = f"{self._socket}.ctrl"
+        control = f"{self.chip_socket}.ctrl"
         if len(os.fsencode(control)) > SOCKET_PATH_LIMIT:
             raise DeviceError(f"socket path too long: {control}", remedy="Choose a shorter folder for the socket.")
-        for stale in (self._socket, Path(control)):
+        for stale in (self.chip_socket, Path(control)):
             stale.unlink(missing_ok=True)
-        sockets = ["--server", f"type=unixio,path={self._socket},mode=0600"]
+        sockets = ["--server", f"type=unixio,path={self.chip_socket},mode=0600"]
         sockets += ["--ctrl", f"type=unixio,path={control},mode=0600"]
         records = ["--pid", f"file={self._announcement}", "--log", f"file={self._log},truncate"]
         state = ["--tpmstate", f"dir={self._state},mode=0600", "--flags", "not-need-init,startup-clear"]
@@ -244,15 +298,11 @@ class Swtpm:
 
     def _answers(self) -> bool:
         """Whether the TPM takes its first command; the connection breaks when it cannot load its state."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(START_SECONDS)
-            try:
-                connection.connect(str(self._socket))
-                connection.sendall(_READ_MANUFACTURER)
-                answer = connection.recv(64)
-            except OSError:
-                return False
-        return answer[6:10] == _SUCCESS
+        try:
+            answer = ask(self.chip_socket, MANUFACTURER_QUESTION, START_SECONDS)
+        except OSError:
+            return False
+        return len(answer) > _HEADER_BYTES and response_code(answer) == 0
 
     @property
     def _log(self) -> Path:

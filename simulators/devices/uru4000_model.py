@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulators.devices.press_sensor import Pixels, PressSensorModel, SensorField
+from simulators.devices.finger import Pixels
+from simulators.devices.press_sensor import PressSensorModel, SensorField, SensorLife
 from simulators.devices.usb import Endpoint, Setup, Stall, TransferType, UsbLayout
 
 FIELD = SensorField(height=290, width=384, dpi=512)
@@ -87,11 +88,20 @@ class Uru4000Model(PressSensorModel):
     """The reader's firmware.
 
     `scramble` chooses images of every kind of block or clear ones; `seed` draws the keys; `faulty` powers up with the
-    fault bit set, which a host must clear first. `die()` makes it report its internal failure.
+    fault bit set, which a host must clear first. `life` tells how finger and sensor fall short of a perfect picture.
+    `die()` makes it report its internal failure. Asleep it serves registers but ignores modes; a new mode ends the one
+    before it, an image that is on its way included.
     """
 
     def __init__(
-        self, serial: str = "", *, scramble: bool = True, seed: int = 0, instant: bool = True, faulty: bool = False
+        self,
+        serial: str = "",
+        *,
+        scramble: bool = True,
+        seed: int = 0,
+        instant: bool = True,
+        faulty: bool = False,
+        life: SensorLife | None = None,
     ) -> None:
         layout = UsbLayout(
             vendor_id=0x05BA,
@@ -102,7 +112,7 @@ class Uru4000Model(PressSensorModel):
             endpoints=(Endpoint(_INTERRUPTS, TransferType.INTERRUPT, interval=1), Endpoint(_IMAGES, TransferType.BULK)),
             serial=serial,
         )
-        super().__init__(layout, FIELD, instant=instant)
+        super().__init__(layout, FIELD, instant=instant, life=life)
         self._blocks = _SCRAMBLED_BLOCKS if scramble else _CLEAR_BLOCKS
         self._random = np.random.default_rng(seed)
         self._faulty = faulty

@@ -44,6 +44,75 @@ def station(config: Path) -> None:
     run_station(msgspec.json.decode(config.read_bytes(), type=StationConfig))
 
 
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The bench's or the station's folder, where its control socket lies.",
+)
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The bench's TOML.")
+@folder_option
+@click.option("--json", "as_json", is_flag=True, help="Print the devices as JSON.")
+def bench(config: Path, folder: Path, as_json: bool) -> None:
+    """Serve single simulated devices, with faults on demand, until Ctrl-C."""
+    from simulators.lab.bench import load_bench, run_bench
+    from simulators.lab.show import announce
+
+    run_bench(load_bench(config), folder, lambda devices: announce(devices, as_json=as_json))
+
+
+@cli.command()
+@folder_option
+@click.argument("device")
+@click.argument("fault")
+@click.option("--rate", type=float, default=1.0, show_default=True, help="Share of bytes or messages that is hit.")
+@click.option("--after", type=int, default=0, show_default=True, help="Messages that still pass unharmed.")
+@click.option("--seconds", type=float, default=0.0, help="Delay of `slow`; duration of a passing fault.")
+@click.option("--seed", type=int, default=0, help="What the damage is drawn from.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def fault(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
+    folder: Path, device: str, fault: str, rate: float, after: int, seconds: float, seed: int, as_json: bool
+) -> None:
+    """Play FAULT on DEVICE of a running bench or station, until it is mended."""
+    numbers = {"rate": rate, "after": after, "seconds": seconds, "seed": seed}
+    _order(folder, {"op": "fault", "device": device, "fault": fault, **numbers}, as_json)
+
+
+@cli.command()
+@folder_option
+@click.argument("device", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def mend(folder: Path, device: str | None, as_json: bool) -> None:
+    """End every fault of DEVICE, or of all."""
+    _order(folder, {"op": "mend", "device": device}, as_json)
+
+
+@cli.command()
+@folder_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def faults(folder: Path, as_json: bool) -> None:
+    """The devices of a running bench or station, and the faults that each can play."""
+    _order(folder, {"op": "faults"}, as_json)
+
+
+@cli.command()
+@folder_option
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def person(folder: Path, name: str, as_json: bool) -> None:
+    """Let NAME stand at the devices of a running bench; `nobody` leaves."""
+    _order(folder, {"op": "person", "person": None if name == "nobody" else name}, as_json)
+
+
+def _order(folder: Path, command: dict[str, object], as_json: bool) -> None:
+    from simulators.lab.show import order
+
+    order(folder, command, as_json=as_json)
+
+
 def main() -> None:
     """Entry point."""
     run_group(cli)

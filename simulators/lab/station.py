@@ -2,17 +2,16 @@
 
 It is told what to do over a UNIX socket, one JSON object a line each way:
 `{"op": "send", "person": NAME or null, "delay_s": S, "care": C}`, `{"op": "hear", "message": {…}}` (what the agent's
-prompt hook was given; the answer has `present`), `{"op": "ping"}`.
+prompt hook was given; the answer has `present`), `{"op": "ping"}`, and the commands of `simulators.lab.faults` for its
+devices `fingerprint`, `face`, `voice`, `enclave`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socketserver
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from simulators.devices.camera_stream import CameraStream, grey_card
 from simulators.devices.swtpm import Swtpm
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
+from simulators.lab.control import ControlServer
+from simulators.lab.faults import FaultBoard, OrderedFault
 from simulators.lab.person import Attendant, Manner
 from simulators.lab.processes import LabError
 from simulators.personas import Persona, PersonaError, folder_personas, shipped_personas
@@ -45,6 +46,7 @@ class StationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serial: str
     camera_port: int
     data: str | None = None
+    faults: dict[str, list[OrderedFault]] = {}
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -101,6 +103,8 @@ class Station:
         microphone = stack.enter_context(LiveAlsaMicrophone(folder / "alsa", speed=HURRY))
         tpm = stack.enter_context(Swtpm(Path(config.tpm_state)))
         self.attendant = Attendant(self._reader, StreamLens(stream), microphone, self._people, SystemClock())
+        devices = {"fingerprint": self._reader, "face": stream, "voice": microphone, "enclave": tpm}
+        self._board = FaultBoard(devices, config.faults)
         self.endpoints = Endpoints(
             pid=os.getpid(),
             tcti=tpm.tcti,
@@ -129,40 +133,9 @@ class Station:
                 return {"present": self.attendant.hear(command["message"])}
             case "ping":
                 pass
-            case unknown:
-                raise ValueError(f"unknown op {unknown!r}")
+            case _:
+                return self._board.obey(command)
         return {}
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        station: Station = self.server.station  # type: ignore[attr-defined]
-        with suppress(OSError):  # a hook that was stopped reads no answer
-            for line in self.rfile:
-                self.wfile.write(json.dumps(station.obey(_command(line))).encode() + b"\n")
-
-
-def _command(line: bytes) -> dict[str, Any]:
-    """The JSON object in a line, or an empty one."""
-    try:
-        command = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return command if isinstance(command, dict) else {}
-
-
-class ControlServer(socketserver.ThreadingUnixStreamServer):
-    """Takes commands for a station on a UNIX socket of mode 0600."""
-
-    daemon_threads = True
-
-    def __init__(self, path: Path, station: Station) -> None:
-        self.station = station
-        previous = os.umask(0o177)
-        try:
-            super().__init__(os.fspath(path), _Handler)
-        finally:
-            os.umask(previous)
 
 
 def run_station(config: StationConfig) -> None:
@@ -173,9 +146,7 @@ def run_station(config: StationConfig) -> None:
         signal.signal(number, lambda *_: done.set())
     with ExitStack() as stack:
         station = Station(config, stack)
-        socket_path = folder / CONTROL_SOCKET
-        socket_path.unlink(missing_ok=True)
-        control = stack.enter_context(ControlServer(socket_path, station))
+        control = stack.enter_context(ControlServer(folder / CONTROL_SOCKET, station))
         thread = threading.Thread(target=control.serve_forever, name="control", daemon=True)
         thread.start()
         stack.callback(control.shutdown)

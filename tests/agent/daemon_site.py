@@ -37,7 +37,7 @@ from protocol.messages import (
     Summons,
     Verdict,
 )
-from tests.agent.people import FakeDevices, QuietPrompter, Scene, TextFeatures, pipelines, sensor
+from tests.agent.people import FakeDevices, QuietPrompter, Scene, TextFeatures, modalities, pipelines, sensor
 from tests.agent.scripted_authority import ScriptedAuthority
 from tests.agent.world import NODE, SELECTION, delivery_key, identity, kos_for
 
@@ -108,6 +108,7 @@ class Site:
             config=self.config,
             link=link,
             devices=self.devices,  # type: ignore[arg-type]
+            modalities=modalities(),
             pipelines=pipelines(),
             vault=ProfileVault(self.state, os.urandom),
             gate=self.gate,

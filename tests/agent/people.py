@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from agent.extension import Modality
+from agent.modalities.face import Face
+from agent.modalities.fingerprint import Fingerprint
+from agent.modalities.voice import Voice
 from agent.pipelines import Examined, Match
 from agent.prompting import Feedback, ResultNote, Step, SummonsCall
 from hal import (
     AudioBlock,
+    Capability,
     Deadline,
     DeviceInfo,
     DeviceKind,
@@ -54,7 +59,13 @@ class Shown(FingerprintImage):
 class _Device:
     def __init__(self, modality: str, scene: Scene) -> None:
         self.modality, self.scene = modality, scene
-        self.info = DeviceInfo(KINDS[modality], f"fake-{modality}", Transport.VIRTUAL, "port-1")
+        self.info = DeviceInfo(
+            KINDS[modality],
+            f"fake-{modality}",
+            Transport.VIRTUAL,
+            "port-1",
+            capabilities=frozenset({Capability.IMAGE}),
+        )
 
     def close(self) -> None:
         pass
@@ -93,6 +104,15 @@ class _Microphone(_Device):
         yield AudioBlock(np.zeros(100, np.int16), 1, 2, 1)
 
 
+DEVICES: dict[str, type[_Device]] = {"fingerprint": _Reader, "face": _Camera, "voice": _Microphone}
+
+
+def modalities(**options: Mapping[str, Any]) -> dict[str, Modality]:
+    """The three that come with Keyvigil, with options by name."""
+    makers = {"fingerprint": Fingerprint, "face": Face, "voice": Voice}
+    return {name: make(options.get(name, {})) for name, make in makers.items()}
+
+
 class FakeDevices:
     """Devices before one scene; `missing` ones are not attached."""
 
@@ -101,14 +121,9 @@ class FakeDevices:
         self.modalities = list(modalities)
         self.missing: set[str] = set()
 
-    def open_fingerprint(self) -> _Reader:
-        return _Reader("fingerprint", self.scene)
-
-    def open_camera(self) -> _Camera:
-        return _Camera("face", self.scene)
-
-    def open_microphone(self) -> _Microphone:
-        return _Microphone("voice", self.scene)
+    def open_sensor(self, name: str, deadline: Deadline) -> _Device:
+        deadline.check("opening")
+        return DEVICES[name](name, self.scene)
 
     def identify(self, name: str) -> SensorIdentity:
         if name in self.missing:

@@ -13,6 +13,7 @@ from cryptography import x509
 
 from agent.daemon import MOST_SUMMONSES, SUMMONSES_KNOWN, Daemon
 from agent.enclave import EnclaveGate
+from agent.errors import BiometricError
 from agent.outbox import PendingEvidence
 from agent.state import StateDirectory
 from hal import Busy, Deadline
@@ -20,6 +21,7 @@ from protocol.codec import decode
 from protocol.messages import (
     AttestRequest,
     EvidenceSubmission,
+    ModalityModel,
     Nonce,
     QuoteEvidence,
     RenewRequest,
@@ -36,6 +38,7 @@ from tests.agent.daemon_site import (
     summons,
     until,
 )
+from tests.agent.people import TextPipeline
 from tests.agent.scripted_authority import Raw, served
 from tests.agent.world import NODE, SELECTION, bundle
 
@@ -66,6 +69,24 @@ def test_an_accepted_presentation_is_told_as_such_on_a_full_disk(site: Site) -> 
     daemon = site.daemon()
     assert daemon.answerer.answer(summons(), lambda *_: None) == VERDICT
     assert [note.outcome for note in site.prompter.results] == ["accepted"]
+    daemon.answerer.link.close()
+
+
+class Broken(TextPipeline):
+    @property
+    def model(self) -> ModalityModel:
+        raise BiometricError("the modality voice failed: ImportError")
+
+    @model.setter
+    def model(self, value: ModalityModel) -> None:
+        pass
+
+
+def test_a_modality_that_fails_leaves_the_others_to_answer(site: Site) -> None:
+    daemon = site.daemon()
+    daemon.answerer.pipelines["voice"] = Broken("voice")  # type: ignore[index]
+    assert daemon.answerer.answer(summons(), lambda *_: None) == VERDICT
+    assert {step.step for step in site.prompter.steps} == {"fingerprint", "face"}
     daemon.answerer.link.close()
 
 

@@ -445,7 +445,7 @@ def test_devices_tells_what_is_there_and_what_is_wrong(bench: Bench) -> None:
     told = bench.run("devices", "--json", "--config", bench.config())
     assert told.returncode == 0, told.stdout
     found = json.loads(told.stdout)
-    assert set(found) == {"drivers", "unclaimed", "missing", "findings"}
+    assert set(found) == {"drivers", "modalities", "unclaimed", "missing", "findings"}
     attached = {line["driver"]: line["attached"] for line in found["drivers"]}
     assert attached["uru4000"][0]["serial"] == "SIM-D"
     assert "finger-detect" in attached["uru4000"][0]["capabilities"]

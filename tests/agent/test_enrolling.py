@@ -26,7 +26,7 @@ from protocol.codec import decode
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 from protocol.problems import ErrorCode
-from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, pipelines
+from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, modalities, pipelines
 from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
 from tests.agent.world import NODE, delivery_key, identity, kos_for
 
@@ -57,8 +57,8 @@ class Desk:
     def guide(self, shows: dict[str, list[Any]], **settings: Any) -> Guide:
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
         clock = _Patient(threading.Event())
-        booth = Booth("node-a", "alice", "enrolment", devices, self.prompter, clock)
-        return Guide(booth, self.enrolment.pipelines, EnrolmentSection(**settings), os.urandom)
+        booth = Booth("node-a", "alice", "enrolment", devices, modalities(), self.prompter, clock)
+        return Guide(booth, self.enrolment.pipelines, EnrolmentSection(**settings))
 
     def enrol(self, shows: dict[str, list[Any]], **settings: Any) -> EnrolResult:
         guide = self.guide(shows, **settings)
@@ -152,8 +152,22 @@ def test_somebody_who_leaves_ends_the_enrolment(desk: Desk) -> None:
 
 def test_a_device_that_goes_away_ends_the_enrolment(desk: Desk) -> None:
     with pytest.raises(Disconnected):
-        desk.enrol(GOOD | {"fingerprint": ["f1", GONE]})
+        desk.enrol(GOOD | {"fingerprint": ["f1", *[GONE] * 50]}, capture_timeout_s=0.2)
     assert desk.vault.headers() == []
+
+
+def test_a_device_that_comes_back_goes_on_with_the_enrolment(desk: Desk) -> None:
+    desk.enrol(GOOD | {"fingerprint": ["f1", GONE, "f2", "f3", "f4"]})
+    with desk.gate.use() as enclave:
+        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    assert profile.templates["fingerprint"] == b'["f1", "f2", "f3", "f4"]'
+
+
+def test_every_utterance_has_digits_of_its_own(desk: Desk) -> None:
+    desk.enrol(GOOD)
+    digits = [step.digits for step in desk.prompter.steps if step.step == "voice"]
+    assert len(digits) == len(set(digits)) == 3
+    assert all(len(each) == 6 and each.isdecimal() for each in digits)
 
 
 def test_a_stray_sample_is_taken_anew(desk: Desk) -> None:

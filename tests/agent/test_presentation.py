@@ -15,7 +15,10 @@ from agent.capturing import Booth
 from agent.clocks import StoppableClock
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
+from agent.errors import BiometricError
 from agent.gathering import Gathering
+from agent.modalities.voice import Voice
+from agent.pipelines import Match
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileDraft, ProfileVault
 from agent.state import StateDirectory
@@ -26,7 +29,17 @@ from protocol.codec import b64url, unb64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import read_claims
 from protocol.messages import Activation
-from tests.agent.people import GONE, LATE, FakeDevices, QuietPrompter, Scene, pipelines, sensor
+from tests.agent.people import (
+    GONE,
+    LATE,
+    FakeDevices,
+    QuietPrompter,
+    Scene,
+    TextPipeline,
+    modalities,
+    pipelines,
+    sensor,
+)
 from tests.agent.world import NODE, SELECTION, Tpm, delivery_key, identity, kos_for
 
 RECORD = "r1"
@@ -58,10 +71,13 @@ class Stage:
 
     def present(self, shows: dict[str, list[Any]], **changes: Any) -> Answer:
         activation = changes.pop("activation", ACTIVATION)
+        senses, compared = changes.pop("modalities", modalities()), changes.pop("pipelines", pipelines())
         settings = PresentationSection(**changes)
         watch = Stopwatch()
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
-        booth = Booth("node-a", "alice", "challenge", devices, self.prompter, self.clock, "4719", ("blink", "left"))
+        booth = Booth(
+            "node-a", "alice", "challenge", devices, senses, self.prompter, self.clock, "4719", ("blink", "left")
+        )
         deadline = Deadline.after(activation.deadline_s, self.clock)
         presentation = Presentation(
             identity=identity(kos_for(self.delivery), self.delivery),
@@ -69,8 +85,8 @@ class Stage:
             activation=activation,
             header=self.vault.header(RECORD),
             modalities=["fingerprint", "face", "voice"],
-            gathering=Gathering(booth, pipelines(), settings, deadline, watch),
-            pipelines=pipelines(),
+            gathering=Gathering(booth, compared, settings, deadline, watch),
+            pipelines=compared,
             vault=self.vault,
             gate=self.gate,
             settings=settings,
@@ -90,6 +106,14 @@ def stage(gate: EnclaveGate, state: StateDirectory) -> Stage:
         key = vault.seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
         delivery, ak = delivery_key(enclave), enclave.attestation_key()
     return Stage(vault, gate, key.public, ak, QuietPrompter(), StoppableClock(threading.Event()), delivery)
+
+
+class _Patient(Voice):
+    """A voice that may try thrice."""
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.effort = replace(self.effort, tries=3)
 
 
 @dataclass
@@ -142,7 +166,7 @@ def test_the_wrong_person_gives_a_failure_report_that_says_nothing(stage: Stage,
 def test_failure_reports_are_alike_whatever_failed(stage: Stage) -> None:
     """Only the signature's and the clock's encodings may differ in value, never the shape."""
     one = stage.present({"fingerprint": ["other"], "face": ["other"], "voice": ["other"]}).failure
-    two = stage.present({"fingerprint": [GONE], "face": [GONE], "voice": [GONE]}).failure
+    two = stage.present({"fingerprint": [GONE], "face": [GONE], "voice": [GONE]}, capture_timeout_s=0.3).failure
     assert one is not None
     assert two is not None
     assert len(one.quote.attest) == len(two.quote.attest)
@@ -180,6 +204,40 @@ def test_the_tries_of_a_finger_are_counted_over_quality_and_match(stage: Stage) 
 def test_no_further_try_is_asked_for_when_it_cannot_help(stage: Stage) -> None:
     stage.present({"fingerprint": ["other"], "face": ["other"], "voice": ["other"]})
     assert sum(step.action == "place" for step in stage.prompter.steps) == 1
+
+
+def test_a_sensor_that_comes_back_in_time_is_asked_again(stage: Stage) -> None:
+    answer = stage.present({"fingerprint": [GONE, "finger"], "face": [GONE, "face"], "voice": [GONE, "voice"]})
+    assert answer.evidence is not None
+    assert len(read_claims(answer.evidence.token).modalities) == 3
+    told = [(step.step, step.action) for step in stage.prompter.steps]
+    assert told.count(("voice", "speak")) == 2
+    assert told.count(("fingerprint", "place")) == 2
+
+
+def test_two_modalities_may_both_try_again(stage: Stage) -> None:
+    both = modalities(voice={}, fingerprint={}) | {"voice": _Patient({})}
+    shows = {"fingerprint": ["other", "finger"], "face": ["other"], "voice": ["other", "other", "voice"]}
+    answer = stage.present(shows, modalities=both)
+    assert answer.evidence is not None
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "voice"]
+
+
+def test_a_sensor_that_fails_at_a_further_try_ends_the_tries(stage: Stage) -> None:
+    shows = {"fingerprint": ["other", LATE, "finger"], "face": ["face"], "voice": ["other"]}
+    assert stage.present(shows).evidence is None
+
+
+class _Damaged(TextPipeline):
+    def match(self, template: bytes, sample: Any) -> Match:
+        raise BiometricError("the template is damaged")
+
+
+def test_a_modality_that_cannot_be_compared_counts_for_nothing(stage: Stage) -> None:
+    answer = stage.present(GENUINE, pipelines=pipelines() | {"face": _Damaged("face")})
+    assert answer.evidence is not None
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "voice"]
+    assert stage.present(GENUINE | {"voice": ["other"]}, pipelines=pipelines() | {"face": _Damaged("face")}).failure
 
 
 def test_steps_carry_what_the_authority_drew(stage: Stage) -> None:

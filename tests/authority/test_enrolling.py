@@ -14,6 +14,7 @@ from authority.refusal import Refused
 from authority.runtime import Refusal
 from authority.store import schema
 from authority.trust import default_policy
+from authority.trust.policy import EnrolmentRules
 from hal import KeyUse
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolStart, Summons
@@ -230,6 +231,26 @@ def test_a_site_may_ask_for_all_modalities(site: Site, joined: Machine):
     assert site.refuses(*finish(joined, session, two)).code is ErrorCode.MALFORMED
     site.policy = policy
     assert site.run(*finish(joined, session, two))
+
+
+def test_a_modality_that_the_policy_adds_is_offered_consented_to_and_enrolled(site: Site, joined: Machine):
+    """Nothing here knows "gait" but the policy; without it the same profile is refused, as a test above shows."""
+    rules = EnrolmentRules(modalities=("face", "gait"))
+    site.policy = msgspec.structs.replace(default_policy(), enrolment=rules)
+    session = joined.start_enrolment(site)
+    assert session.modalities == ["face", "gait"]
+    assert "your face and gait," in session.consent_text
+    names = ["face", "gait"]
+    both = joined.enrolment(session, modalities=list(map(model, names)), sensors=list(map(sensor, names)))
+    assert site.run(*finish(joined, session, both)).state == "pending"
+
+
+def test_consent_to_other_modalities_than_the_policy_s_is_none(site: Site, joined: Machine):
+    session = joined.start_enrolment(site)
+    request = joined.enrolment(session)
+    rules = EnrolmentRules(modalities=("fingerprint", "face", "voice", "gait"))
+    site.policy = msgspec.structs.replace(default_policy(), enrolment=rules)
+    assert site.refuses(*finish(joined, session, request)).code is ErrorCode.CONFLICT
 
 
 def test_only_pending_profiles_are_approved(site: Site, joined: Machine):

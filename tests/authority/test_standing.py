@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -11,6 +12,7 @@ from authority import audit, standing
 from authority.keys import add_member, create_network
 from authority.refusal import Refused
 from authority.store import schema
+from authority.trust.policy import EnclaveRules
 from protocol.levels import Access, NodeState, ResourceClass, Tier
 from protocol.messages import DeliveryEvent, StatusEvent
 from tests.authority.world import World, devices, open_world
@@ -133,12 +135,16 @@ def test_a_good_attestation_never_raises_a_score(story: Story) -> None:
 
 
 def test_a_software_enclave_never_reaches_high(story: Story) -> None:
-    story.world.set_node(story.node, devices=devices("software"))
+    policy = story.world.policy
+    story.world.policy = msgspec.structs.replace(policy, enclaves=EnclaveRules(allowed=("tpm2", "software")))
+    story.world.set_node(story.node, enclave_kind="software", devices=devices("software"))
     assert {story.good().tier for _ in range(6)} == {Tier.MEDIUM}
+    story.world.policy = policy
+    assert story.good().tier is Tier.LOW, "the policy allows the kind no more"
 
 
 def test_a_hardware_enclave_does(story: Story) -> None:
-    story.world.set_node(story.node, devices=devices("tpm2"))
+    story.world.set_node(story.node, enclave_kind="tpm2", devices=devices("tpm2"))
     assert story.good().tier is Tier.MEDIUM
     assert story.good().tier is Tier.HIGH
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Table, create_engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
@@ -268,6 +270,26 @@ def test_the_migrations_make_the_same_constraints(store: Store):
         schema.metadata.create_all(wanted)
         for table in schema.metadata.sorted_tables:
             assert store.run(lambda conn, table=table: described(conn, table)) == described(wanted, table)
+
+
+def test_nodes_of_the_first_schema_become_tpm_nodes(path: Path):
+    """A database as the first version left it, with a node in it, is opened by this one."""
+    migrations = Path(schema.__file__).parent / "migrations"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as conn:
+        config = Config()
+        config.set_main_option("script_location", str(migrations))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+        columns = [column["name"] for column in inspect(conn).get_columns("node")]
+        assert "enclave_kind" not in columns
+        values = {name: f"'{name}'" for name in columns}
+        conn.exec_driver_sql(f"INSERT INTO node ({', '.join(values)}) VALUES ({', '.join(values.values())})")
+        conn.commit()
+    engine.dispose()
+    opened = Store(f"sqlite:///{path}")
+    assert opened.run(lambda conn: [*conn.scalars(select(schema.node.c.enclave_kind))]) == ["tpm2"]
+    opened.close()
 
 
 def test_a_store_in_memory_is_migrated_too():

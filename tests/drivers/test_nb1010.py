@@ -15,7 +15,9 @@ import pytest
 
 from drivers.nb1010 import Nb1010Driver
 from hal import Deadline, ProtocolError, TimedOut
+from simulators.devices.finger import AT_ONCE, FLAWLESS
 from simulators.devices.nb1010_model import FIELD, Nb1010Model
+from simulators.devices.press_sensor import SensorLife
 from simulators.devices.usb import InProcessBackend
 
 PLENTY = 20.0
@@ -53,7 +55,7 @@ def test_it_asks_twenty_times_a_second_until_the_deadline() -> None:
 
 
 def test_a_reader_that_takes_its_time() -> None:
-    model = Nb1010Model(instant=False)
+    model = Nb1010Model(instant=False, life=SensorLife(AT_ONCE, FLAWLESS))
     model.place(picture(), FIELD.dpi)
     with open_model(model) as reader:
         np.testing.assert_array_equal(reader.capture(Deadline.after(PLENTY)).pixels, picture())
@@ -120,3 +122,29 @@ def test_a_recorded_real_reader_gives_the_golden_picture(real_data: Path) -> Non
     golden = cv2.imread(str(trace / "capture.png"), cv2.IMREAD_COLOR)
     pixels = np.frombuffer(ran.stdout, np.uint8).reshape(180, 256)
     np.testing.assert_array_equal(golden, np.repeat(pixels[:, :, None], 3, axis=2))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["nb1010", "elan", "aes3500", "vfs7552", "egis0570", "upektc_img"])
+def test_recorded_devices_are_told_apart(real_data: Path, name: str) -> None:
+    """Real descriptors through umockdev and libusb: both families find their own reader and pass over the others."""
+    if shutil.which("umockdev-run") is None or find_library("usb-1.0") is None:
+        pytest.skip("umockdev-run or libusb-1.0 is not installed: sudo apt-get install umockdev libusb-1.0-0")
+    device = real_data / "traces" / name / "device"
+    if not device.is_file():
+        pytest.skip(f"no recorded reader at {device}")
+    program = (
+        "from drivers.nb1010 import Nb1010Driver as N; from drivers.uru4000 import Uru4000Driver as U\n"
+        "found = [info for driver in (N(), U()) for info in driver.list({})]\n"
+        "print([info.vendor_id + ':' + info.product_id + '@' + info.transport for info in found])"
+    )
+    ran = subprocess.run(
+        ["umockdev-run", "--device", str(device), "--", sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == ("['298d:1010@usb']" if name == "nb1010" else "[]")

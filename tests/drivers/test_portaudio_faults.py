@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +16,17 @@ import numpy as np
 import pytest
 
 from drivers.portaudio import PortAudioDriver
+from drivers.portaudio._backend import translate
 from hal import (
     AudioBlock,
     Busy,
+    Capability,
     Deadline,
     DeviceError,
     Disconnected,
     NotFound,
     PermissionDenied,
+    ProtocolError,
     TimedOut,
     Transport,
     Unsupported,
@@ -210,8 +214,17 @@ def test_lost_samples_are_found_by_counting_against_time(clock: SteppingClock, l
     assert [block.sequence for block in heard if block.overflow] == lost
 
 
-def test_device_of_48_khz_and_two_channels_is_delivered_as_16_khz_mono() -> None:
-    stereo = {"name": "Stereo", "rates": {48_000}, "channels": {2}, "max_input_channels": 2}
+@pytest.mark.parametrize("only_rate", [48_000, 44_100])
+@pytest.mark.parametrize("told", [44_100.0, 48_000.0])
+def test_device_of_one_rate_and_two_channels_is_delivered_as_16_khz_mono(only_rate: int, told: float) -> None:
+    """Whatever PortAudio tells of its usual rate, the one that it takes is found."""
+    stereo = {
+        "name": "Stereo",
+        "rates": {only_rate},
+        "channels": {2},
+        "max_input_channels": 2,
+        "default_samplerate": told,
+    }
     portaudio = FakePortAudio(stereo, script=(False,) * 60)
     heard: list[AudioBlock] = []
     with driver(portaudio).open({}) as microphone, pytest.raises(Disconnected):
@@ -237,6 +250,37 @@ def test_refusals_of_the_system(refusal: PortAudioError, error: type[DeviceError
     portaudio.refusal = refusal
     with driver(portaudio).open({}) as microphone, pytest.raises(error):
         next(microphone.blocks(soon()))
+
+
+def test_device_rate_leaves_no_choice() -> None:
+    with pytest.raises(Unsupported):
+        driver(FakePortAudio(MIC)).open({"device_rate": 48_000})
+    both = {"name": "Both", "rates": {16_000, 48_000}}
+    with driver(FakePortAudio(both, script=(False,) * 20)).open({"device_rate": 48_000}) as microphone:
+        assert microphone._settings.rate == 48_000
+        assert next(microphone.blocks(soon())).rate == 16_000
+
+
+class ScriptedTime(FakePortAudio):
+    """Tells for each block how long ago its first sample was at the converter."""
+
+    delay = 0.25
+
+    def RawInputStream(self, **settings: Any) -> FakeStream:
+        told = SimpleNamespace(currentTime=100.0, inputBufferAdcTime=100.0 - self.delay)
+        callback = settings["callback"]
+        settings["callback"] = lambda samples, frames, _time, status: callback(samples, frames, told, status)
+        return super().RawInputStream(**settings)
+
+
+@pytest.mark.parametrize(("delay", "age"), [(0.25, 0.25), (-1.0, 0.02), (900.0, 0.02)])
+def test_blocks_carry_the_time_at_the_converter_where_portaudio_knows_it(delay: float, age: float) -> None:
+    portaudio = ScriptedTime(MIC)
+    portaudio.delay = delay
+    with driver(portaudio).open({}) as microphone:
+        before = time.monotonic()
+        block = next(microphone.blocks(soon()))
+    assert before - age - 0.01 <= block.captured_ns / 1e9 <= time.monotonic() - age
 
 
 def test_rate_that_the_device_lacks_altogether() -> None:
@@ -290,6 +334,77 @@ def test_only_a_card_on_a_bus_is_announced_as_hardware(tmp_path: Path, bus: str 
     assert server.transport is Transport.VIRTUAL
 
 
+@pytest.fixture
+def card(tmp_path: Path) -> Callable[[], PortAudioDriver]:
+    """A sound card as sysfs and /dev show it; each call is a driver of its own."""
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "controlC1").touch()
+    portaudio = FakePortAudio({"name": "Mic: - (hw:1,0)"}, {"name": "pulse"})
+    return lambda: PortAudioDriver(backend=lambda: portaudio, sysfs=tmp_path / "sound", devices=tmp_path / "dev")
+
+
+def test_a_card_has_one_claimant_and_a_sound_server_many(card: Callable[[], PortAudioDriver]) -> None:
+    with card().open({"device": "Mic"}) as first:
+        assert Capability.SHARED not in first.info.capabilities
+        with pytest.raises(Busy):
+            card().open({"device": "Mic"})
+        with card().open({"device": "pulse"}), card().open({"device": "pulse"}) as shared:
+            assert Capability.SHARED in shared.info.capabilities
+    card().open({"device": "Mic"}).close()
+
+
+def test_opening_and_listing_end_by_their_deadline_when_portaudio_hangs() -> None:
+    release = threading.Event()
+    hangs = PortAudioDriver(backend=lambda: release.wait(20) and FakePortAudio(MIC))
+    started = time.monotonic()
+    with pytest.raises(TimedOut) as caught:
+        hangs.open({}, Deadline.after(0.3))
+    assert time.monotonic() - started <= 0.33 + 0.1
+    assert "sound server" in caught.value.remedy
+    with pytest.raises(TimedOut):
+        driver(FakePortAudio(MIC)).open({}, Deadline.after(0.1))
+    release.set()
+    driver(FakePortAudio(MIC)).open({}).close()
+
+
+def test_a_stream_that_is_slow_to_let_go_does_not_outlast_the_deadline_and_is_waited_for_next_time() -> None:
+    class Slow(FakeStream):
+        def close(self, ignore_errors: bool) -> None:
+            time_to_close.wait(20)
+            super().close(ignore_errors)
+
+    time_to_close = threading.Event()
+    portaudio = FakePortAudio(MIC, silent_after=True)
+    portaudio.RawInputStream = lambda **settings: Slow(portaudio, **settings)  # type: ignore[method-assign]
+    portaudio.open_streams = 1
+    with driver(portaudio).open({}) as microphone:
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            recorded(microphone.blocks(Deadline.after(0.4)), RATE)
+        assert time.monotonic() - started <= 0.44 + 0.1
+        threading.Timer(0.1, time_to_close.set).start()
+        driver(portaudio).open({}).close()
+        assert portaudio.open_streams == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PortAudioError("Illegal combination of I/O devices", -9993), NotFound),
+        (PortAudioError("Unanticipated host error", -9999, (0, -5, "io")), Disconnected),
+        (PortAudioError("Unanticipated host error", -9999, (0, -111, "refused")), NotFound),
+        (PortAudioError("Unanticipated host error", -9999, (0, -77, "bad state")), Disconnected),
+        (PortAudioError("PortAudio not initialized", -10000), ProtocolError),
+        (PortAudioError(), ProtocolError),
+    ],
+)
+def test_what_portaudio_says_of_a_device_that_is_gone(error: PortAudioError, kind: type[DeviceError]) -> None:
+    found = translate(error, "microphone 'x'")
+    assert type(found) is kind
+    assert found.remedy
+
+
 def test_missing_library_names_the_package() -> None:
     code = (
         "import ctypes.util; ctypes.util.find_library = lambda name: None\n"
@@ -302,7 +417,16 @@ def test_missing_library_names_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"devise": 1}, {"device": ""}, {"device": True}, {"rate": "16000"}, {"rate": 7}, {"block_ms": 0}]
+    "options",
+    [
+        {"devise": 1},
+        {"device": ""},
+        {"device": True},
+        {"rate": "16000"},
+        {"rate": 7},
+        {"block_ms": 0},
+        {"device_rate": 1},
+    ],
 )
 def test_options_that_are_not_understood(options: dict[str, Any]) -> None:
     with pytest.raises(Unsupported) as caught:

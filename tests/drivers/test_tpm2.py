@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 pytest.importorskip("tpm2_pytss", reason="no TPM software stack: pip install 'keyvigil[tpm]'")
 if not shutil.which("swtpm"):
@@ -21,6 +20,7 @@ from tpm2_pytss import (
     ESYS_TR,
     TPM2_ALG,
     TPM2_RH,
+    TPM2_SE,
     TPM2_ST,
     TPM2B_NV_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
@@ -36,7 +36,7 @@ from tpm2_pytss import (
 )
 
 from authority.tpm import parse_attest, public_key
-from drivers.tpm2 import Tpm2Driver, _pcrs, _templates
+from drivers.tpm2 import _pcrs, _templates
 from drivers.tpm2._tpm import Tpm
 from hal import (
     AuthorisationFailed,
@@ -52,9 +52,7 @@ from hal import (
     load_driver,
 )
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
-
-NONCE, AUTH, DIGEST = bytes(range(32)), b"\x5a" * 32, b"\xd1" * 32
-TRANSIENT, SESSIONS = (0x80000000, 0x80FFFFFF), ((0x02000000, 0x02FFFFFF), (0x03000000, 0x03FFFFFF))
+from tests.drivers.software_tpm import AUTH, DIGEST, NONCE, left_loaded, on_tpm, opened, point
 
 
 @pytest.fixture(scope="module")
@@ -88,26 +86,9 @@ def bare(tmp_path: Path) -> Iterator[Enclave]:
         yield enclave
 
 
-def opened(running: Swtpm) -> Enclave:
-    return Tpm2Driver().open({"tcti": running.tcti})
-
-
-def on_tpm(enclave: Enclave, work: Callable[[Tpm], Any]) -> Any:
-    """Do what the interface does not offer, on the TPM's own thread."""
-    return enclave._run("a test's own command", work)  # type: ignore[attr-defined]
-
-
 def extend(enclave: Enclave, register: int) -> None:
     value = TPML_DIGEST_VALUES([TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=TPMU_HA(sha256=b"\x01" * 32))])
     on_tpm(enclave, lambda tpm: tpm.esys.pcr_extend(ESYS_TR(register), value))
-
-
-def left_loaded(enclave: Enclave) -> list[int]:
-    return on_tpm(enclave, lambda tpm: [handle for span in (TRANSIENT, *SESSIONS) for handle in tpm.handles(*span)])
-
-
-def point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def test_the_tpm_is_identified_and_announced_as_virtual(tpm, emulator):
@@ -420,10 +401,10 @@ def test_nine_operations_a_round_leave_nothing_loaded(tpm, other, rounds):
 
 def test_what_is_loaded_shows_in_that_count(tpm):
     def count_while_loaded(context: Tpm) -> list[int]:
-        with context.storage_root() as root, context.session(root, 0):
-            return [handle for span in (TRANSIENT, *SESSIONS) for handle in context.handles(*span)]
+        with context.storage_root() as root, context.session(root, 0), context.session(root, 0, TPM2_SE.POLICY):
+            return context.in_slots()
 
-    assert len(on_tpm(tpm, count_while_loaded)) == 2
+    assert len(on_tpm(tpm, count_while_loaded)) == 3
 
 
 def test_several_threads_may_use_one_tpm(tpm):

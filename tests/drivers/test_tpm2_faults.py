@@ -1,13 +1,12 @@
-"""A TPM that is absent, dies, stalls, or sits behind a bus that somebody listens to."""
+"""A TPM that is absent, dies or stalls; options and response codes."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,15 @@ pytest.importorskip("tpm2_pytss", reason="no TPM software stack: pip install 'ke
 if not shutil.which("swtpm"):
     pytest.skip("no software TPM: apt-get install swtpm swtpm-tools", allow_module_level=True)
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tpm2_pytss import ESYS_TR, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT, TPMS_SENSITIVE_CREATE
 
-from authority.tpm import make_credential, name
-from drivers.tpm2 import Tpm2Driver, _templates
+from drivers.tpm2 import Tpm2Driver
 from drivers.tpm2._errors import translate
-from drivers.tpm2._tpm import Tpm
 from hal import (
     AuthorisationFailed,
     Busy,
     DeviceError,
     Disconnected,
     Enclave,
-    KeyUse,
     NotFound,
     ProtocolError,
     TimedOut,
@@ -38,13 +31,10 @@ from hal import (
     Unsupported,
 )
 from simulators.devices.swtpm import Swtpm
+from tests.drivers.software_tpm import left_loaded
 
 NONCE, DIGEST = bytes(range(32)), b"\xd1" * 32
-SECRET = b"a secret that must not be heard!"
-AUTH = b"an authorisation value, likewise"
 STALL = 0.3
-START_AUTH_SESSION = b"\x00\x00\x01\x76\x80"
-"""Command code, and the first byte of the handle of a transient key to salt to."""
 
 
 @pytest.fixture
@@ -56,11 +46,6 @@ def emulator(tmp_path: Path) -> Iterator[Swtpm]:
 
 def opened(tcti: str, **options: object) -> Enclave:
     return Tpm2Driver().open({"tcti": tcti, **options})
-
-
-def loaded(enclave: Enclave) -> list[int]:
-    spans = ((0x80000000, 0x80FFFFFF), (0x02000000, 0x02FFFFFF), (0x03000000, 0x03FFFFFF))
-    return enclave._run("looking", lambda tpm: [one for span in spans for one in tpm.handles(*span)])  # type: ignore[attr-defined]
 
 
 def test_a_tpm_that_is_not_there_is_not_found_and_nothing_is_printed(tmp_path, capfd):
@@ -137,7 +122,7 @@ def test_a_stalled_tpm_times_out_and_leaves_nothing_loaded_once_it_goes_on(emula
     assert not worker.is_alive()
     with opened(emulator.tcti) as again:
         assert len(again.random(8)) == 8
-        assert loaded(again) == []
+        assert left_loaded(again) == []
 
 
 def test_closing_ends_the_thread_and_may_be_repeated(emulator):
@@ -176,139 +161,3 @@ def test_every_code_has_its_error_and_a_remedy(code, kind):
     assert type(error) is kind
     assert "signing" in str(error)
     assert error.remedy
-
-
-class Bus:
-    """A relay between the driver and the TPM that keeps every byte, and may change what the TPM answers."""
-
-    def __init__(self, emulator: Swtpm, folder: Path) -> None:
-        self.heard = bytearray()
-        self.tamper: Callable[[bytes, bytes], bytes] = lambda command, answer: answer
-        self._target = emulator.tcti.removeprefix("swtpm:path=")
-        self._path = folder / "bus"
-        self.tcti = f"swtpm:path={self._path}"
-        self._listeners = [self._listen(suffix) for suffix in ("", ".ctrl")]
-
-    def close(self) -> None:
-        for listener in self._listeners:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-
-    def _listen(self, suffix: str) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(f"{self._path}{suffix}")
-        listener.listen()
-        threading.Thread(target=self._accept, args=(listener, suffix), daemon=True).start()
-        return listener
-
-    def _accept(self, listener: socket.socket, suffix: str) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            self._relay(client, suffix)
-
-    def _relay(self, client: socket.socket, suffix: str) -> None:
-        with client, socket.socket(socket.AF_UNIX) as tpm:
-            tpm.connect(self._target + suffix)
-            while command := client.recv(8192):
-                tpm.sendall(command)
-                answer = tpm.recv(8192)
-                if not suffix:
-                    self.heard += command + answer
-                    answer = self.tamper(command, answer)
-                client.sendall(answer)
-
-
-@pytest.fixture
-def bus(emulator: Swtpm, tmp_path: Path) -> Iterator[Bus]:
-    relay = Bus(emulator, tmp_path)
-    yield relay
-    relay.close()
-
-
-def test_a_listener_on_the_bus_hears_no_secret(bus):
-    peer = ec.generate_private_key(ec.SECP256R1())
-    peer_point = peer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    with opened(bus.tcti) as enclave:
-        assert enclave.unseal(enclave.seal(SECRET, (0,))) == SECRET
-        enclave.sign(enclave.create_key(KeyUse.SIGN, AUTH, NONCE), AUTH, DIGEST)
-        shared = enclave.agree(enclave.create_key(KeyUse.AGREE, AUTH, NONCE), AUTH, peer_point)
-        drawn = enclave.random(32)
-        ek, ak = enclave.endorsement().ek_public, enclave.attestation_key()
-        made = make_credential(ek, name(ak), SECRET, lambda count: bytes(range(1, count + 1)))
-        assert enclave.activate(made.blob, made.encrypted_secret) == SECRET
-    assert ak in bus.heard
-    for secret in (SECRET, AUTH, shared, drawn):
-        assert secret not in bus.heard
-
-
-def test_without_the_sessions_the_same_listener_hears_everything(bus):
-    """The control of the test above: password authorisation, as a simpler driver would use."""
-    with opened(bus.tcti) as enclave:
-        enclave._run("sealing in the clear", seal_in_the_clear)  # type: ignore[attr-defined]
-    assert SECRET in bus.heard
-    assert AUTH in bus.heard
-
-
-def seal_in_the_clear(tpm: Tpm) -> None:
-    template = _templates.sealed_object(b"")
-    template.publicArea.objectAttributes |= TPMA_OBJECT.USERWITHAUTH
-    sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=AUTH, data=SECRET))
-    with tpm.storage_root() as root:
-        private, public, _, _, _ = tpm.esys.create(root, sensitive, template)
-        with tpm.loaded(root, public.marshal(), private.marshal(), AUTH) as handle:
-            tpm.esys.unseal(handle, session1=ESYS_TR.PASSWORD)
-
-
-def flip_in(command_code: int) -> Callable[[bytes, bytes], bytes]:
-    """Change one byte of the answer's parameter to the command with this code, and of no other."""
-
-    def tamper(command: bytes, answer: bytes) -> bytes:
-        if int.from_bytes(command[6:10], "big") != command_code:
-            return answer
-        return answer[:18] + bytes([answer[18] ^ 1]) + answer[19:]
-
-    return tamper
-
-
-def test_a_changed_answer_is_noticed(bus):
-    with opened(bus.tcti) as enclave:
-        blob = enclave.seal(SECRET, (0,))
-        bus.tamper = flip_in(0x0000015E)
-        with pytest.raises(ProtocolError):
-            enclave.unseal(blob)
-        bus.tamper = flip_in(0)
-        assert enclave.unseal(blob) == SECRET
-        assert loaded(enclave) == []
-
-
-def test_another_storage_root_on_the_bus_is_noticed_before_a_session_is_salted_to_it(bus):
-    """Whoever answers CreatePrimary could offer a root of his own, and read what is encrypted to it."""
-    with opened(bus.tcti) as enclave:
-        key, blob = enclave.create_key(KeyUse.SIGN, AUTH, NONCE), enclave.seal(SECRET, (0,))
-        root = enclave._run("reading", public_root)  # type: ignore[attr-defined]
-        own = root[:-66] + b"\0 ".join(
-            number.to_bytes(32, "big") for number in numbers_of(ec.generate_private_key(ec.SECP256R1()))
-        )
-        bus.tamper = lambda command, answer: answer.replace(root, own).replace(name(root), name(own))
-        for use in (lambda: enclave.sign(key, AUTH, DIGEST), lambda: enclave.unseal(blob)):
-            bus.heard.clear()
-            with pytest.raises(AuthorisationFailed, match="another TPM"):
-                use()
-            assert root in bus.heard
-            assert START_AUTH_SESSION not in bus.heard
-        bus.tamper = lambda command, answer: answer
-        assert enclave.unseal(blob) == SECRET
-        assert START_AUTH_SESSION in bus.heard
-
-
-def public_root(tpm: Tpm) -> bytes:
-    with tpm.primary(ESYS_TR.OWNER, _templates.storage_root()) as (_, public):
-        return public
-
-
-def numbers_of(key: ec.EllipticCurvePrivateKey) -> tuple[int, int]:
-    numbers = key.public_key().public_numbers()
-    return numbers.x, numbers.y

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from drivers.uru4000 import Uru4000Driver
 from drivers.uru4000_image import HEADER_BYTES, WIDTH, decode_image, keystream
 from hal import Deadline, DeviceError, ProtocolError, TimedOut
+from simulators.devices.finger import AT_ONCE, FLAWLESS
+from simulators.devices.press_sensor import SensorLife
 from simulators.devices.uru4000_model import FIELD, Uru4000Model
 from simulators.devices.usb import InProcessBackend, Setup, Transfer
 
@@ -96,7 +98,7 @@ def test_a_reader_that_starts_with_a_fault_is_restarted() -> None:
 
 
 def test_a_reader_that_takes_its_time() -> None:
-    model = Uru4000Model(instant=False)
+    model = Uru4000Model(instant=False, life=SensorLife(AT_ONCE, FLAWLESS))
     model.place(finger(), FIELD.dpi)
     with open_model(model) as reader:
         np.testing.assert_array_equal(reader.capture(Deadline.after(PLENTY)).pixels[45:245, 92:292], finger())

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import usbip
+from usb.core import USBTimeoutError
 from usbip.device import USBDevice
 
 from drivers.nb1010 import Nb1010Driver
+from drivers.uru4000 import Uru4000Driver
+from drivers.usbip_client import UsbipBackend
 from hal import Deadline, DeviceError, Disconnected, TimedOut
 from simulators.devices.nb1010_model import FIELD, Nb1010Model
+from simulators.devices.usb import Setup, serve_usbip
 
 
 class Firmware(usbip.Interface):
@@ -139,3 +143,114 @@ def test_a_server_that_falls_silent_is_a_loss_within_seconds() -> None:
     with scripted(serve) as options, pytest.raises(Disconnected):
         Nb1010Driver().open(options)
     assert time.monotonic() - started < 10
+
+
+def imported(peer: socket.socket) -> bool:
+    """Answer a list or an import; whether it was an import."""
+    request = peer.recv(40)
+    if request[2:4] == b"\x80\x05":
+        peer.sendall(DEVLIST + struct.pack("!I", 1) + ENTRY + bytes(4))
+        return False
+    peer.sendall(struct.pack("!HHI", 0x0111, 0x0003, 0) + ENTRY)
+    return True
+
+
+class Halting:
+    """A server of `model` that behaves until it falls `quiet`."""
+
+    def __init__(self, model: Nb1010Model) -> None:
+        self.model = model
+        self.quiet = threading.Event()
+
+    def serve(self, peer: socket.socket) -> None:
+        if not imported(peer):
+            return
+        while True:
+            head = b""
+            while len(head) < 48:
+                chunk = peer.recv(48 - len(head))
+                if not chunk:
+                    return
+                head += chunk
+            if self.quiet.is_set():
+                continue
+            command, sequence, _device, direction, endpoint = struct.unpack_from("!IIIII", head)
+            if command != 1:
+                peer.sendall(struct.pack("!IIIIIi24x", 4, sequence, 0, 0, 0, -104))
+                continue
+            length = struct.unpack_from("!i", head, 24)[0]
+            sent = peer.recv(length, socket.MSG_WAITALL) if direction == 0 and length else b""
+            data = b""
+            if endpoint == 0:
+                data = self.model.control(Setup(*struct.unpack_from("<BBHHH", head, 40)), sent)
+            actual = len(sent) or len(data)
+            peer.sendall(struct.pack("!IIIIIiI20x", 3, sequence, 0, 0, 0, 0, actual) + data)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_a_server_that_falls_silent_in_a_session_does_not_outlast_the_deadline(seconds: float) -> None:
+    server = Halting(Nb1010Model("Q1"))
+    with scripted(server.serve) as options:
+        reader = Nb1010Driver().open(options)
+        server.quiet.set()
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            reader.capture(Deadline.after(seconds))
+        assert time.monotonic() - started <= 1.1 * seconds + 0.1
+        started = time.monotonic()
+        reader.close()
+        assert time.monotonic() - started < 0.5, "a silent server is not waited for"
+
+
+def test_a_server_that_never_answers_a_withdrawal_is_lost() -> None:
+    server = Halting(Nb1010Model("Q1"))
+    with scripted(server.serve) as options, Nb1010Driver().open(options) as reader:
+        server.quiet.set()
+        with pytest.raises(TimedOut):
+            reader.capture(Deadline.after(0.2))
+        with pytest.raises(Disconnected):
+            for _ in range(20):
+                with suppress(TimedOut):
+                    reader.capture(Deadline.after(1.0))
+
+
+@pytest.mark.parametrize("driver", [Nb1010Driver, Uru4000Driver])
+def test_opening_ends_by_its_deadline(driver: Any) -> None:
+    def serve(peer: socket.socket) -> None:
+        while peer.recv(4096):
+            pass
+
+    with scripted(serve) as options:
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            driver().open(options, Deadline.after(0.3))
+        assert time.monotonic() - started <= 0.33 + 0.1
+
+
+def test_a_server_that_floods_does_not_keep_us_from_leaving() -> None:
+    def serve(peer: socket.socket) -> None:
+        while True:
+            peer.sendall(DEVLIST + bytes(4) + bytes(65536))
+
+    started = time.monotonic()
+    with scripted(serve) as options, suppress(DeviceError):
+        Nb1010Driver().open(options)
+    assert time.monotonic() - started < 6
+
+
+def test_what_arrives_while_a_read_is_withdrawn_is_the_next_reads() -> None:
+    """The message crosses the withdrawal on the wire: it must not be lost, nor overtake what follows it."""
+    model = Nb1010Model()
+    with serve_usbip([model]) as server:
+        backend = UsbipBackend("127.0.0.1", server.port, frozenset({(0x298D, 0x1010)}))
+        (remote,) = backend.enumerate_devices()
+        session = backend.open_device(remote)
+        with pytest.raises(USBTimeoutError):
+            session.submit(1, 0x83, b"", 16, 30)
+        late = struct.pack("!IIIIIiI20x", 3, 77, 0, 0, 0, 0, 4) + b"late"
+        session._rooms[77], session._withdrawn[77] = 16, 0x83
+        session._stream._inbox += late
+        model._send(0x83, b"first")
+        model._send(0x83, b"second")
+        assert [session.submit(1, 0x83, b"", 16, 1000) for _ in range(3)] == [b"late", b"first", b"second"]
+        backend.close_device(session)

@@ -15,8 +15,9 @@ import pytest
 
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
+from simulators.lab.control import ControlServer
 from simulators.lab.processes import LabError
-from simulators.lab.station import CONTROL_SOCKET, ControlServer, Station, StationConfig, personas_of
+from simulators.lab.station import CONTROL_SOCKET, Station, StationConfig, personas_of
 from simulators.lab.world import free_port
 
 PEOPLE = ["persona-a", "persona-b", "persona-c", "persona-d"]

@@ -41,11 +41,11 @@ def test_the_agents_configuration_is_one_that_the_agent_takes(node: Node) -> Non
 
 
 def test_settings_replace_and_add_keys(node: Node) -> None:
-    settings = {"prompt": {"retry_s": 9}, "enrolment": {"face_frames": 2}}
+    settings = {"prompt": {"retry_s": 9}, "enrolment": {"refusals": 2}}
     config = parse_config(agent_config(node, ENDPOINTS, 8443, settings).encode())
     assert config.prompt.retry_s == 9
     assert config.prompt.hook[-1] == str(node.folder / "control")
-    assert config.enrolment.face_frames == 2
+    assert config.enrolment.refusals == 2
 
 
 def test_a_wrong_setting_does_not_pass_the_agent(node: Node) -> None:

@@ -108,7 +108,11 @@ OFF_CURVE = b"\x04" + bytes(63) + b"\x01"
 COMPRESSED = ONE.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 
 
-@pytest.mark.parametrize("enc", [OFF_CURVE, b"\x04" + b"\xff" * 64, b"\x05" + ONE.point[1:], COMPRESSED, b"\x00"])
+@pytest.mark.parametrize(
+    "enc",
+    [OFF_CURVE, b"\x04" + b"\xff" * 64, b"\x05" + ONE.point[1:], COMPRESSED, b"\x00"],
+    ids=["off-curve", "too-large", "hybrid", "compressed", "short"],
+)
 def test_a_point_that_is_not_on_the_curve_never_reaches_the_private_key(enc: bytes) -> None:
     """Whoever agrees with any point gives away bits of the key (invalid-curve attack)."""
     asked: list[bytes] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hal import Deadline
 from simulators.devices.alsa_microphone import (
     LEAD_SECONDS,
     RATE,
@@ -20,6 +21,7 @@ from simulators.devices.alsa_microphone import (
     RoomNoise,
     at_16_khz,
 )
+from simulators.devices.faults import Fault, FaultOrder
 
 LEAD = int(LEAD_SECONDS * RATE)
 PIECE_BYTES = 1920
@@ -140,3 +142,48 @@ def test_close_ends_the_thread_even_while_stalled(tmp_path: Path) -> None:
     live.close()
     live.close()
     assert threading.active_count() == before
+
+
+# Faults.
+
+
+def test_faults_of_the_file_are_met_by_the_next_opening_and_mended(tmp_path: Path) -> None:
+    microphone = AlsaMicrophone(tmp_path)
+    said = np.arange(1000, 9000, dtype=np.int16)
+    microphone.speak(said)
+    whole = (tmp_path / "microphone.raw").read_bytes()
+    microphone.inject(FaultOrder(Fault.CORRUPT, rate=0.01, seed=1))
+    spoiled = np.frombuffer((tmp_path / "microphone.raw").read_bytes(), np.uint8)
+    assert 0.005 < np.mean(spoiled != np.frombuffer(whole, np.uint8)) < 0.02
+    microphone.mend()
+    microphone.inject(FaultOrder(Fault.SHORT_READ))
+    assert whole.startswith((tmp_path / "microphone.raw").read_bytes())
+    microphone.mend()
+    microphone.inject(FaultOrder(Fault.UNPLUG))
+    assert not (tmp_path / "microphone.raw").exists()
+    microphone.mend()
+    assert (tmp_path / "microphone.raw").read_bytes() == whole
+    with pytest.raises(ValueError, match="stall"):
+        microphone.inject(FaultOrder(Fault.STALL))
+
+
+def test_an_unplugged_pipe_is_gone_until_it_is_mended(live: LiveAlsaMicrophone, tmp_path: Path) -> None:
+    live.inject(FaultOrder(Fault.UNPLUG))
+    assert not (tmp_path / "microphone.fifo").exists()
+    live.mend()
+    assert len(listen(tmp_path, 10)) == 3200
+
+
+def test_a_pipe_unplugged_for_a_while_comes_back_by_itself(live: LiveAlsaMicrophone, tmp_path: Path) -> None:
+    live.inject(FaultOrder(Fault.UNPLUG, seconds=0.1))
+    patience = Deadline.after(5)
+    while not (tmp_path / "microphone.fifo").exists():
+        patience.check("the pipe coming back")
+    assert len(listen(tmp_path, 10)) == 3200
+
+
+def test_spoiled_sound_differs_from_what_was_said(live: LiveAlsaMicrophone, tmp_path: Path) -> None:
+    said = np.arange(1000, 9000, dtype=np.int16)
+    live.inject(FaultOrder(Fault.CORRUPT, rate=0.05))
+    live.speak(said)
+    assert said.tobytes() not in listen(tmp_path, 100).tobytes()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.nb1010_model import Nb1010Model
 from simulators.devices.press_sensor import SensorField
 from simulators.devices.uru4000_model import Uru4000Model
-from simulators.devices.usb import CompletionStatus, Setup, Stall, Transfer, Unplugged
+from simulators.devices.usb import LIES, CompletionStatus, Setup, Stall, Transfer, Unplugged
 
 FIELD = SensorField(height=6, width=8, dpi=500)
 
@@ -126,3 +128,92 @@ def test_fingers_from_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert model._view().min() == 255
+
+
+# What goes wrong on the wire.
+
+
+def read(model: Nb1010Model, length: int = 540) -> list[tuple[CompletionStatus, bytes]]:
+    ended: list[tuple[CompletionStatus, bytes]] = []
+    model.submit(0x83, Transfer(length, lambda status, data: ended.append((status, data))))
+    return ended
+
+
+ASK = bytes.fromhex("8038010008000000")
+
+
+def test_a_fault_lets_the_messages_before_it_pass() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.STALL, after=2))
+    model.write(0x02, ASK)
+    assert read(model)[0][0] is CompletionStatus.DONE
+    with pytest.raises(Stall):
+        model.write(0x02, ASK)
+
+
+def test_a_halted_endpoint_refuses_until_the_host_clears_it() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.STALL, after=1))
+    waiting = read(model)
+    model.write(0x02, ASK)
+    assert waiting == [(CompletionStatus.STALLED, b"")]
+    model._wire.clear()
+    assert read(model) == [(CompletionStatus.STALLED, b"")]
+    model.control(Setup(0x02, 1, 0, 0x83, 0), b"")
+    model.write(0x02, ASK)
+    assert read(model)[0][0] is CompletionStatus.DONE
+
+
+def test_the_rate_of_altered_bytes_is_the_one_ordered() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.CORRUPT, rate=0.1, seed=2))
+    model._send(0x83, bytes(20_000))
+    (_status, data) = read(model, 20_000)[0]
+    assert np.mean(np.frombuffer(data, np.uint8) != 0) == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_share_of_messages_is_hit() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.SHORT_READ, rate=0.3, seed=4))
+    lengths = [len(model.control(Setup(0x80, 6, 0x0100, 0, 18), b"")) for _ in range(300)]
+    assert 60 < sum(length < 18 for length in lengths) < 120
+
+
+def test_a_slow_answer_can_be_withdrawn_and_comes_no_more() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.SLOW, seconds=3600))
+    ended: list[bytes] = []
+    transfer = Transfer(18, lambda _status, data: ended.append(data))
+    model.request(Setup(0x80, 6, 0x0100, 0, 18), b"", transfer)
+    assert ended == []
+    assert model.cancel(0, transfer)
+    assert not model.cancel(0, transfer)
+    assert model._late == {}
+
+
+def test_unplugging_ends_what_is_late() -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(Fault.SLOW, seconds=3600))
+    ended: list[CompletionStatus] = []
+    model.request(Setup(0x80, 6, 0x0100, 0, 18), b"", Transfer(18, lambda status, _data: ended.append(status)))
+    model.inject(FaultOrder(Fault.UNPLUG))
+    assert ended == [CompletionStatus.GONE]
+    model.mend()
+    assert model.plugged
+    assert model.control(Setup(0x80, 6, 0x0100, 0, 18), b"")
+
+
+@pytest.mark.parametrize(("name", "lie"), LIES, ids=[name.replace(" ", "-") for name, _lie in LIES])
+def test_every_lie_differs_from_the_truth(name: str, lie: Callable[[bytes], bytes]) -> None:
+    for model in (Uru4000Model(), Nb1010Model()):
+        truth = model.layout.configuration_descriptor()
+        assert lie(truth) != truth
+
+
+def test_a_handle_of_before_the_plug_was_pulled_is_worth_nothing() -> None:
+    model = Nb1010Model()
+    epoch = model.epoch
+    model.unplug()
+    model.plug()
+    with pytest.raises(Unplugged), model.in_epoch(epoch):
+        raise AssertionError

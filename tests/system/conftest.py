@@ -71,7 +71,9 @@ outage_s = 4
 """Deadlines and certificates of seconds."""
 
 QUICK = {
-    "enrolment": {"fingerprint_impressions": 3, "face_frames": 2, "voice_utterances": 2},
+    "modalities.fingerprint.options": {"impressions": 3},
+    "modalities.face.options": {"enrolled_frames": 2},
+    "modalities.voice.options": {"utterances": 2},
     "presentation": {"deadline_margin_s": 3},
 }
 

@@ -15,9 +15,9 @@ import msgspec
 from agent.client import AuthorityClient
 from agent.config import load_config
 from agent.identity import Identity
-from agent.joining import quote_evidence
 from agent.link import Link
 from agent.node import Node
+from agent.prover import quote_evidence
 from hal import CertifiedKey, Enclave, KeyUse
 from protocol.codec import b64url
 from protocol.digests import enrol_digest, evidence_digest

@@ -4,11 +4,14 @@
 """
 
 from simulators.devices.usb._descriptors import Endpoint, TransferType, UsbLayout
+from simulators.devices.usb._faults import LIES
 from simulators.devices.usb._in_process import InProcessBackend
-from simulators.devices.usb._model import CompletionStatus, Setup, Stall, Transfer, Unplugged, UsbModel
+from simulators.devices.usb._model import Setup, UsbModel
 from simulators.devices.usb._server import UsbipServer, serve_usbip
+from simulators.devices.usb._transfer import CompletionStatus, Stall, Transfer, Unplugged
 
 __all__ = [
+    "LIES",
     "CompletionStatus",
     "Endpoint",
     "InProcessBackend",

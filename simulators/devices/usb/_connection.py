@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from simulators.devices.usb._model import CompletionStatus, Setup, Stall, Transfer, Unplugged, UsbModel
+from simulators.devices.usb._model import Setup, UsbModel
+from simulators.devices.usb._transfer import CompletionStatus, Stall, Transfer, Unplugged
 
 _VERSION = 0x0111
 _REQ_DEVLIST, _REP_DEVLIST, _REQ_IMPORT, _REP_IMPORT = 0x8005, 0x0005, 0x8003, 0x0003
@@ -64,11 +65,11 @@ def serve_connection(sock: socket.socket, exported: Sequence[Exported]) -> None:
     with suppress(_Garbage, OSError):
         device = _handshake(sock, exported)
         if device is not None:
-            _Session(sock, device.model).run()
+            _Session(sock, *device).run()
 
 
-def _handshake(sock: socket.socket, exported: Sequence[Exported]) -> Exported | None:
-    """Answer one request; the device that was imported by it, already claimed for `sock`."""
+def _handshake(sock: socket.socket, exported: Sequence[Exported]) -> tuple[UsbModel, int] | None:
+    """Answer one request; the model that was imported by it, already claimed for `sock`, and the epoch of that."""
     sock.settimeout(_HANDSHAKE_SECONDS)
     version, code, _status = _HANDSHAKE.unpack(_receive(sock, _HANDSHAKE.size))
     if version != _VERSION or code not in (_REQ_DEVLIST, _REQ_IMPORT):
@@ -87,8 +88,9 @@ def _device_list(exported: Sequence[Exported]) -> bytes:
     return _HANDSHAKE.pack(_VERSION, _REP_DEVLIST, _ST_OK) + struct.pack("!I", len(plugged)) + b"".join(entries)
 
 
-def _import(sock: socket.socket, device: Exported | None) -> Exported | None:
+def _import(sock: socket.socket, device: Exported | None) -> tuple[UsbModel, int] | None:
     status = _ST_NODEV
+    epoch = device.model.epoch if device else 0
     if device is not None:
         with suppress(Unplugged):
             status = _ST_OK if device.model.claim(sock) else _ST_DEV_BUSY
@@ -98,15 +100,17 @@ def _import(sock: socket.socket, device: Exported | None) -> Exported | None:
         return None
     sock.sendall(reply + device.describe())
     sock.settimeout(None)
-    return device
+    return device.model, epoch
 
 
 class _Session:
     """The transfers of an imported device. Replies leave through a queue, so that no device thread waits for a peer."""
 
-    def __init__(self, sock: socket.socket, model: UsbModel) -> None:
+    def __init__(self, sock: socket.socket, model: UsbModel, epoch: int) -> None:
         self._sock = sock
         self._model = model
+        self._epoch = epoch
+        self._forbidden = model.forbidden
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pending: dict[int, tuple[int, Transfer]] = {}
@@ -117,7 +121,7 @@ class _Session:
         writer.start()
         self._model.watch_unplug(self._hang_up)
         try:
-            while self._model.plugged:
+            while self._model.epoch == self._epoch:
                 self._serve_one()
         finally:
             self._model.unwatch_unplug(self._hang_up)
@@ -151,32 +155,34 @@ class _Session:
         if not 0 <= length <= _MAX_TRANSFER:
             raise _Garbage
         payload = _receive(self._sock, length) if direction == _DIR_OUT else b""
-        try:
-            if endpoint == 0:
-                reply = self._model.control(Setup(*struct.unpack("<BBHHH", setup)), payload)
-                self._reply(sequence, 0, reply[:length], len(payload) or len(reply[:length]))
-            elif direction == _DIR_OUT:
-                self._reply(sequence, 0, b"", self._model.write(endpoint, payload))
-            else:
-                self._park(sequence, endpoint | 0x80, length)
-        except Stall:
-            self._reply(sequence, -errno.EPIPE)
-        except Unplugged:
-            self._reply(sequence, -errno.ENODEV)
-
-    def _park(self, sequence: int, endpoint: int, length: int) -> None:
-        """Hand an IN transfer to the device; it is answered when the device has something to say."""
-        transfer = Transfer(length, partial(self._ended, sequence))
+        if self._forbidden:
+            self._reply(sequence, -errno.EACCES)
+            return
+        point = endpoint | 0x80 if endpoint and direction == _DIR_IN else endpoint
+        transfer = Transfer(length, partial(self._ended, sequence, len(payload)))
         with self._lock:
             if sequence in self._pending:
                 raise _Garbage
-            self._pending[sequence] = (endpoint, transfer)
-        self._model.submit(endpoint, transfer)
+            self._pending[sequence] = (point, transfer)
+        try:
+            with self._model.in_epoch(self._epoch):
+                if endpoint == 0:
+                    self._model.request(Setup(*struct.unpack("<BBHHH", setup)), payload, transfer)
+                elif direction == _DIR_OUT:
+                    self._model.submit_out(endpoint, payload, transfer)
+                else:
+                    self._model.submit(point, transfer)
+        except Stall:
+            self._ended(sequence, 0, CompletionStatus.STALLED, b"")
+        except Unplugged:
+            self._ended(sequence, 0, CompletionStatus.GONE, b"")
 
-    def _ended(self, sequence: int, status: CompletionStatus, data: bytes) -> None:
+    def _ended(self, sequence: int, sent: int, status: CompletionStatus, data: bytes) -> None:
+        """Answer for a transfer, out of which `sent` bytes went or `data` came, of no more than was asked for."""
         with self._lock:
-            self._pending.pop(sequence, None)
-        self._reply(sequence, _ERRNO[status], data, len(data))
+            _endpoint, transfer = self._pending.pop(sequence, (0, None))
+        data = data[: transfer.length] if transfer else b""
+        self._reply(sequence, _ERRNO[status], data, sent or len(data))
 
     def _unlink(self, sequence: int, victim: int) -> None:
         with self._lock:

@@ -7,13 +7,14 @@ import queue
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 from usb.backend import IBackend
 from usb.core import USBError, USBTimeoutError
 
-from simulators.devices.usb._model import CompletionStatus, Setup, Stall, Transfer, Unplugged, UsbModel
+from simulators.devices.usb._model import Setup, UsbModel
+from simulators.devices.usb._transfer import CompletionStatus, Stall, Transfer, Unplugged
 
 _ERRNO = {CompletionStatus.GONE: errno.ENODEV, CompletionStatus.STALLED: errno.EPIPE}
 
@@ -23,6 +24,7 @@ class _Handle:
 
     def __init__(self, model: UsbModel) -> None:
         self.model = model
+        self.epoch = model.epoch
 
 
 class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
@@ -35,15 +37,20 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
 
     def __init__(self, models: Sequence[UsbModel]) -> None:
         self._models = tuple(models)
+        self._configurations: dict[UsbModel, bytes] = {}
 
     def enumerate_devices(self) -> list[UsbModel]:
         """The models that are plugged in."""
         return [model for model in self._models if model.plugged]
 
     def get_device_descriptor(self, model: UsbModel) -> SimpleNamespace:
-        """The fields of the device descriptor, and where the device hangs."""
+        """The fields of the device descriptor, and where the device hangs.
+
+        The configuration is read here too and kept, as the kernel does when a device is attached.
+        """
         with _as_usb_errors():
             raw = model.control(Setup(0x80, 6, 0x0100, 0, 18), b"")
+            self._configurations[model] = _configuration(model)
         names = (
             "bLength bDescriptorType bcdUSB bDeviceClass bDeviceSubClass bDeviceProtocol bMaxPacketSize0 idVendor "
             "idProduct bcdDevice iManufacturer iProduct iSerialNumber bNumConfigurations"
@@ -57,7 +64,7 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
     def get_configuration_descriptor(self, model: UsbModel, index: int) -> SimpleNamespace:
         """The fields of the configuration descriptor."""
         names = "bLength bDescriptorType wTotalLength bNumInterfaces bConfigurationValue iConfiguration bmAttributes"
-        return _fields(f"{names} bMaxPower", "<BBHBBBBB", _pick(model, 2, index))
+        return _fields(f"{names} bMaxPower", "<BBHBBBBB", _pick(self._configurations[model], 2, index))
 
     def get_interface_descriptor(self, model: UsbModel, interface: int, setting: int, _config: int) -> SimpleNamespace:
         """The fields of the one interface descriptor; raises `IndexError` past the last."""
@@ -65,14 +72,14 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
             raise IndexError("one alternate setting only")
         names = "bLength bDescriptorType bInterfaceNumber bAlternateSetting bNumEndpoints bInterfaceClass"
         names += " bInterfaceSubClass bInterfaceProtocol iInterface"
-        return _fields(names, "<BBBBBBBBB", _pick(model, 4, interface))
+        return _fields(names, "<BBBBBBBBB", _pick(self._configurations[model], 4, interface))
 
     def get_endpoint_descriptor(
         self, model: UsbModel, endpoint: int, _interface: int, _setting: int, _config: int
     ) -> SimpleNamespace:
         """The fields of an endpoint descriptor."""
         names = "bLength bDescriptorType bEndpointAddress bmAttributes wMaxPacketSize bInterval"
-        fields = _fields(names, "<BBBBHB", _pick(model, 5, endpoint))
+        fields = _fields(names, "<BBBBHB", _pick(self._configurations[model], 5, endpoint))
         fields.bRefresh = fields.bSynchAddress = 0
         return fields
 
@@ -80,6 +87,8 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
         """A handle, which does not claim anything yet."""
         if not model.plugged:
             raise USBError("No such device", errno=errno.ENODEV)
+        if model.forbidden:
+            raise USBError("Access denied (insufficient permissions)", errno=errno.EACCES)
         return _Handle(model)
 
     def close_device(self, handle: _Handle) -> None:
@@ -95,7 +104,7 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
 
     def claim_interface(self, handle: _Handle, _interface: int) -> None:
         """Claim; EBUSY when another handle holds the interface."""
-        with _as_usb_errors():
+        with _as_usb_errors(), handle.model.in_epoch(handle.epoch):
             claimed = handle.model.claim(handle)
         if not claimed:
             raise USBError("Resource busy", errno=errno.EBUSY)
@@ -108,32 +117,33 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
         """No kernel is involved."""
         return False
 
+    def clear_halt(self, handle: _Handle, endpoint: int) -> None:
+        """Let a halted endpoint go on."""
+        with _as_usb_errors():
+            handle.model.control(Setup(0x02, 1, 0, endpoint, 0), b"")
+
     def ctrl_transfer(
-        self, handle: _Handle, request_type: int, request: int, value: int, index: int, data: array[int], _timeout: int
+        self, handle: _Handle, request_type: int, request: int, value: int, index: int, data: array[int], timeout: int
     ) -> int:
         """A control transfer; `data` is what to send, or the buffer to fill."""
         setup = Setup(request_type, request, value, index, len(data))
-        with _as_usb_errors():
-            reply = handle.model.control(setup, b"" if request_type & 0x80 else data.tobytes())
-        if not request_type & 0x80:
+        inward = bool(request_type & 0x80)
+        payload = b"" if inward else data.tobytes()
+        reply = _transfer(handle, 0, len(data), timeout, lambda one: handle.model.request(setup, payload, one))
+        if not inward:
             return len(data)
         data[: len(reply)] = array("B", reply)
         return len(reply)
 
-    def bulk_write(self, handle: _Handle, endpoint: int, _interface: int, data: array[int], _timeout: int) -> int:
+    def bulk_write(self, handle: _Handle, endpoint: int, _interface: int, data: array[int], timeout: int) -> int:
         """Send to an OUT endpoint."""
-        with _as_usb_errors():
-            return handle.model.write(endpoint, data.tobytes())
+        payload = data.tobytes()
+        _transfer(handle, endpoint, 0, timeout, lambda one: handle.model.submit_out(endpoint, payload, one))
+        return len(payload)
 
     def bulk_read(self, handle: _Handle, endpoint: int, _interface: int, buffer: array[int], timeout: int) -> int:
         """Wait up to `timeout` milliseconds for data on an IN endpoint; 0 waits for ever."""
-        ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]] = queue.SimpleQueue()
-        transfer = Transfer(len(buffer), lambda status, data: ended.put((status, data)))
-        with _as_usb_errors():
-            handle.model.submit(endpoint, transfer)
-        status, data = _await(ended, timeout, lambda: handle.model.cancel(endpoint, transfer))
-        if status is not CompletionStatus.DONE:
-            raise USBError(status.name, errno=_ERRNO[status])
+        data = _transfer(handle, endpoint, len(buffer), timeout, lambda one: handle.model.submit(endpoint, one))
         buffer[: len(data)] = array("B", data)
         return len(data)
 
@@ -141,15 +151,21 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
     intr_write = bulk_write
 
 
-def _await(
-    ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]], timeout: int, cancel: Callable[[], bool]
-) -> tuple[CompletionStatus, bytes]:
+def _transfer(handle: _Handle, endpoint: int, length: int, timeout: int, begin: Callable[[Transfer], None]) -> bytes:
+    """Begin a transfer and wait for its end, at most `timeout` milliseconds; what it read."""
+    ended: queue.SimpleQueue[tuple[CompletionStatus, bytes]] = queue.SimpleQueue()
+    transfer = Transfer(length, lambda status, data: ended.put((status, data)))
+    with _as_usb_errors(), handle.model.in_epoch(handle.epoch):
+        begin(transfer)
     try:
-        return ended.get(timeout=timeout / 1000 if timeout else None)
+        status, data = ended.get(timeout=timeout / 1000 if timeout else None)
     except queue.Empty:
-        if cancel():
+        if handle.model.cancel(endpoint, transfer):
             raise USBTimeoutError("Operation timed out", errno=errno.ETIMEDOUT) from None
-        return ended.get()
+        status, data = ended.get()
+    if status is not CompletionStatus.DONE:
+        raise USBError(status.name, errno=_ERRNO[status])
+    return data
 
 
 @contextmanager
@@ -167,12 +183,21 @@ def _fields(names: str, layout: str, raw: bytes) -> SimpleNamespace:
     return SimpleNamespace(**dict(zip(names.split(), values, strict=True)), extra_descriptors=[])
 
 
-def _pick(model: UsbModel, kind: int, index: int) -> bytes:
-    """The descriptor number `index` of a kind inside the configuration."""
-    with _as_usb_errors():
-        raw = model.control(Setup(0x80, 6, 0x0200, 0, 0xFFFF), b"")
-    found = []
-    while raw and raw[0] >= 2:
+def _configuration(model: UsbModel) -> bytes:
+    """The whole configuration, as long as its own head says; empty from a device that gives less than that."""
+    with suppress(Stall):
+        head = model.control(Setup(0x80, 6, 0x0200, 0, 9), b"")
+        total = int.from_bytes(head[2:4], "little")
+        raw = model.control(Setup(0x80, 6, 0x0200, 0, total), b"")
+        if len(raw) == total:
+            return raw
+    return b""
+
+
+def _pick(configuration: bytes, kind: int, index: int) -> bytes:
+    """The descriptor number `index` of a kind inside a configuration."""
+    found, raw = [], configuration
+    while len(raw) >= 2 and 2 <= raw[0] <= len(raw):
         if raw[1] == kind:
             found.append(raw[: raw[0]])
         raw = raw[raw[0] :]

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
+from functools import partial
 
+from simulators.devices.faults import Fault, FaultOrder, require_playable
 from simulators.devices.usb._descriptors import CONFIGURATION, DEVICE, STRING, UsbLayout
+from simulators.devices.usb._faults import PLAYABLE, WireFaults, lied
+from simulators.devices.usb._transfer import CompletionStatus, InPipe, Stall, Transfer, Unplugged
 
 _GET_STATUS, _CLEAR_FEATURE, _GET_DESCRIPTOR = 0x00, 0x01, 0x06
 _GET_CONFIGURATION, _SET_CONFIGURATION, _SET_INTERFACE = 0x08, 0x09, 0x0B
 _TYPE_MASK, _STANDARD = 0x60, 0x00
-
-
-class CompletionStatus(IntEnum):
-    """How an IN transfer ended."""
-
-    DONE = 0
-    STALLED = 1
-    GONE = 2
-
-
-class Stall(Exception):
-    """The device refuses the request: a STALL handshake on the wire."""
-
-
-class Unplugged(Exception):
-    """There is no device at the end of the cable."""
+_OF_ENDPOINT = 0x02
+_FRAME_SECONDS = 0.001
+_BYTES_PER_SECOND = 1_216_000
+"""A full-speed bus: a request is answered in the next frame, and a frame carries nineteen bulk packets of 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -43,68 +34,30 @@ class Setup:
     length: int
 
 
-Done = Callable[[CompletionStatus, bytes], None]
-"""Called once when an IN transfer ends, on the thread that ended it; must not block."""
-
-
-class Transfer:
-    """One IN transfer that the host has asked for, of up to `length` bytes."""
-
-    def __init__(self, length: int, done: Done) -> None:
-        self.length = length
-        self.done = done
-
-
-class _InPipe:
-    """An IN endpoint: what the device has ready, and which transfers wait for it. Its owner holds the lock."""
-
-    def __init__(self) -> None:
-        self._ready: deque[bytes] = deque()
-        self._waiting: deque[Transfer] = deque()
-
-    def push(self, message: bytes) -> None:
-        self._ready.append(message)
-        self._serve()
-
-    def submit(self, transfer: Transfer) -> None:
-        self._waiting.append(transfer)
-        self._serve()
-
-    def cancel(self, transfer: Transfer) -> bool:
-        if transfer not in self._waiting:
-            return False
-        self._waiting.remove(transfer)
-        return True
-
-    def flush(self) -> None:
-        self._ready.clear()
-
-    def fail(self, status: CompletionStatus) -> None:
-        while self._waiting:
-            self._waiting.popleft().done(status, b"")
-
-    def _serve(self) -> None:
-        while self._ready and self._waiting:
-            transfer, message = self._waiting.popleft(), self._ready.popleft()
-            if len(message) > transfer.length:
-                self._ready.appendleft(message[transfer.length :])
-            transfer.done(CompletionStatus.DONE, message[: transfer.length])
-
-
 class UsbModel(ABC):
     """A USB device of one interface, as its firmware sees the bus. Every method is thread safe.
 
     `fault` stands between the firmware and the wire: it is given the endpoint address and each message that the
-    device sends and returns what arrives, so that a test can cut or spoil traffic. With `instant` the device needs
-    no time for anything; without it, it answers about as late as the real one.
+    device sends and returns what arrives, so that a test can cut one message in particular; `inject` plays the faults
+    of `simulators.devices.faults`. There `STALL` is USB's: the device refuses, and an endpoint stays halted until the
+    host clears it. A device that says nothing at all is one that is `SLOW` by more than the host's patience; each
+    message is late by that many seconds after the one before it. `WRONG_DESCRIPTOR` tells the lie `seed` of `LIES`.
+
+    With `instant` the device needs no time for anything; without it, it answers about as late as the real one.
     """
+
+    faults = PLAYABLE
 
     def __init__(self, layout: UsbLayout, *, instant: bool = True) -> None:
         self.layout = layout
         self.fault: Callable[[int, bytes], bytes] = lambda _endpoint, message: message
         self._instant = instant
         self._lock = threading.RLock()
-        self._pipes = {point.address: _InPipe() for point in layout.endpoints if point.address & 0x80}
+        in_points = [point.address for point in layout.endpoints if point.address & 0x80]
+        self._pipes = {address: InPipe(partial(self._serve_later, address)) for address in in_points}
+        self._halted_out: set[int] = set()
+        self._late: dict[Transfer, threading.Timer] = {}
+        self._wire = WireFaults()
         self._owner: object | None = None
         self._plugged = True
         self._epoch = 0
@@ -129,11 +82,32 @@ class UsbModel(ABC):
         """Whether the device hangs on the bus."""
         return self._plugged
 
+    @property
+    def epoch(self) -> int:
+        """Which time of being plugged in this is; a host's handle is worth nothing in the next one."""
+        return self._epoch
+
+    @contextmanager
+    def in_epoch(self, epoch: int) -> Iterator[None]:
+        """Let the plug alone meanwhile; raises `Unplugged` when it was pulled since `epoch`, even if it is back in."""
+        with self._lock:
+            if self._epoch != epoch:
+                raise Unplugged
+            yield
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether the operating system refuses the device to whoever opens it."""
+        with self._lock:
+            return self._wire.plays(Fault.PERMISSION_DENIED) is not None
+
     def claim(self, owner: object) -> bool:
         """Give the interface to `owner`, unless another one holds it."""
         with self._lock:
             self._require_plugged()
-            if self._owner is not None and self._owner is not owner:
+            if self._owner is owner:
+                return True
+            if self._owner is not None or self._wire.plays(Fault.BUSY):
                 return False
             self._owner = owner
             return True
@@ -143,16 +117,18 @@ class UsbModel(ABC):
         with self._lock:
             if self._owner is owner:
                 self._owner = None
-                for pipe in self._pipes.values():
-                    pipe.fail(CompletionStatus.GONE)
+                self._fail_transfers()
 
     def control(self, setup: Setup, data: bytes) -> bytes:
-        """A control transfer: the data stage of an IN request, empty for OUT; raises `Stall`, `Unplugged`."""
+        """A control transfer of no duration; the data stage of an IN request. Raises `Stall`, `Unplugged`."""
         with self._lock:
-            self._require_plugged()
-            standard = setup.request_type & _TYPE_MASK == _STANDARD
-            reply = self._standard_request(setup) if standard else self.vendor_request(setup, data)
-            return self.fault(0, reply)[: setup.length]
+            return self._answer_request(setup, data)[0]
+
+    def request(self, setup: Setup, data: bytes, transfer: Transfer) -> None:
+        """A control transfer that ends when the device has answered. Raises `Stall`, `Unplugged`."""
+        with self._lock:
+            reply, seconds = self._answer_request(setup, data)
+            self._end_after(seconds, transfer, reply)
 
     def submit(self, endpoint: int, transfer: Transfer) -> None:
         """Ask for data on the IN `endpoint`; the transfer waits until there is some. Raises `Stall`, `Unplugged`."""
@@ -161,16 +137,23 @@ class UsbModel(ABC):
             self._pipe(endpoint).submit(transfer)
 
     def cancel(self, endpoint: int, transfer: Transfer) -> bool:
-        """Withdraw a waiting transfer; false if it had ended before."""
+        """Withdraw a transfer that has not ended; false if it has."""
         with self._lock:
-            return self._pipe(endpoint).cancel(transfer)
+            if transfer in self._late:
+                self._late.pop(transfer).cancel()
+                return True
+            return endpoint in self._pipes and self._pipes[endpoint].cancel(transfer)
 
     def write(self, endpoint: int, data: bytes) -> int:
-        """Send `data` to the OUT `endpoint`; the count taken. Raises `Stall`, `Unplugged`."""
+        """Send `data` to the OUT `endpoint`, in no time; the count taken. Raises `Stall`, `Unplugged`."""
         with self._lock:
-            self._require_plugged()
-            self.received(endpoint, data)
+            self._take(endpoint, data)
             return len(data)
+
+    def submit_out(self, endpoint: int, data: bytes, transfer: Transfer) -> None:
+        """Send `data` to the OUT `endpoint`; the transfer ends when they are taken. Raises `Stall`, `Unplugged`."""
+        with self._lock:
+            self._end_after(self._take(endpoint, data), transfer, b"")
 
     # The hand at the plug.
 
@@ -180,9 +163,8 @@ class UsbModel(ABC):
             self._plugged = False
             self._owner = None
             self._epoch += 1
-            for pipe in self._pipes.values():
-                pipe.flush()
-                pipe.fail(CompletionStatus.GONE)
+            self._forget_wire()
+            self._fail_transfers()
             watchers, self._unplug_watchers = self._unplug_watchers, []
         for watcher in watchers:
             watcher()
@@ -204,11 +186,36 @@ class UsbModel(ABC):
             if watcher in self._unplug_watchers:
                 self._unplug_watchers.remove(watcher)
 
+    # What goes wrong.
+
+    def inject(self, order: FaultOrder) -> None:
+        """Begin a fault. A plug that is pulled for some seconds is put back in after them."""
+        require_playable(self, order)
+        with self._lock:
+            if order.fault is not Fault.UNPLUG or order.after:
+                self._wire.add(order)
+                return
+        self._pull(order.seconds)
+
+    def mend(self) -> None:
+        """End every fault, and put the plug back in if it was pulled."""
+        with self._lock:
+            self._wire.clear()
+            self._forget_wire()
+            if not self._plugged:
+                self.plug()
+
     # For the firmware.
 
     def _send(self, endpoint: int, message: bytes) -> None:
         """Have `message` ready on the IN `endpoint`; a host's read ends with it."""
-        self._pipe(endpoint).push(self.fault(endpoint, message))
+        crossing = self._wire.cross(self.fault(endpoint, message), to_host=True)
+        if crossing.gone:
+            self._pull()
+        elif crossing.stalled:
+            self._pipe(endpoint).halt()
+        else:
+            self._pipe(endpoint).push(crossing.message, crossing.seconds + self._travel_seconds(len(message)))
 
     def _flush(self, endpoint: int) -> None:
         self._pipe(endpoint).flush()
@@ -217,10 +224,78 @@ class UsbModel(ABC):
         """Do `action` after the time the real device needs, unless the plug is pulled before."""
         if self._instant:
             action()
+        else:
+            self._start_timer(seconds, action)
+
+    def _answer_request(self, setup: Setup, data: bytes) -> tuple[bytes, float]:
+        """The reply to a request, and after how many seconds it comes."""
+        self._require_plugged()
+        standard = setup.request_type & _TYPE_MASK == _STANDARD
+        reply = self._standard_request(setup) if standard else self.vendor_request(setup, data)
+        crossing = self._wire.cross(self.fault(0, reply), to_host=True)
+        if crossing.gone:
+            self._pull()
+            raise Unplugged
+        if crossing.stalled:
+            raise Stall("on order")
+        return crossing.message[: setup.length], crossing.seconds + self._travel_seconds(len(reply) + len(data))
+
+    def _take(self, endpoint: int, data: bytes) -> float:
+        """Let the firmware have what the host sent; after how many seconds the host learns so."""
+        self._require_plugged()
+        crossing = self._wire.cross(data, to_host=False)
+        if crossing.gone:
+            self._pull()
+            raise Unplugged
+        if crossing.stalled:
+            self._halted_out.add(endpoint)
+        if endpoint in self._halted_out:
+            raise Stall(f"endpoint {endpoint:#04x} is halted")
+        self.received(endpoint, data)
+        return crossing.seconds + self._travel_seconds(len(data))
+
+    def _end_after(self, seconds: float, transfer: Transfer, data: bytes) -> None:
+        if not seconds:
+            transfer.done(CompletionStatus.DONE, data)
             return
+        self._late[transfer] = self._start_timer(seconds, partial(self._end_late, transfer, data))
+
+    def _end_late(self, transfer: Transfer, data: bytes) -> None:
+        if self._late.pop(transfer, None):
+            transfer.done(CompletionStatus.DONE, data)
+
+    def _serve_later(self, endpoint: int, seconds: float) -> threading.Timer:
+        return self._start_timer(seconds, self._pipes[endpoint].serve)
+
+    def _travel_seconds(self, count: int) -> float:
+        return 0.0 if self._instant else _FRAME_SECONDS + count / _BYTES_PER_SECOND
+
+    def _pull(self, seconds: float = 0.0) -> None:
+        self.unplug()
+        if seconds:
+            self._start_timer(seconds, self.plug)
+
+    def _forget_wire(self) -> None:
+        """What is on its way, and what is halted."""
+        self._halted_out.clear()
+        for pipe in self._pipes.values():
+            pipe.flush()
+            pipe.resume()
+
+    def _fail_transfers(self) -> None:
+        for pipe in self._pipes.values():
+            pipe.fail(CompletionStatus.GONE)
+        while self._late:
+            transfer, timer = self._late.popitem()
+            timer.cancel()
+            transfer.done(CompletionStatus.GONE, b"")
+
+    def _start_timer(self, seconds: float, action: Callable[[], None]) -> threading.Timer:
+        """Do `action` after `seconds`, unless the plug is pulled before."""
         timer = threading.Timer(seconds, self._if_same_power, (self._epoch, action))
         timer.daemon = True
         timer.start()
+        return timer
 
     def _if_same_power(self, epoch: int, action: Callable[[], None]) -> None:
         with self._lock:
@@ -231,7 +306,7 @@ class UsbModel(ABC):
         if not self._plugged:
             raise Unplugged
 
-    def _pipe(self, endpoint: int) -> _InPipe:
+    def _pipe(self, endpoint: int) -> InPipe:
         pipe = self._pipes.get(endpoint)
         if pipe is None:
             raise Stall(f"no IN endpoint {endpoint:#04x}")
@@ -240,6 +315,8 @@ class UsbModel(ABC):
     def _standard_request(self, setup: Setup) -> bytes:
         if setup.request == _GET_DESCRIPTOR:
             return self._descriptor(setup.value >> 8, setup.value & 0xFF)
+        if setup.request == _CLEAR_FEATURE and setup.request_type & 0x1F == _OF_ENDPOINT:
+            self._clear_halt(setup.index & 0xFF)
         fixed = {
             _GET_STATUS: b"\0\0",
             _GET_CONFIGURATION: b"\1",
@@ -261,4 +338,10 @@ class UsbModel(ABC):
             found = self.layout.string_descriptor(index)
         if found is None:
             raise Stall(f"descriptor {kind}, {index}")
-        return found
+        order = self._wire.plays(Fault.WRONG_DESCRIPTOR)
+        return lied(kind, found, order) if order else found
+
+    def _clear_halt(self, endpoint: int) -> None:
+        self._halted_out.discard(endpoint)
+        if endpoint in self._pipes:
+            self._pipes[endpoint].resume()

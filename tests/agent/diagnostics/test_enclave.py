@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,20 @@ def test_the_real_software_tpm(tpm_state: SwtpmState, tmp_path: Path) -> None:
     assert certificates
     assert {finding.severity for finding in certificates} == {Severity.OK}
     assert "tpm.event-log" not in by_id, "the kernel knows nothing of it"
+
+
+def test_whether_the_owner_authorisation_is_set_comes_from_the_tpm(tpm_state: SwtpmState, tmp_path: Path) -> None:
+    """Set by another program, tpm2-tools."""
+    with Swtpm(tpm_state.copy(tmp_path / "tpm")) as swtpm:
+        target = Target("enclave", "tpm2", {"tcti": swtpm.tcti})
+
+        def owner() -> Severity:
+            found = EnclaveExam(Machine(Path("/nonexistent"))).examine(target, Deadline.after(60))
+            return next(finding.severity for finding in found if finding.id == "tpm.owner")
+
+        assert owner() is Severity.WARNING
+        subprocess.run(["tpm2_changeauth", "-T", swtpm.tcti, "-c", "owner", "x"], check=True, capture_output=True)
+        assert owner() is Severity.OK
 
 
 def test_a_tpm_without_a_certificate(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from agent.diagnostics import watching
 from agent.diagnostics.inventory import change_line
 from agent.diagnostics.watching import Change, watch_all
+from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
 from tests.agent.diagnostics.trees import Tree
@@ -16,7 +17,7 @@ PATIENCE_S = 30
 
 
 def test_a_reader_that_comes_and_goes_is_told(tmp_path: Path) -> None:
-    """Through the shipped driver and hal's own watch; the server that goes away is one line, not one every second."""
+    """Through the shipped driver and hal's own watch."""
     model = Uru4000Model(serial="SIM-W", instant=True)
     server = serve_usbip([model])
     options = {"uru4000": {"usbip": f"{server.host}:{server.port}"}}
@@ -25,12 +26,22 @@ def test_a_reader_that_comes_and_goes_is_told(tmp_path: Path) -> None:
         come = next(mine)
         assert (come.arrived, come.error) == (True, False)
         assert "SIM-W" in come.text
-        server.close()
+        model.inject(FaultOrder(Fault.UNPLUG))
         gone = next(mine)
-        assert (gone.arrived, gone.error) == (False, True)
+        assert (gone.arrived, gone.error) == (False, False)
+        model.mend()
+        assert next(mine).arrived
     finally:
         mine.close()
         server.close()
+
+
+def test_a_driver_that_cannot_look_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However often it is tried again."""
+    monkeypatch.setattr(watching, "RETRY_S", 0.01)
+    options = {"uru4000": {"nosuch": True}}
+    mine = [each for each in watch_all(options, 1.0, Tree(tmp_path).machine) if each.driver == "uru4000"]
+    assert [(each.error, "nosuch" in each.text) for each in mine] == [(True, True)]
 
 
 def test_a_device_without_a_driver_is_told_once_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

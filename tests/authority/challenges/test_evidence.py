@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
 from authority import audit, challenges
 from authority.store import schema
+from authority.trust.policy import EnrolmentRules
 from protocol.codec import b64url
 from protocol.evidence import merkle_root
 from protocol.levels import Tier
@@ -105,6 +107,15 @@ def test_evidence_with_one_claim_swapped_is_rejected(site: Site, enrolled: Machi
     assert site.profile(enrolled.record_id).failures_in_row == 1
     assert not site.node(enrolled.node_id).attestation_failed
     assert answered(site, enrolled) is Outcome.ACCEPTED  # the same, unswapped
+
+
+def test_a_modality_that_the_policy_ceased_to_accept_counts_for_nothing(site: Site, enrolled: Machine):
+    rules = EnrolmentRules(modalities=("face", "voice"))
+    usual, site.policy = site.policy, msgspec.structs.replace(site.policy, enrolment=rules)
+    assert answered(site, enrolled) is Outcome.REJECTED  # it carries fingerprint and face
+    assert reasons(site) == ["too few modalities"]
+    site.policy = usual
+    assert answered(site, enrolled) is Outcome.ACCEPTED
 
 
 def test_the_counter_grows_over_challenges(site: Site, enrolled: Machine):

@@ -48,6 +48,7 @@ def test_a_secret_of_another_size_is_a_mistake_of_the_caller(secret):
             P256, forge.EK, scheme=(forge.NULL,), symmetric=(forge.AES, 128, forge.CFB), name_algorithm=forge.SHA1
         ),
     ],
+    ids=["empty", "garbage", "signing-key", "rsa-signing-key", "sha1-name"],
 )
 def test_a_key_that_cannot_protect_a_credential_is_refused(ek_public):
     with pytest.raises(TpmFormatError):

@@ -187,3 +187,28 @@ def test_a_changed_certificate_is_refused():
 def test_every_truncated_public_area_is_refused():
     for length in range(len(EK_PUBLIC)):
         assert refused(ek_public=EK_PUBLIC[:length]) is Reason.MALFORMED
+
+
+NAMES = TPM_MAKER.public_bytes()
+BROKEN = {
+    "version": (bytes.fromhex("a003020102"), bytes.fromhex("a00302010a")),
+    "key type": (bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d010f01")),
+    "general name": (b"\xa4" + bytes([len(NAMES)]) + NAMES, b"\xa3" + bytes([len(NAMES)]) + NAMES),
+    "attribute": (b"\x0c\x09TPM Model", b"\x03\x09TPM Model"),
+}
+
+
+@pytest.mark.parametrize("part", BROKEN)
+def test_a_certificate_that_the_library_cannot_read_is_refused_and_nothing_else(part):
+    """Each of them once came out as an error of the X.509 library itself."""
+    root = Maker.root("root")
+    der = root.endorse()
+    right, wrong = BROKEN[part]
+    assert der.count(right) >= 1, der.hex()
+    for chain in ([der.replace(right, wrong)], [der, der.replace(right, wrong)]):
+        try:
+            verify_endorsement(EK_PUBLIC, chain, [root.certificate], NOW)
+        except EndorsementRejected as refused:
+            assert refused.reason in {Reason.MALFORMED, Reason.OTHER_KEY, Reason.NOT_AN_ENDORSEMENT}
+        else:
+            assert chain[0] == der, "accepted though it cannot be read"

@@ -53,7 +53,7 @@ def test_the_key_and_name_of_an_rsa_key():
     assert name(marshalled) == b"\x00\x0b" + hashlib.sha256(marshalled[2:]).digest()
 
 
-@pytest.mark.parametrize("marshalled", [PUBLIC, forge.rsa_public(RSA, forge.EK)])
+@pytest.mark.parametrize("marshalled", [PUBLIC, forge.rsa_public(RSA, forge.EK)], ids=["ecc", "rsa"])
 def test_every_truncation_and_every_extra_byte_is_refused(marshalled):
     for length in range(len(marshalled)):
         with pytest.raises(TpmFormatError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +20,12 @@ from authority.trust import (
     speed_value,
     tier_of,
 )
+from authority.trust.policy import Caps, EnclaveRules
 from protocol.levels import Tier
 
 POLICY = default_policy()
+MIXED = msgspec.structs.replace(POLICY, enclaves=EnclaveRules(allowed=("tpm2", "pkcs11", "software")))
+"""The default policy of a site that also lets capped enclaves in."""
 STEP_S = 12 * 3600.0
 GOOD = ("accepted", 1000, 1000)
 FAIR = ("accepted", 800, 750)
@@ -99,12 +103,28 @@ def test_quality_and_speed_never_rescue_a_failure() -> None:
         (Circumstances(attestation_failed=True), 0),
         (Circumstances(recovering=True), 500),
         (Circumstances(attestation_overdue=True), 800),
-        (Circumstances(software_enclave=True), 800),
     ],
 )
 def test_circumstances_cap_a_perfect_history(circumstances: Circumstances, limit: int) -> None:
     assert score(*[GOOD] * 20) > 800
     assert score(*[GOOD] * 20, circumstances=circumstances) == limit
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("software", 800), ("pkcs11", 700), ("tpm2", 1000), ("unheard-of", 0)])
+def test_the_kind_of_enclave_caps_a_perfect_history(kind: str, limit: int) -> None:
+    policy = msgspec.structs.replace(MIXED, caps=Caps(pkcs11_enclave=700))
+    made = history(*[GOOD] * 20)
+    free = assess(policy, made, Circumstances(), made[-1].at).score
+    assert free > 800
+    assert assess(policy, made, Circumstances(enclave=kind), made[-1].at).score == min(limit, free)
+
+
+@pytest.mark.parametrize("kind", ["software", "pkcs11"])
+def test_a_kind_that_the_policy_does_not_allow_is_worth_nothing(kind: str) -> None:
+    made = history(*[GOOD] * 20)
+    assessment = assess(POLICY, made, Circumstances(enclave=kind), made[-1].at)
+    assert assessment.score == 0
+    assert assessment.explanation.endswith(f"capped at 0.00: {kind} enclave, a kind that the policy does not allow")
 
 
 @pytest.mark.parametrize(("days", "tier"), [(1.9, Tier.HIGH), (2.1, Tier.MEDIUM), (3.9, Tier.MEDIUM), (4.1, Tier.LOW)])
@@ -121,9 +141,9 @@ def test_the_explanation_names_what_it_cost() -> None:
 
 def test_the_explanation_names_the_cap_that_binds() -> None:
     made = history(*[GOOD] * 6)
-    capped = assess(POLICY, made, Circumstances(software_enclave=True), made[-1].at).explanation
+    capped = assess(MIXED, made, Circumstances(enclave="software"), made[-1].at).explanation
     assert capped.startswith("0.80: ")
-    assert capped.endswith("capped at 0.80: software enclave")
+    assert capped.endswith("capped at 0.80: software enclave, which attests to nothing")
     assert "capped" not in assess(POLICY, made, Circumstances(), made[-1].at).explanation
 
 
@@ -157,7 +177,7 @@ circumstances = st.builds(
     Circumstances,
     attestation_failed=st.booleans(),
     attestation_overdue=st.booleans(),
-    software_enclave=st.booleans(),
+    enclave=st.sampled_from(["tpm2", "pkcs11", "software", "unheard-of"]),
     recovering=st.booleans(),
     behaviour=thousandths,
 )
@@ -184,7 +204,7 @@ def test_raising_any_presentation_never_lowers_the_score(
 @given(
     presentations,
     circumstances,
-    st.sampled_from(["attestation_failed", "attestation_overdue", "software_enclave", "recovering"]),
+    st.sampled_from(["attestation_failed", "attestation_overdue", "recovering"]),
 )
 def test_clearing_a_circumstance_never_lowers_the_score(
     made: list[Presentation], around: Circumstances, name: str
@@ -192,6 +212,13 @@ def test_clearing_a_circumstance_never_lowers_the_score(
     now = 30 * 86400.0
     worse, better = replace(around, **{name: True}), replace(around, **{name: False})
     assert assess(POLICY, made, better, now).score >= assess(POLICY, made, worse, now).score
+
+
+@given(presentations, circumstances)
+def test_no_kind_of_enclave_is_worth_more_than_a_tpm(made: list[Presentation], around: Circumstances) -> None:
+    now = 30 * 86400.0
+    tpm = assess(MIXED, made, replace(around, enclave="tpm2"), now).score
+    assert assess(MIXED, made, around, now).score <= tpm
 
 
 @given(presentations, circumstances, thousandths, thousandths)

@@ -1,0 +1,22 @@
+"""What a device must be able to do before the agent works with it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from hal import Capability, Device, Unsupported
+
+D = TypeVar("D", bound=Device)
+
+
+def with_image(device: D) -> D:
+    """`device`, which must deliver an image; it is closed otherwise, and `Unsupported` says what to use instead."""
+    info = device.info
+    if Capability.IMAGE in info.capabilities:
+        return device
+    device.close()
+    reason = "only says whether a finger matched" if Capability.MATCH_ONLY in info.capabilities else "gives none"
+    raise Unsupported(
+        f"evidence needs the image of a finger, and {info.name or info.driver} {reason}",
+        remedy="Configure a reader that delivers images under [devices.fingerprint]; docs/drivers/fprintd.md says why.",
+    )

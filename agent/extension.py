@@ -1,0 +1,135 @@
+"""What a package needs to add a modality: the agent's stable face towards third parties.
+
+A package offers a modality by the entry-point group `keyvigil.modalities`. The entry point's name is the modality's,
+and what it names is called with the options table of `[modalities.NAME]` and returns a `Modality`. The device that it
+senses with comes from a driver (`hal.Driver`, group `keyvigil.drivers`) of the same `kind`. docs/writing-a-driver.md
+builds both.
+
+The names in `__all__` keep their meaning within a major version; nothing else of `agent` does. Fingerprint, face and
+voice are modalities of exactly this shape (`agent.modalities`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from agent.errors import BiometricError, ConfigError, StraySample
+from agent.pipelines import Examined, FeatureVector, Match, Pipeline, Purpose
+from hal import Deadline
+from protocol.messages import ModalityModel
+
+__all__ = [
+    "MODALITY_GROUP",
+    "BiometricError",
+    "ConfigError",
+    "Effort",
+    "Examined",
+    "FeatureVector",
+    "Match",
+    "Modality",
+    "ModalityModel",
+    "PersonAbsent",
+    "Pipeline",
+    "Purpose",
+    "Sensor",
+    "StraySample",
+]
+
+MODALITY_GROUP = "keyvigil.modalities"
+"""The entry-point group in which a package offers modalities."""
+
+T = TypeVar("T")
+
+
+class PersonAbsent(Exception):
+    """The prompt reported that nobody will do this step. A modality lets it pass."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a modality asks of a person.
+
+    `samples` good ones make a template. `tries` is how many a challenge may take, refused and unmatched ones included.
+    `timed`: samples come by themselves, as a camera's frames do, so that time limits the refused ones and not their
+    number. `pause_s` lies between two samples of an enrolment.
+    """
+
+    samples: int
+    tries: int = 1
+    timed: bool = False
+    pause_s: float = 0.0
+
+
+class Sensor(Protocol):
+    """The modality's device with one person before it; valid for as long as `Modality.captures` runs."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the samples are for."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Number of the sample that is asked for now, from 1."""
+        ...
+
+    @property
+    def deadline(self) -> Deadline:
+        """When this sample must be there; every blocking call takes it, or an earlier one."""
+        ...
+
+    @property
+    def gestures(self) -> Sequence[str]:
+        """What the authority drew for the person to do, in order; empty at enrolment."""
+        ...
+
+    def digits(self) -> str:
+        """Decimal digits for the person to say or type: those of the challenge, fresh ones at enrolment."""
+        ...
+
+    def tell(self, action: str, instruction: str, *, digits: str = "", gestures: Sequence[str] = ()) -> None:
+        """Tell the person what to do next: a word for programs, a sentence for people.
+
+        Returns when the person was told and begins; raises `PersonAbsent` when nobody will.
+        """
+        ...
+
+    def use(self, work: Callable[[Any], T], on_return: Callable[[], None] | None = None) -> T:
+        """`work` on the device, which is opened for its first use and held until `release` or the end.
+
+        When the device goes away meanwhile and the same one comes back before the deadline, `on_return` is called and
+        `work` begins again. Raises the errors of `hal`.
+        """
+        ...
+
+    def release(self) -> None:
+        """Close the device; the next `use` opens it again."""
+        ...
+
+
+class Modality(Protocol):
+    """One way to recognise a person. One object serves the process; `captures` may run in a thread of its own."""
+
+    name: str
+    """Name of the entry point: of configuration, prompts, profiles and evidence."""
+
+    kind: str
+    """Kind of the device: a `hal.DeviceKind`, or the word that this package's driver has for it."""
+
+    alone: bool
+    """Whether it needs the person's whole attention, and comes before those that can be given together."""
+
+    effort: Effort
+
+    def captures(self, sensor: Sensor) -> Generator[Sequence[Any], None, None]:
+        """One sample after another, as asked for: each what `Pipeline.examine` takes at a time.
+
+        It is closed when enough samples are there. Raises `PersonAbsent` and the errors of `hal`.
+        """
+        ...
+
+    def pipeline(self) -> Pipeline:
+        """How samples become features; called once. Models are loaded by first use or `warm_up`, not here."""
+        ...

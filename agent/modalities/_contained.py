@@ -1,0 +1,102 @@
+"""A modality at arm's length: whatever its code raises becomes an error that the agent expects, in one place.
+
+The text of an exception that nobody foresaw could hold anything, also biometric values, and stays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from agent.errors import AgentError, BiometricError, ConfigError
+from agent.extension import Effort, Modality, PersonAbsent, Sensor
+from agent.pipelines import Examined, Match, Pipeline, Purpose
+from hal import DeviceError
+from protocol.messages import ModalityModel
+
+T = TypeVar("T")
+_MOST = 50
+"""Samples, and tries, that a modality may ask of a person."""
+
+
+class ContainedModality:
+    """A modality whose errors are those of the agent and of `hal`."""
+
+    def __init__(self, inner: Modality, name: str, code: str = "") -> None:
+        """`name` is that of the entry point, `code` the SHA-256 of a third party's package.
+
+        Raises `ConfigError` for an object that is no modality of this name.
+        """
+        self._inner = inner
+        self._code = code
+        self.name, self.kind, self.alone, self.effort = name, inner.kind, bool(inner.alone), inner.effort
+        effort = self.effort
+        fits = isinstance(effort, Effort) and 1 <= effort.samples <= _MOST and 1 <= effort.tries <= _MOST
+        if inner.name != name or not isinstance(self.kind, str) or not fits or not effort.pause_s >= 0:
+            raise ConfigError(
+                f"what is installed as the modality {name!r} does not describe itself as one",
+                remedy="Install a version of its package that fits this version of Keyvigil.",
+            )
+
+    def captures(self, sensor: Sensor) -> Generator[Sequence[Any], None, None]:
+        """The modality's samples."""
+        try:
+            yield from self._inner.captures(sensor)
+        except (AgentError, DeviceError, PersonAbsent):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            _failed(self.name, error)
+
+    def pipeline(self) -> Pipeline:
+        """The modality's pipeline, contained as well."""
+        return ContainedPipeline(self.name, _tried(self.name, self._inner.pipeline), self._code)
+
+
+class ContainedPipeline:
+    """A pipeline whose errors are `BiometricError`, and whose model is of the modality that it stands for."""
+
+    def __init__(self, name: str, inner: Pipeline, code: str) -> None:
+        self._name = name
+        self._inner = inner
+        self._code = code
+
+    @property
+    def model(self) -> ModalityModel:
+        """The pipeline's model; that of a third party names the code too, so that other code is another model."""
+        model = _tried(self._name, lambda: self._inner.model)
+        if model.modality != self._name:
+            raise BiometricError(f"the modality {self._name} gives the model of another")
+        return msgspec.structs.replace(model, model=f"{model.model}+code:{self._code}") if self._code else model
+
+    def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
+        """Features, or the reason for a refusal."""
+        return _tried(self._name, lambda: self._inner.examine(captures, purpose))
+
+    def enrol(self, samples: Sequence[Any]) -> bytes:
+        """The template's byte form."""
+        return _tried(self._name, lambda: self._inner.enrol(samples))
+
+    def match(self, template: bytes, sample: Any) -> Match:
+        """The comparison's result."""
+        return _tried(self._name, lambda: self._inner.match(template, sample))
+
+    def warm_up(self) -> None:
+        """Load the modality's models."""
+        _tried(self._name, self._inner.warm_up)
+
+
+def _tried(name: str, work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (AgentError, DeviceError):
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        _failed(name, error)
+
+
+def _failed(name: str, error: Exception) -> NoReturn:
+    raise BiometricError(
+        f"the modality {name} failed: {type(error).__name__}", remedy="Report it to the maker of its package."
+    ) from None

@@ -1,0 +1,68 @@
+"""Whether somebody is at the machine, asked before anything that a person should be at the machine for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from agent.config import Config, PresenceSection
+from agent.errors import NobodyPresent
+from agent.log import event, printable
+from hal import (
+    Absence,
+    Deadline,
+    DeviceError,
+    DeviceKind,
+    Driver,
+    PermissionDenied,
+    Presence,
+    PresenceSensor,
+    Transport,
+    load_driver,
+)
+
+
+def require_presence(config: Config, deadline: Deadline, on_ready: Callable[[], None] | None = None) -> Presence | None:
+    """Somebody at the machine, by `deadline` or within the configured time; raises `NobodyPresent`.
+
+    `None` where the configuration has no presence sensor, or does not insist on it and nobody is there. A sensor that
+    fails is nobody. `on_ready` is called when the person has to act now: press the button.
+    """
+    section = config.presence
+    if section is None:
+        return None
+    try:
+        found = _confirm(section, deadline.within(section.timeout_s), on_ready)
+    except DeviceError as error:
+        found = Absence(f"it cannot be told whether somebody is at the machine: {error}", error.remedy)
+    if isinstance(found, Presence):
+        event(logging.INFO, "somebody is at the machine", by=found.kind, detail=printable(found.detail))
+        return found
+    if section.required:
+        raise NobodyPresent(found.reason, remedy=found.remedy)
+    event(logging.WARNING, "nobody is at the machine", reason=printable(found.reason))
+    return None
+
+
+def check_presence_driver(config: Config) -> None:
+    """Raise `NotFound` or `PermissionDenied` unless the configured driver is there with its pinned hash."""
+    if config.presence is not None:
+        _sensor_driver(config.presence)
+
+
+def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[], None] | None) -> Presence | Absence:
+    with _sensor_driver(section).open(section.options, deadline) as device:
+        if device.info.transport is Transport.VIRTUAL:
+            event(logging.WARNING, "presence is told by a simulated sensor", driver=section.driver)
+        return cast(PresenceSensor, device).confirm(deadline, on_ready)
+
+
+def _sensor_driver(section: PresenceSection) -> Driver:
+    driver, _ = load_driver(section.driver, section.sha256)
+    if driver.kind != DeviceKind.PRESENCE:
+        raise PermissionDenied(
+            f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for presence",
+            remedy="Name a driver of kind presence under [presence].",
+        )
+    return driver

@@ -1,0 +1,1 @@
+"""Typing rhythm as a modality of Keyvigil, and a driver for the keyboard that it is taken from."""

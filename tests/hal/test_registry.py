@@ -1,0 +1,94 @@
+"""Plug-ins by entry point: pinned before they are imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import invalidate_caches
+from pathlib import Path
+
+import pytest
+
+from hal import DRIVER_GROUP, NotFound, PermissionDenied, available_drivers, available_plugins, load_driver, load_plugin
+
+Install = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Iterator[Install]:
+    """Installs packages for the length of a test: a distribution, and the driver that it offers."""
+    made = set(sys.modules)
+
+    def one(name: str, driver: str) -> Path:
+        info = tmp_path / f"{name}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[{DRIVER_GROUP}]\n{driver} = {name}.inner:Driver\n")
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "inner.py").write_text("class Driver:\n    kind = 'floor'\n")
+        invalidate_caches()
+        return package
+
+    sys.path.insert(0, str(tmp_path))
+    try:
+        yield one
+    finally:
+        sys.path.remove(str(tmp_path))
+        for name in {*sys.modules} - made:
+            if name.startswith("kvt_"):
+                del sys.modules[name]
+
+
+def test_an_installed_driver_is_listed_without_being_imported(install: Install) -> None:
+    install("kvt_a", "floor-a")
+    entry = available_drivers()["floor-a"]
+    assert (entry.name, entry.module, len(entry.sha256)) == ("floor-a", "kvt_a.inner", 64)
+    assert "kvt_a" not in sys.modules
+
+
+def test_a_driver_with_its_pin_is_loaded_in_any_letter_case(install: Install) -> None:
+    install("kvt_b", "floor-b")
+    pin = available_drivers()["floor-b"].sha256
+    assert load_driver("floor-b", pin.upper())[0].kind == "floor"
+
+
+@pytest.mark.parametrize("change", ["inner.py", "beside.py", "deep/er.py"])
+def test_a_change_anywhere_in_its_package_breaks_the_pin_and_nothing_runs(install: Install, change: str) -> None:
+    package = install("kvt_c", "floor-c")
+    pin = available_drivers()["floor-c"].sha256
+    (package / change).parent.mkdir(exist_ok=True)
+    (package / change).write_text("raise SystemExit\n")
+    with pytest.raises(PermissionDenied, match=pin):
+        load_driver("floor-c", pin)
+    assert "kvt_c" not in sys.modules
+
+
+def test_a_name_that_two_packages_offer_is_nobody_s(install: Install) -> None:
+    install("kvt_d", "floor-d")
+    install("kvt_e", "floor-d")
+    with pytest.raises(PermissionDenied, match="two installed packages offer a driver named 'floor-d'"):
+        available_drivers()
+
+
+def test_a_package_without_its_module_is_left_out(install: Install) -> None:
+    package = install("kvt_f", "floor-f")
+    (package / "inner.py").unlink()
+    (package / "__init__.py").unlink()
+    package.rmdir()
+    assert "floor-f" not in available_drivers()
+    assert "uru4000" in available_drivers()
+
+
+def test_what_is_not_installed_is_not_found_and_the_remedy_has_what_is() -> None:
+    with pytest.raises(NotFound, match="no driver named 'floor-x'") as missing:
+        load_driver("floor-x", None)
+    assert "uru4000" in missing.value.remedy
+
+
+def test_groups_do_not_mix(install: Install) -> None:
+    install("kvt_g", "floor-g")
+    assert "floor-g" not in available_plugins("keyvigil.modalities", "modality")
+    with pytest.raises(NotFound, match="no modality named"):
+        load_plugin("keyvigil.modalities", "modality", "floor-g", None)
