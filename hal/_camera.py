@@ -23,16 +23,29 @@ class CameraFormat:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: `bgr` is uint8 `[height, width, 3]`; `captured_ns` is monotonic."""
+    """One picture: `bgr` is uint8 `[height, width, 3]`, three times the same from a grey sensor.
+
+    `sequence` rises with every picture that the camera took: the device's own number where the camera is capable of
+    `FRAME_SEQUENCE`, else the number in which the picture arrived. `captured_ns` is monotonic: the time of exposure as
+    the kernel's driver took it when `hardware_clock` is true, else the time of arrival. `lost` counts the pictures
+    that the device numbered after the one handed out before this and that never arrived whole; those that the caller
+    was too slow for are not among them. `infrared` tells that the sensor sees no colour.
+    """
 
     bgr: NDArray[np.uint8]
     sequence: int
     captured_ns: int
+    hardware_clock: bool = False
+    lost: int = 0
+    infrared: bool = False
 
 
 class Camera(Device, Protocol):
     """A camera that streams while it is open."""
 
     def read(self, deadline: Deadline) -> Frame:
-        """The next fresh frame; raises `TimedOut`, `Disconnected`."""
+        """The next fresh frame; raises `TimedOut`, `Disconnected`, `ProtocolError`.
+
+        A camera that repeats one picture is frozen: it has no fresh frame, and the call ends with `TimedOut`.
+        """
         ...

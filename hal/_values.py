@@ -56,6 +56,8 @@ class Capability(StrEnum):
     RGB = "rgb"
     INFRARED = "infrared"
     FRAME_SEQUENCE = "frame-sequence"
+    """Frames carry the number that the device gave them: a gap tells how many were lost."""
+
     HARDWARE_CLOCK = "hardware-clock"
     """Frames carry the time of their exposure as the kernel's driver took it, not the time of their arrival."""
 

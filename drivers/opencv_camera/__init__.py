@@ -2,6 +2,7 @@
 
 from drivers.opencv_camera._camera import OpenCvCamera
 from drivers.opencv_camera._driver import OpenCvCameraDriver
+from drivers.opencv_camera._identity import Places
 from drivers.opencv_camera._options import CameraOptions
 
-__all__ = ["CameraOptions", "OpenCvCamera", "OpenCvCameraDriver"]
+__all__ = ["CameraOptions", "OpenCvCamera", "OpenCvCameraDriver", "Places"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import cv2
 
-from drivers.opencv_camera._source import Capture, Picture, Source
-from hal import Clock, Deadline, DeviceError, DeviceInfo, Disconnected, Frame, ProtocolError, TimedOut
+from drivers.opencv_camera._settling import Settling
+from drivers.opencv_camera._source import Shot, Source
+from hal import Capability, Clock, Deadline, DeviceError, DeviceInfo, Disconnected, Frame, ProtocolError, TimedOut
 
 _LOG = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.0
@@ -21,17 +24,18 @@ class OpenCvCamera:
     """A `hal.Camera` over one source.
 
     A thread reads the source without pause and keeps the newest picture only: a caller never gets an old one out of
-    a buffer, and no call of OpenCV's, some of which block for seconds, holds up a caller. `sequence` counts pictures
-    as the source delivers them, so a gap tells how many the caller missed; `captured_ns` is when the picture arrived.
+    a buffer, and no call of OpenCV's or the kernel's, some of which block for seconds, holds up a caller.
     """
 
-    def __init__(self, source: Source, clock: Clock, warmup_frames: int = 0) -> None:
+    def __init__(self, source: Source, clock: Clock, settling: Settling) -> None:
         self._source = source
         self._clock = clock
-        self._warmup = warmup_frames
+        self._settling = settling
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._sequence = 0
+        self._count = 0
+        self._lost = 0
+        self._arrived_ns = 0
         self._newest: Frame | None = None
         self._failure: DeviceError | None = None
         self._thread = threading.Thread(target=self._run, name="camera-grabber", daemon=True)
@@ -47,23 +51,25 @@ class OpenCvCamera:
         try:
             with self._changed:
                 self._await(deadline, 0)
-        except DeviceError:
+        except BaseException:
             self.close()
             raise
 
     def read(self, deadline: Deadline) -> Frame:
-        """The newest picture not handed out yet and at most 0.25 s old, else the next one to arrive.
+        """The newest picture not handed out yet that arrived at most 0.25 s ago, else the next one to arrive.
 
-        Raises `TimedOut` at the deadline, `Disconnected` when the camera went away, ended or was closed.
+        Raises `TimedOut` at the deadline, `Disconnected` when the camera went away, ended or was closed,
+        `ProtocolError` when what it sends is damaged again and again.
         """
         with self._changed:
             frame = self._await(deadline, self._clock.monotonic_ns() - _FRESH_NS)
             self._newest = None
+            self._lost = 0
         return frame
 
     def _await(self, deadline: Deadline, oldest_ns: int) -> Frame:
-        """Wait, holding the lock, for a picture captured at `oldest_ns` or later; the last one precedes a failure."""
-        while self._newest is None or self._newest.captured_ns < oldest_ns:
+        """Wait, holding the lock, for a picture that arrived at `oldest_ns` or later; the last precedes a failure."""
+        while self._newest is None or self._arrived_ns < oldest_ns:
             if self._failure is not None:
                 raise type(self._failure)(str(self._failure), remedy=self._failure.remedy)
             remaining = deadline.remaining()
@@ -97,40 +103,51 @@ class OpenCvCamera:
 
     def _run(self) -> None:
         """The grabber's thread: open, stream, release."""
-        capture: Capture = None
         try:
-            capture = self._source.start()
-            self._stream(capture)
+            self._source.start()
+            self._stream()
         except DeviceError as error:
             self._fail(error)
         except (OSError, cv2.error) as error:
             self._fail(ProtocolError(f"camera {self.info.port}: {error}"))
         finally:
-            if capture is not None:
-                capture.release()
             self._source.finish()
             self._fail(Disconnected(f"camera {self.info.port} stopped"))
 
-    def _stream(self, capture: Capture) -> None:
-        interval = self._source.interval_ns(capture)
+    def _stream(self) -> None:
+        interval = self._source.interval_ns()
         due = self._clock.monotonic_ns()
         while not self._stop.is_set():
-            picture = self._source.grab(capture)
-            if picture is not None:
-                self._publish(picture)
+            shot = self._source.grab()
+            if shot is not None:
+                self._publish(shot)
             if interval:
                 due += interval
                 self._stop.wait(max(0, due - self._clock.monotonic_ns()) / 1e9)
 
-    def _publish(self, picture: Picture) -> None:
-        arrived = self._clock.monotonic_ns()
-        self._sequence += 1
-        if self._sequence <= self._warmup or self._stop.is_set():
+    def _publish(self, shot: Shot) -> None:
+        self._count += 1
+        if not self._settling.admits(shot.picture) or self._stop.is_set():
             return
-        bgr = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+        frame = self._frame(shot)
         with self._changed:
-            self._newest = Frame(bgr, self._sequence, arrived)
+            self._lost += shot.lost
+            self._newest = replace(frame, lost=self._lost)
+            self._arrived_ns = self._clock.monotonic_ns()
             self._changed.notify_all()
+
+    def _frame(self, shot: Shot) -> Frame:
+        """The time of exposure is put onto the caller's clock by its age, and never lies ahead."""
+        picture = shot.picture
+        bgr = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+        age = 0 if shot.captured_ns is None else max(0, time.monotonic_ns() - shot.captured_ns)
+        return Frame(
+            bgr,
+            self._count if shot.sequence is None else shot.sequence,
+            self._clock.monotonic_ns() - age,
+            hardware_clock=shot.captured_ns is not None,
+            infrared=Capability.INFRARED in self.info.capabilities,
+        )
 
     def _fail(self, error: DeviceError) -> None:
         """Keep the first failure; it is what a reader is told."""

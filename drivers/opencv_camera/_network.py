@@ -12,14 +12,16 @@ import http.client
 import io
 import re
 import socket
+import time
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import cv2
 
 from drivers.opencv_camera._options import CONFIGURE, CameraOptions
-from drivers.opencv_camera._source import Capture, Picture, camera_info
+from drivers.opencv_camera._source import Capture, Shot, camera_info
 from hal import (
     Busy,
+    Capability,
     DeviceError,
     Disconnected,
     NotFound,
@@ -31,8 +33,11 @@ from hal import (
 )
 
 _ANSWER_SECONDS = 2.0
+_PEEK_SECONDS = 0.01
 _BAD_FRAMES = 5
 _MAX_HEAD = 16_384
+_MAX_PART_HEAD = 1024
+_JPEG = b"\xff\xd8"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r?\n")
 _REFUSALS: dict[int, tuple[type[DeviceError], str]] = {
     401: (PermissionDenied, "Put the user and password of the camera into its address."),
@@ -50,8 +55,11 @@ class Network:
         self._place = f"http://{self._url.hostname}:{self._url.port or 80}{self._url.path}"
         self._socket: socket.socket | None = None
         self._interrupted = False
+        self._capture: Capture = None
         self._bad = 0
-        self.info = camera_info(Transport.VIRTUAL, self._place, name="network camera")
+        self.info = camera_info(
+            Transport.VIRTUAL, self._place, Capability.RGB, Capability.SHARED, name="network camera"
+        )
 
     def is_present(self) -> bool:
         """Whether something accepts a connection at the address."""
@@ -61,7 +69,7 @@ class Network:
             return False
         return True
 
-    def start(self) -> Capture:
+    def start(self) -> None:
         """Connect, check, decode; raises `NotFound`, `TimedOut`, `PermissionDenied`, `Busy`, `ProtocolError`."""
         self._socket = connection = self._connect()
         if self._interrupted:
@@ -69,18 +77,28 @@ class Network:
         try:
             connection.sendall(_request(self._url))
             self._check(_head(connection))
-            lead = connection.recv(2, socket.MSG_PEEK | socket.MSG_WAITALL)
+            is_jpeg = self._leads_to_jpeg(connection)
         except TimeoutError:
             raise TimedOut(f"the camera at {self._place} took the connection but does not answer") from None
         except OSError as error:
             raise Disconnected(f"the camera at {self._place} cut the connection: {error.strerror}") from None
-        if lead != b"--":
+        if not is_jpeg:
             raise self._not_mjpeg()
         connection.settimeout(None)
-        capture = cv2.VideoCapture(f"pipe:{connection.fileno()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        if not capture.isOpened():
+        self._capture = cv2.VideoCapture(f"pipe:{connection.fileno()}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
             raise self._not_mjpeg()
-        return capture
+
+    def _leads_to_jpeg(self, connection: socket.socket) -> bool:
+        """Whether the body begins with a picture; it is left in place. FFMPEG, given none, would search for long."""
+        limit = time.monotonic() + _ANSWER_SECONDS
+        while time.monotonic() < limit and not self._interrupted:
+            lead = connection.recv(_MAX_PART_HEAD, socket.MSG_PEEK)
+            verdict = leads_to_jpeg(lead) if lead else False
+            if verdict is not None:
+                return verdict
+            time.sleep(_PEEK_SECONDS)
+        raise TimeoutError
 
     def _connect(self) -> socket.socket:
         try:
@@ -96,26 +114,22 @@ class Network:
         """Raise unless the answer is 200 with the media type of motion JPEG."""
         if not head:
             raise Disconnected(f"the camera at {self._place} cut the connection without an answer")
-        status = _STATUS.match(head)
-        if status is None:
-            raise self._not_mjpeg()
-        code = int(status[1])
-        if code != http.client.OK:
-            kind, remedy = _REFUSALS.get(code, (ProtocolError, CONFIGURE))
-            raise kind(f"the camera at {self._place} answered with HTTP status {code}", remedy=remedy)
         try:
-            fields = http.client.parse_headers(io.BytesIO(head[status.end() :]))
-        except http.client.HTTPException:
+            status, media_type = parse_head(head)
+        except ProtocolError:
             raise self._not_mjpeg() from None
-        if fields.get_content_type() != "multipart/x-mixed-replace":
+        if status != http.client.OK:
+            kind, remedy = _REFUSALS.get(status, (ProtocolError, CONFIGURE))
+            raise kind(f"the camera at {self._place} answered with HTTP status {status}", remedy=remedy)
+        if media_type != "multipart/x-mixed-replace":
             raise self._not_mjpeg()
 
-    def grab(self, capture: Capture) -> Picture | None:
+    def grab(self) -> Shot | None:
         """The next picture, `None` for a damaged one; raises `Disconnected`, `ProtocolError`."""
-        good, picture = capture.read()
+        good, picture = self._capture.read()
         if good:
             self._bad = 0
-            return picture  # type: ignore[no-any-return]
+            return Shot(picture)
         self._bad += 1
         if self._ended():
             raise Disconnected(f"the camera at {self._place} ended the stream")
@@ -137,7 +151,7 @@ class Network:
             remedy="Correct the camera's address, or set the camera to motion JPEG over HTTP.",
         )
 
-    def interval_ns(self, capture: Capture) -> int:  # noqa: ARG002
+    def interval_ns(self) -> int:
         """The camera keeps its own pace."""
         return 0
 
@@ -151,9 +165,24 @@ class Network:
                 return
 
     def finish(self) -> None:
-        """Close the socket."""
+        """Close the stream and its socket."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
         if self._socket is not None:
             self._socket.close()
+
+
+def parse_head(head: bytes) -> tuple[int, str]:
+    """The status and the media type of an HTTP answer, from its first line to the empty one; raises `ProtocolError`."""
+    status = _STATUS.match(head)
+    if status is None:
+        raise ProtocolError("the answer is not HTTP")
+    try:
+        fields = http.client.parse_headers(io.BytesIO(head[status.end() :]))
+    except http.client.HTTPException:
+        raise ProtocolError("the answer's header is not HTTP") from None
+    return int(status[1]), fields.get_content_type()
 
 
 def _checked(address: str) -> SplitResult:
@@ -186,3 +215,16 @@ def _head(connection: socket.socket) -> bytes:
             break
         head += byte
     return bytes(head)
+
+
+def leads_to_jpeg(lead: bytes) -> bool | None:
+    """Whether a body begins with a part (RFC 2046 section 5.1.1) whose content begins as a JPEG does.
+
+    `None` while `lead`, of which at most 1024 bytes count, is too short to tell.
+    """
+    if not lead.startswith(b"--"[: len(lead)]):
+        return False
+    _, end, content = lead[:_MAX_PART_HEAD].replace(b"\r\n", b"\n").partition(b"\n\n")
+    if end and len(content) >= len(_JPEG):
+        return content.startswith(_JPEG)
+    return False if len(lead) >= _MAX_PART_HEAD else None

@@ -1,154 +1,143 @@
-"""V4L2 capture nodes, `/dev/videoN`."""
+"""V4L2 capture nodes, `/dev/videoN`: streamed by ioctl, since OpenCV passes on neither numbers nor reasons (0009)."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-import stat
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from dataclasses import replace
 
-import cv2
+from drivers.opencv_camera._formats import choose, is_infrared
+from drivers.opencv_camera._identity import Places, node_info, require_capture
+from drivers.opencv_camera._options import CameraOptions
+from drivers.opencv_camera._pixels import check_format, decode
+from drivers.opencv_camera._source import Shot
+from drivers.opencv_camera._stream import NodeHandle
+from drivers.opencv_camera._videodev import BufferState, PixelFormat
+from hal import CameraFormat, Capability, Disconnected, ProtocolError
 
-from drivers.opencv_camera._options import CONFIGURE, CameraOptions
-from drivers.opencv_camera._source import Capture, Picture, camera_info, check_access
-from hal import Busy, Capability, DeviceError, DeviceInfo, Disconnected, PermissionDenied, ProtocolError, Transport
-
-SYSFS = Path("/sys/class/video4linux")
-_POLL_NS = 100_000_000
-_GREY = frozenset({"GREY", "Y8  ", "Y10 ", "Y12 ", "Y16 "})
-# linux/videodev2.h: struct v4l2_format is 208 bytes where pointers have 64 bits.
-_FORMAT_BYTES = 208
-_VIDIOC_G_FMT = 0xC0D05604
-_VIDIOC_S_FMT = 0xC0D05605
-_BUF_TYPE_VIDEO_CAPTURE = 1
+_POLL_SECONDS = 0.1
+_NOT_READY_SECONDS = 0.002
+_BAD_FRAMES = 10
+_SEQUENCE_BITS = 32
+_OLDEST_NS = 1_000_000_000
 
 
 class Node:
-    """One V4L2 node; `sysfs` is where the kernel describes it."""
+    """One V4L2 node, held from `start` to `finish`."""
 
-    def __init__(self, options: CameraOptions, sysfs: Path) -> None:
-        self._path = Path(options.source)
-        self._format = options.format
-        self._streaming = False
-        self.info = node_info(self._path, sysfs, options.format.fourcc)
+    def __init__(self, options: CameraOptions, places: Places) -> None:
+        self._path = places.node(options.source)
+        self._asked = options.format
+        self._places = places
+        self._handle: NodeHandle | None = None
+        self._form: PixelFormat | None = None
+        self._last: BufferState | None = None
+        self._number = 0
+        self._delivered: int | None = None
+        self._bad = 0
+        self.info = node_info(self._path, places, None)
 
     def is_present(self) -> bool:
         """Whether the node exists."""
         return self._path.exists()
 
-    def start(self) -> Capture:
-        """Open and ask for the format; raises `NotFound`, `PermissionDenied`, `Busy`, `ProtocolError`."""
-        check_access(self._path, os.R_OK | os.W_OK)
-        if not stat.S_ISCHR(self._path.stat().st_mode):
-            raise ProtocolError(f"{self._path} is not a device node", remedy=CONFIGURE)
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_V4L2)
-        if not capture.isOpened():
-            raise _why_refused(self._path)
-        for key, value in self._wanted():
-            capture.set(key, value)
-        return capture
+    def start(self) -> None:
+        """Claim the node and stream; raises any error of the tree."""
+        self._handle = handle = NodeHandle(self._path)
+        capability = handle.capability()
+        require_capture(self._path, capability)
+        offered = handle.offered_formats()
+        self.info = node_info(self._path, self._places, (capability, is_infrared(offered)))
+        handle.claim()
+        asked = self._asked
+        rate = asked.fps or CameraFormat().fps
+        fourcc = choose(asked, offered, lambda name: handle.reaches(name, asked.width, asked.height, rate))
+        self._form = handle.set_format(asked.width, asked.height, fourcc)
+        check_format(self._form)
+        if asked.fps:
+            handle.set_rate(asked.fps)
+        first = handle.begin()
+        extra = {Capability.FRAME_SEQUENCE} | ({Capability.HARDWARE_CLOCK} if first.captured_ns is not None else set())
+        self.info = replace(self.info, capabilities=self.info.capabilities | extra)
 
-    def _wanted(self) -> list[tuple[int, float]]:
-        """Pixel format before size: many cameras offer a size in one pixel format only."""
-        asked = self._format
-        pairs = [
-            (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*asked.fourcc) if asked.fourcc else 0),
-            (cv2.CAP_PROP_FRAME_WIDTH, asked.width),
-            (cv2.CAP_PROP_FRAME_HEIGHT, asked.height),
-            (cv2.CAP_PROP_FPS, asked.fps),
-        ]
-        return [(key, float(value)) for key, value in pairs if value]
-
-    def grab(self, capture: Capture) -> Picture | None:
-        """Poll for 0.1 s, then read; raises `Busy`, `Disconnected`."""
-        # Streaming begins with the first grab; a poll before it reports an error.
-        if self._streaming and not self._has_picture(capture):
-            return None
-        good, picture = capture.read()
-        if not good:
-            raise Disconnected(f"camera {self._path} went away") if self._streaming else _why_refused(self._path)
-        self._streaming = True
-        return picture  # type: ignore[no-any-return]
-
-    def _has_picture(self, capture: Capture) -> bool:
+    def grab(self) -> Shot | None:
+        """Wait 0.1 s for a frame that is whole and new; raises `Disconnected`, `ProtocolError`."""
+        if self._handle is None or self._form is None:
+            raise Disconnected(f"camera {self._path} is not open")
         try:
-            ready = bool(cv2.VideoCapture.waitAny([capture], _POLL_NS)[0])
-        except cv2.error:
-            # OpenCV fails an assertion when the kernel refuses to hand a buffer out.
-            raise Disconnected(f"camera {self._path} went away") from None
-        if not ready and not self._path.exists():
-            raise Disconnected(f"camera {self._path} was unplugged")
-        return ready
+            state = self._handle.dequeue(_POLL_SECONDS)
+        except OSError:
+            self._count_bad("the kernel could not receive a picture")
+            return None
+        if state is None:
+            self._pause()
+            return None
+        raw = self._handle.contents(state)
+        self._handle.requeue(state.index)
+        if not self._is_new(state):
+            return None
+        return self._shot(state, raw, self._form)
 
-    def interval_ns(self, capture: Capture) -> int:  # noqa: ARG002
+    def _pause(self) -> None:
+        """After a wait that brought nothing."""
+        if not self._path.exists():
+            raise Disconnected(f"camera {self._path} was unplugged")
+        # A node that says it is ready and has nothing must not keep a processor busy.
+        time.sleep(_NOT_READY_SECONDS)
+
+    def _shot(self, state: BufferState, raw: bytes, form: PixelFormat) -> Shot | None:
+        if state.damaged:
+            self._count_bad("its pictures arrive damaged")
+            return None
+        try:
+            picture = decode(raw, form)
+        except ProtocolError as error:
+            self._count_bad(str(error))
+            return None
+        self._bad = 0
+        lost = 0 if self._delivered is None else self._number - self._delivered - 1
+        self._delivered = self._number
+        return Shot(picture, self._number, state.captured_ns, lost)
+
+    def _is_new(self, state: BufferState) -> bool:
+        """Whether device number and time moved on since the last frame, and the frame did not lie about for long.
+
+        A camera that repeats a frame is frozen, or somebody replays one to us.
+        """
+        if state.captured_ns is not None and time.monotonic_ns() - state.captured_ns > _OLDEST_NS:
+            return False
+        if self._last is None:
+            self._last, self._number = state, state.sequence
+            return True
+        step = (state.sequence - self._last.sequence) % (1 << _SEQUENCE_BITS)
+        if not 0 < step < 1 << (_SEQUENCE_BITS - 1) or not _is_later(state, self._last):
+            return False
+        self._last = state
+        self._number += step
+        return True
+
+    def _count_bad(self, why: str) -> None:
+        self._bad += 1
+        if self._bad >= _BAD_FRAMES:
+            raise ProtocolError(
+                f"camera {self._path}: {why}",
+                remedy="Use another USB port and a shorter cable; if it repeats, the camera is broken.",
+            )
+
+    def interval_ns(self) -> int:
         """The sensor keeps its own pace."""
         return 0
 
     def interrupt(self) -> None:
-        """Nothing to do: `grab` polls."""
+        """Nothing to do: `grab` waits 0.1 s at most."""
 
     def finish(self) -> None:
-        """The next streaming begins anew."""
-        self._streaming = False
+        """Give the node back."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
 
 
-def list_nodes(sysfs: Path, devices: Path = Path("/dev")) -> Sequence[DeviceInfo]:
-    """Every capture node; the further nodes of one camera (index above 0) carry its metadata, not its pictures."""
-    if not sysfs.is_dir():
-        return []
-    entries = sorted(sysfs.glob("video*"), key=lambda entry: (len(entry.name), entry.name))
-    return [node_info(devices / entry.name, sysfs, "") for entry in entries if _attribute(entry / "index") in {"", "0"}]
-
-
-def node_info(path: Path, sysfs: Path, fourcc: str) -> DeviceInfo:
-    """Identity from sysfs: the card's name, and vendor, product and serial when it hangs on USB."""
-    entry = sysfs / path.name
-    usb = (entry / "device").resolve().parent
-    return camera_info(
-        Transport.V4L2,
-        str(path),
-        Capability.INFRARED if fourcc in _GREY else Capability.RGB,
-        vendor_id=_attribute(usb / "idVendor"),
-        product_id=_attribute(usb / "idProduct"),
-        serial=_attribute(usb / "serial"),
-        name=_attribute(entry / "name"),
-    )
-
-
-def _attribute(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _why_refused(path: Path) -> DeviceError:
-    """Ask the kernel what OpenCV does not tell: set the format that is in force already."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        return _from_errno(path, error)
-    try:
-        wanted = bytearray(_FORMAT_BYTES)
-        wanted[0] = _BUF_TYPE_VIDEO_CAPTURE
-        fcntl.ioctl(handle, _VIDIOC_G_FMT, wanted)
-        fcntl.ioctl(handle, _VIDIOC_S_FMT, wanted)
-    except OSError as error:
-        return _from_errno(path, error)
-    finally:
-        os.close(handle)
-    return ProtocolError(f"{path} opens but delivers no picture")
-
-
-def _from_errno(path: Path, error: OSError) -> DeviceError:
-    match error.errno:
-        case errno.EBUSY:
-            return Busy(f"camera {path} is in use by another program")
-        case errno.EACCES | errno.EPERM:
-            return PermissionDenied(f"no permission to open camera {path}")
-        case errno.ENODEV | errno.ENXIO | errno.ENOENT:
-            return Disconnected(f"camera {path} went away")
-        case _:
-            return ProtocolError(f"{path} is not a camera that OpenCV can capture from", remedy=CONFIGURE)
+def _is_later(state: BufferState, last: BufferState) -> bool:
+    if state.captured_ns is None or last.captured_ns is None:
+        return True
+    return state.captured_ns > last.captured_ns

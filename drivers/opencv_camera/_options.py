@@ -17,21 +17,25 @@ _KINDS: dict[str, type] = {
     "fps": float,
     "fourcc": str,
     "warmup_frames": int,
+    "settle_seconds": float,
 }
 _LARGEST = 100_000
 
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """`source` is `/dev/videoN`, an `http://` address, a video file, an image folder or a pattern (`face_%03d.png`).
+    """`source` is a node (`/dev/videoN`, or udev's name for one below `/dev/v4l/`), an `http://` address, a video file,
+    an image folder or a pattern (`face_%03d.png`).
 
-    `format.fps` sets the pace of files and folders; 0 takes the file's own. `warmup_frames` are thrown away after
-    opening, while a sensor settles its exposure.
+    `format.fps` sets the pace of files and folders; 0 takes the file's own, or the node's. `warmup_frames` are thrown
+    away after opening. `settle_seconds` is the longest wait for an exposure at rest, 0 for none; `None`, the default,
+    is 2 s for a node and none for everything else.
     """
 
     source: str = "/dev/video0"
     format: CameraFormat = field(default_factory=lambda: CameraFormat(fps=0.0))
     warmup_frames: int = 0
+    settle_seconds: float | None = None
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Self:
@@ -42,7 +46,7 @@ class CameraOptions:
         if len(values.get("fourcc", "")) not in {0, 4}:
             raise Unsupported(f"camera option 'fourcc' is {values['fourcc']!r}, not four characters", remedy=CONFIGURE)
         asked = {key: values[key] for key in ("width", "height", "fourcc") if key in values}
-        rest = {key: values[key] for key in ("source", "warmup_frames") if key in values}
+        rest = {key: values[key] for key in ("source", "warmup_frames", "settle_seconds") if key in values}
         return cls(format=CameraFormat(fps=values.get("fps", 0.0), **asked), **rest)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 
 from drivers.opencv_camera._options import CONFIGURE, CameraOptions
-from drivers.opencv_camera._source import Capture, Picture, camera_info, check_access
-from hal import CameraFormat, Disconnected, NotFound, ProtocolError, Transport, Unsupported
+from drivers.opencv_camera._source import Capture, Shot, camera_info, check_access
+from hal import CameraFormat, Capability, Disconnected, NotFound, ProtocolError, Transport, Unsupported
 
 _PATTERN = re.compile(r"[^%]*%0?\d*d[^%]*")
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
@@ -24,17 +24,20 @@ class Recording:
         self._given = options.source
         self._fps = options.format.fps
         self._images = "%" in options.source or Path(options.source).is_dir()
-        self.info = camera_info(Transport.FILE, options.source, name=Path(options.source).name)
+        self.info = camera_info(
+            Transport.FILE, options.source, Capability.RGB, Capability.SHARED, name=Path(options.source).name
+        )
+        self._capture: Capture = None
 
     def is_present(self) -> bool:
         """Whether the file or the folder exists."""
         path = Path(self._given)
         return path.parent.is_dir() if "%" in self._given else path.exists()
 
-    def start(self) -> Capture:
+    def start(self) -> None:
         """Open; raises `NotFound`, `PermissionDenied`, `Unsupported`, `ProtocolError`."""
         path = self._playable()
-        capture = (
+        self._capture = capture = (
             cv2.VideoCapture(path, cv2.CAP_IMAGES)
             if self._images
             else cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -44,7 +47,6 @@ class Recording:
                 f"{self._given} holds no video or images that can be decoded",
                 remedy="Name a video file, or images that are numbered without gaps.",
             )
-        return capture
 
     def _playable(self) -> str:
         """What OpenCV is given: a folder becomes its first image, from whose number OpenCV counts on."""
@@ -57,23 +59,26 @@ class Recording:
         check_access(path, os.R_OK)
         return str(_first_image(path)) if path.is_dir() else str(path)
 
-    def grab(self, capture: Capture) -> Picture | None:
+    def grab(self) -> Shot:
         """The next picture; raises `Disconnected` at the end."""
-        good, picture = capture.read()
+        good, picture = self._capture.read()
         if not good:
             raise Disconnected(f"{self._given} ended", remedy="Open it again to play it from the start.")
-        return picture  # type: ignore[no-any-return]
+        return Shot(picture)
 
-    def interval_ns(self, capture: Capture) -> int:
+    def interval_ns(self) -> int:
         """From the configured pace, else the file's own, else 15 pictures a second."""
-        own = 0.0 if self._images else capture.get(cv2.CAP_PROP_FPS)
+        own = 0.0 if self._images else self._capture.get(cv2.CAP_PROP_FPS)
         return int(1e9 / (self._fps or (own if 0 < own < _FASTEST else CameraFormat().fps)))
 
     def interrupt(self) -> None:
         """Nothing to do: reading a file does not block."""
 
     def finish(self) -> None:
-        """Nothing to do: the capture holds everything."""
+        """Close the file."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
 
 
 def _first_image(folder: Path) -> Path:

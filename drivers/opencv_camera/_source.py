@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,25 @@ Capture = Any
 """`cv2.VideoCapture`; OpenCV ships no types that hold under strict checking."""
 
 
-class Source(Protocol):
-    """One kind of thing that OpenCV can read pictures from.
+@dataclass(frozen=True)
+class Shot:
+    """A picture as a source delivers it.
 
-    `start`, `grab` and `finish` run in the grabber's thread, which calls `finish` whenever `start` was called.
+    `sequence` and `captured_ns` (CLOCK_MONOTONIC) are the device's own, `None` where it has none; `lost` counts the
+    pictures that it numbered since the last shot and that never came.
+    """
+
+    picture: Picture
+    sequence: int | None = None
+    captured_ns: int | None = None
+    lost: int = 0
+
+
+class Source(Protocol):
+    """One kind of thing that pictures come from.
+
+    `start`, `grab`, `interval_ns` and `finish` run in the grabber's thread, which calls `finish` at the end whether or
+    not `start` succeeded. `info` is complete once the first shot was grabbed.
     """
 
     info: DeviceInfo
@@ -30,15 +46,15 @@ class Source(Protocol):
         """Whether there is something to open, without opening it."""
         ...
 
-    def start(self) -> Capture:
+    def start(self) -> None:
         """Open; raises a `DeviceError`."""
         ...
 
-    def grab(self, capture: Capture) -> Picture | None:
+    def grab(self) -> Shot | None:
         """The next picture, `None` when there is none yet; raises a `DeviceError` when there will be none."""
         ...
 
-    def interval_ns(self, capture: Capture) -> int:
+    def interval_ns(self) -> int:
         """Nanoseconds from one picture to the next where this side must keep the pace, else 0."""
         ...
 
@@ -47,13 +63,13 @@ class Source(Protocol):
         ...
 
     def finish(self) -> None:
-        """Let go of what `start` took."""
+        """Let go of everything; allowed twice."""
         ...
 
 
-def camera_info(transport: Transport, port: str, capability: Capability = Capability.RGB, **rest: str) -> DeviceInfo:
+def camera_info(transport: Transport, port: str, *capabilities: Capability, **rest: str) -> DeviceInfo:
     """Identity of a camera at `port`; `rest` are the textual fields of `DeviceInfo`."""
-    return DeviceInfo(DeviceKind.CAMERA, "opencv", transport, port, capabilities=frozenset({capability}), **rest)
+    return DeviceInfo(DeviceKind.CAMERA, "opencv", transport, port, capabilities=frozenset(capabilities), **rest)
 
 
 def check_access(path: Path, mode: int) -> None:

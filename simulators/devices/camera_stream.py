@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal import Clock, SystemClock
+from simulators.devices.fault_plan import FaultPlan
+from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 Picture = NDArray[np.uint8]
 """BGR, uint8 `[height, width, 3]`."""
@@ -30,6 +32,21 @@ FrameSource = Callable[[float], Picture]
 _BOUNDARY = "frame"
 _JPEG_QUALITY = 92
 _SEND_SECONDS = 2.0
+_SHORT_READ_SHARE = 3
+_MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+_REFUSALS = {Fault.BUSY: 503, Fault.PERMISSION_DENIED: 401}
+FAULTS = frozenset(
+    {
+        Fault.UNPLUG,
+        Fault.STALL,
+        Fault.SHORT_READ,
+        Fault.CORRUPT,
+        Fault.BUSY,
+        Fault.PERMISSION_DENIED,
+        Fault.SLOW,
+        Fault.WRONG_DESCRIPTOR,
+    }
+)
 
 
 def grey_card(height: int, width: int) -> Picture:
@@ -43,6 +60,11 @@ class CameraStream:
 
     `size` is `(height, width)` in pixels, `fps` the pictures per second, `port` 0 lets the system choose one. Starts
     at once and runs until `close`.
+
+    Faults: `unplug` cuts every connection and every new one before an answer; `stall` keeps them and sends nothing;
+    `short-read` sends a third of each picture; `corrupt` changes bytes of them; `slow` sends each late; `busy` answers
+    newcomers with 503, `permission-denied` with 401, `wrong-descriptor` with a web page. `after` counts pictures, for
+    the last three newcomers.
     """
 
     def __init__(
@@ -57,8 +79,8 @@ class CameraStream:
         self.size = size
         self.clock = clock or SystemClock()
         self._lens = threading.Lock()
-        self._stalled = threading.Event()
-        self._dropped = threading.Event()
+        self.plan = FaultPlan(FAULTS, self.clock)
+        self._closed = False
         card = grey_card(*size)
         self.show(lambda _: card)
         self._server = _Server((host, port), self)
@@ -90,33 +112,61 @@ class CameraStream:
             raise ValueError(f"frame source gave {picture.dtype} {picture.shape}, not uint8 {(*self.size, 3)}")
         return picture
 
+    @property
+    def faults(self) -> frozenset[Fault]:
+        """The faults that this camera can play."""
+        return FAULTS
+
+    def inject(self, order: FaultOrder) -> None:
+        """Begin a fault."""
+        require_playable(self, order)
+        self.plan.inject(order)
+        if order.fault is Fault.UNPLUG and not order.after:
+            self._server.cut()
+
+    def mend(self) -> None:
+        """End every fault."""
+        self.plan.mend()
+
     def stall(self) -> None:
         """Fault: keep every connection, send no further picture."""
-        self._stalled.set()
+        self.inject(FaultOrder(Fault.STALL))
 
     def drop(self) -> None:
         """Fault: cut every connection, and cut new ones before an answer, as a camera that was unplugged."""
-        self._dropped.set()
-        self._server.cut()
+        self.inject(FaultOrder(Fault.UNPLUG))
 
     def resume(self) -> None:
         """End `stall` and `drop`."""
-        self._stalled.clear()
-        self._dropped.clear()
-
-    @property
-    def stalled(self) -> bool:
-        """Whether `stall` is in force."""
-        return self._stalled.is_set()
+        self.mend()
 
     @property
     def dropped(self) -> bool:
-        """Whether `drop` is in force."""
-        return self._dropped.is_set()
+        """Whether nobody gets through: unplugged, or closed."""
+        order = self.plan.ordered(Fault.UNPLUG)
+        return self._closed or (order is not None and not order.after)
+
+    def part(self) -> bytes | None:
+        """One part of the multipart body as the faults in force leave it; `None` while nothing is sent.
+
+        Raises `BrokenPipeError` when the camera is unplugged at this picture.
+        """
+        if self.plan.strikes(Fault.UNPLUG):
+            self.inject(FaultOrder(Fault.UNPLUG))
+            raise BrokenPipeError("unplugged")
+        if self.plan.strikes(Fault.STALL):
+            return None
+        jpeg = cv2.imencode(".jpg", self.picture(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        sent = self.plan.corrupted(jpeg) or jpeg
+        if self.plan.strikes(Fault.SHORT_READ):
+            sent = sent[: len(sent) // _SHORT_READ_SHARE]
+        head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        return head.encode() + sent + b"\r\n"
 
     def close(self) -> None:
         """End every connection, the server and its threads; closing twice is allowed."""
-        self.drop()
+        self._closed = True
+        self._server.cut()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -186,9 +236,14 @@ class _Watcher(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Stream pictures until the client leaves or a fault cuts the connection."""
+        plan = self.server.camera.plan
         try:
+            for fault, status in _REFUSALS.items():
+                if plan.strikes(fault):
+                    self.send_error(status)
+                    return
             self.send_response(200)
-            self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+            self.send_header("Content-Type", "text/html" if plan.strikes(Fault.WRONG_DESCRIPTOR) else _MEDIA_TYPE)
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             self._stream(self.server.camera)
@@ -198,8 +253,12 @@ class _Watcher(BaseHTTPRequestHandler):
     def _stream(self, camera: CameraStream) -> None:
         due = camera.clock.monotonic_ns()
         while True:
-            if not camera.stalled:
-                self.wfile.write(_part(camera.picture()))
+            slow = camera.plan.strikes(Fault.SLOW)
+            if slow and self._left_within(slow.seconds):
+                return
+            part = camera.part()
+            if part is not None:
+                self.wfile.write(part)
             due = max(due + int(1e9 / camera.fps), camera.clock.monotonic_ns())
             if self._left_within(max(0, due - camera.clock.monotonic_ns()) / 1e9):
                 return
@@ -211,9 +270,3 @@ class _Watcher(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the terminal quiet."""
-
-
-def _part(picture: Picture) -> bytes:
-    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-    return head.encode() + jpeg + b"\r\n"

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from hal import Clock, SystemClock
 from simulators.devices.ef01_library import Library, characters
-from simulators.devices.press_sensor import SensorField
+from simulators.devices.press_sensor import Glass, SensorField, SensorLife
 from simulators.devices.serial_wire import Message
-from simulators.devices.touch import Touch, with_noise
 
 FIELD = SensorField(height=288, width=256, dpi=500)
 """Geometry of the optical modules."""
@@ -33,6 +32,9 @@ _LONGEST_COMMAND = 64
 _FORGET_NS = 100_000_000
 """A command that stops half-way is forgotten after so long."""
 
+_FELT = 0.1
+"""How much of a finger must lie on the glass for the module to feel it, 0 to 1."""
+
 _IMAGING_SECONDS, _THINKING_SECONDS, _BOOT_SECONDS = 0.12, 0.2, 0.15
 _SLOW_COMMANDS = {0x01: _IMAGING_SECONDS, 0x02: _THINKING_SECONDS, 0x04: _THINKING_SECONDS}
 
@@ -43,7 +45,7 @@ Answer = tuple[int, bytes]
 class Ef01Model:
     """The module's firmware and the finger on its glass. Every method is thread safe.
 
-    `instant` needs no time for anything: no settling, no imaging. `noise` is the sensor's, in grey levels.
+    `instant` needs no time for anything: no settling, no imaging. `life` is that of finger and sensor.
     `hands_out_images` false is firmware without UpImage (early R503). Flash (password, parameters, templates) outlasts
     `power_on`.
     """
@@ -56,7 +58,7 @@ class Ef01Model:
         password: int = 0,
         address: int = 0xFFFFFFFF,
         hands_out_images: bool = True,
-        noise: float = 0.0,
+        life: SensorLife | None = None,
         seed: int = 0,
         instant: bool = True,
         clock: Clock | None = None,
@@ -67,12 +69,11 @@ class Ef01Model:
         self.address = address
         self._rate = baud // 9600
         self._hands_out_images = hands_out_images
-        self._noise = noise
         self._random = np.random.default_rng(seed)
         self._instant = instant
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._touch: Touch | None = None
+        self._glass = Glass(FIELD, instant=instant, life=life or SensorLife(seed=seed, clock=clock))
         self._library = Library(capacity=162)
         self._level = 3
         self.power_on()
@@ -84,15 +85,13 @@ class Ef01Model:
 
     def place(self, pixels: NDArray[np.uint8], dpi: int) -> None:
         """Lay a finger on the glass: uint8 `[h, w]`, ridges dark on light, of any size, at `dpi`."""
-        seen = self.field.see(pixels, dpi)
         with self._lock:
-            placed_ns = 0 if self._instant else self._clock.monotonic_ns()
-            self._touch = Touch.begin(seen, placed_ns, self._random)
+            self._glass.place(pixels, dpi)
 
     def lift(self) -> None:
         """Take the finger away."""
         with self._lock:
-            self._touch = None
+            self._glass.lift()
 
     # The wire.
 
@@ -175,11 +174,9 @@ class Ef01Model:
     # What is asked most.
 
     def _take_image(self) -> Answer:
-        now = self._clock.monotonic_ns()
-        seen = None if self._touch is None else self._touch.seen_at(now)
-        if seen is None:
+        if self._glass.contact() < _FELT:
             return _NO_FINGER, b""
-        image = with_noise(seen, self._noise, self._random)
+        image = self._glass.view()
         if image.min() > 250:
             return _BAD_IMAGE, b""
         self._image = image

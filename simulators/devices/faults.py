@@ -11,17 +11,41 @@ class Fault(StrEnum):
     """What can go wrong. A device plays those that its wire can have."""
 
     UNPLUG = "unplug"
+    """It is gone, and comes back when it is mended."""
+
     STALL = "stall"
+    """It stays connected and answers nothing."""
+
+    REFUSE = "refuse"
+    """It answers with a refusal: on USB a STALL handshake, after which an endpoint stays halted until it is cleared."""
+
     SHORT_READ = "short-read"
+    """Messages end early."""
+
     CORRUPT = "corrupt"
+    """Bytes arrive altered."""
+
     BUSY = "busy"
+    """Another program holds it."""
+
     PERMISSION_DENIED = "permission-denied"
     SLOW = "slow"
+    """Every answer is late."""
+
     WRONG_DESCRIPTOR = "wrong-descriptor"
+    """It describes itself as something that it is not."""
+
     SERVER_DEATH = "server-death"
+    """The server through which it is reached dies."""
+
     LOCKOUT = "lockout"
+    """A TPM or token refuses authorisation after too many wrong tries."""
+
     RESET = "reset"
+    """A TPM is power-cycled: its clock and reset counter move."""
+
     NV_FULL = "nv-full"
+    """A TPM has no room for another index."""
 
 
 @dataclass(frozen=True)

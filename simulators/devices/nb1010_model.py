@@ -60,7 +60,7 @@ class Nb1010Model(PressSensorModel):
             raise Stall(f"unknown command on endpoint {endpoint:#04x}")
         command, sequence = data[1], data[2]
         if command == _IS_FINGER:
-            self._reply(0x37, sequence, round(_FREE + (_PRESSED - _FREE) * self._contact()))
+            self._reply(0x37, sequence, round(_FREE + (_PRESSED - _FREE) * self._glass.contact()))
         elif command == _PREPARE:
             self._prepared = True
             self._reply(0x20, sequence, 0)
@@ -72,7 +72,7 @@ class Nb1010Model(PressSensorModel):
         self._send(_REPLY, struct.pack("<BBBBIII", 0x80, kind, sequence, 0, 16, 0, value))
 
     def _send_image(self) -> None:
-        view = self._view() if self._prepared else self.field.blank()
+        view = self._glass.view() if self._prepared else self.field.blank()
         self._prepared = False
         for top in range(0, FIELD.height, _LINES_PER_FRAME):
             self._send(_REPLY, _frame(top + 1, view[top : top + _LINES_PER_FRAME].tobytes()))

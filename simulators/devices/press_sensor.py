@@ -54,11 +54,10 @@ class SensorLife:
     clock: Clock | None = None
 
 
-class PressSensorModel(UsbModel):
-    """A USB fingerprint sensor on which a finger can be placed. Every method is thread safe."""
+class Glass:
+    """The glass of a press sensor, and the finger on it. Its owner keeps threads apart."""
 
-    def __init__(self, layout: UsbLayout, field: SensorField, *, instant: bool, life: SensorLife | None = None) -> None:
-        super().__init__(layout, instant=instant)
+    def __init__(self, field: SensorField, *, instant: bool, life: SensorLife | None = None) -> None:
         life = life or SensorLife()
         self.field = field
         self._behaviour = life.finger or (AT_ONCE if instant else FingerBehaviour())
@@ -68,36 +67,57 @@ class PressSensorModel(UsbModel):
         self._finger: Pixels | None = None
         self._touched_ns = 0
 
+    @property
+    def touched(self) -> bool:
+        """Whether a finger lies on it."""
+        return self._finger is not None
+
     def place(self, pixels: Pixels, dpi: int) -> None:
-        """Lay a finger on the sensor: uint8 `[h, w]`, ridges dark on light, of any size, at `dpi`."""
-        seen = self.field.see(pixels, dpi)
-        with self._lock:
-            self._finger = seen
-            self._touched_ns = self._clock.monotonic_ns()
-            self._finger_changed()
+        """Lay a finger on it: uint8 `[h, w]`, ridges dark on light, of any size, at `dpi`."""
+        self._finger = self.field.see(pixels, dpi)
+        self._touched_ns = self._clock.monotonic_ns()
 
     def lift(self) -> None:
         """Take the finger away."""
-        with self._lock:
-            self._finger = None
-            self._finger_changed()
+        self._finger = None
 
-    def _finger_changed(self) -> None:
-        """React to a finger that came or left; nothing, for a sensor that is only polled."""
-
-    def _view(self) -> Pixels:
+    def view(self) -> Pixels:
         """What the sensor images at this moment."""
         seen = self.field.blank()
         if self._finger is not None:
             seen = self._behaviour.impression(self._finger, self._touch_seconds(), self._chance)
         return self._wear.seen(seen, self._chance)
 
-    def _contact(self) -> float:
-        """How much of a finger lies on the sensor, 0 to 1."""
+    def contact(self) -> float:
+        """How much of a finger lies on it, 0 to 1."""
         return 0.0 if self._finger is None else self._behaviour.contact(self._touch_seconds())
 
     def _touch_seconds(self) -> float:
         return (self._clock.monotonic_ns() - self._touched_ns) / 1e9
+
+
+class PressSensorModel(UsbModel):
+    """A USB fingerprint sensor on which a finger can be placed. Every method is thread safe."""
+
+    def __init__(self, layout: UsbLayout, field: SensorField, *, instant: bool, life: SensorLife | None = None) -> None:
+        super().__init__(layout, instant=instant)
+        self.field = field
+        self._glass = Glass(field, instant=instant, life=life)
+
+    def place(self, pixels: Pixels, dpi: int) -> None:
+        """Lay a finger on the sensor: uint8 `[h, w]`, ridges dark on light, of any size, at `dpi`."""
+        with self._lock:
+            self._glass.place(pixels, dpi)
+            self._finger_changed()
+
+    def lift(self) -> None:
+        """Take the finger away."""
+        with self._lock:
+            self._glass.lift()
+            self._finger_changed()
+
+    def _finger_changed(self) -> None:
+        """React to a finger that came or left; nothing, for a sensor that is only polled."""
 
 
 def _resample(picture: Pixels, factor: float) -> Pixels:

@@ -197,10 +197,10 @@ class Uru4000Model(PressSensorModel):
             self._finger_changed()
 
     def _finger_changed(self) -> None:
-        if self._mode == _Mode.AWAIT_FINGER_ON and self._finger is not None:
+        if self._mode == _Mode.AWAIT_FINGER_ON and self._glass.touched:
             self._interrupt(_Interrupt.FINGER_ON)
             self._mode = _Mode.READY
-        elif self._mode == _Mode.AWAIT_FINGER_OFF and self._finger is None:
+        elif self._mode == _Mode.AWAIT_FINGER_OFF and not self._glass.touched:
             self._interrupt(_Interrupt.FINGER_OFF)
             self._mode = _Mode.READY
 
@@ -214,7 +214,7 @@ class Uru4000Model(PressSensorModel):
         if self._dead:
             self._send(_IMAGES, _image_header(0, number, ()))
             return
-        body = self._encode(np.uint8(255) - self._view()[::-1, ::-1], number)
+        body = self._encode(np.uint8(255) - self._glass.view()[::-1, ::-1], number)
         lines = len(body) // FIELD.width
         self._send(_IMAGES, _image_header(lines, number, self._blocks) + body)
 

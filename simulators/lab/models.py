@@ -7,13 +7,21 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simulators.devices.alsa_microphone import AlsaMicrophone, LiveAlsaMicrophone
 from simulators.devices.camera_stream import CameraStream, grey_card
+from simulators.devices.configfs_tree import ConfigfsTree
+from simulators.devices.ef01_model import Ef01Model
 from simulators.devices.faults import Faulty
 from simulators.devices.nb1010_model import Nb1010Model
 from simulators.devices.press_sensor import PressSensorModel
+from simulators.devices.pulse_microphone import PulseMicrophone
+from simulators.devices.serial_line import SerialLine
+from simulators.devices.softhsm import SoftHsm
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
@@ -64,7 +72,25 @@ def _usb(driver: str, model: type[PressSensorModel]) -> Builder:
     return serve
 
 
-def _touching(reader: PressSensorModel) -> Callable[[Persona | None], None]:
+class Touchable(Protocol):
+    """Where a finger can be laid."""
+
+    def place(self, pixels: NDArray[np.uint8], dpi: int) -> None:
+        """Lay a finger on it."""
+        ...
+
+    def lift(self) -> None:
+        """Take it away."""
+        ...
+
+
+def _ef01(options: Mapping[str, Any], folder: Path, stack: ExitStack) -> Served:
+    module = Ef01Model(**_fitting(Ef01Model, options))
+    line = stack.enter_context(SerialLine(module, folder / "serial"))
+    return Served(line, "ef01", {"port": str(line.link)}, attend=_touching(module))
+
+
+def _touching(reader: Touchable) -> Callable[[Persona | None], None]:
     def attend(persona: Persona | None) -> None:
         reader.lift()
         if persona is not None:
@@ -83,10 +109,10 @@ def _network_camera(options: Mapping[str, Any], _folder: Path, stack: ExitStack)
     return Served(camera, "opencv", {"source": camera.url}, attend=attend)
 
 
-def _microphone(model: type[AlsaMicrophone] | type[LiveAlsaMicrophone]) -> Builder:
+def _microphone(model: type[AlsaMicrophone | LiveAlsaMicrophone | PulseMicrophone]) -> Builder:
     def serve(options: Mapping[str, Any], folder: Path, stack: ExitStack) -> Served:
         microphone = model(folder, **_fitting(model, options))
-        if isinstance(microphone, LiveAlsaMicrophone):
+        if not isinstance(microphone, AlsaMicrophone):
             stack.enter_context(microphone)
 
         def attend(persona: Persona | None) -> None:
@@ -101,10 +127,26 @@ def _microphone(model: type[AlsaMicrophone] | type[LiveAlsaMicrophone]) -> Build
 
 
 def _tpm(options: Mapping[str, Any], folder: Path, stack: ExitStack) -> Served:
-    if options:
-        raise ValueError("a TPM takes no options")
+    _refuse(options, "a TPM")
     tpm = stack.enter_context(Swtpm(SwtpmFactory(folder).manufacture("tpm")))
     return Served(tpm, "tpm2", {"tcti": tpm.tcti})
+
+
+def _token(options: Mapping[str, Any], folder: Path, stack: ExitStack) -> Served:
+    _refuse(options, "a token")
+    token = stack.enter_context(SoftHsm(folder))
+    where = {"module": str(token.module), "token": token.label, "pin_file": str(token.pin_file)}
+    return Served(token, "pkcs11", {**where, "environment": token.environment()})
+
+
+def _confidential_vm(options: Mapping[str, Any], folder: Path, stack: ExitStack) -> Served:
+    tree = stack.enter_context(ConfigfsTree(folder / "configfs", **_fitting(ConfigfsTree, options)))
+    return Served(tree, "configfs-tsm", {"root": str(tree.root)})
+
+
+def _refuse(options: Mapping[str, Any], what: str) -> None:
+    if options:
+        raise ValueError(f"{what} takes no options")
 
 
 def _fitting(model: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,9 +164,13 @@ def _fitting(model: Callable[..., Any], options: Mapping[str, Any]) -> dict[str,
 
 MODELS: Mapping[str, Builder] = {
     "alsa-microphone": _microphone(AlsaMicrophone),
+    "configfs-tsm": _confidential_vm,
+    "ef01": _ef01,
     "live-microphone": _microphone(LiveAlsaMicrophone),
     "nb1010": _usb("nb1010", Nb1010Model),
     "network-camera": _network_camera,
+    "pulse-microphone": _microphone(PulseMicrophone),
+    "softhsm": _token,
     "tpm": _tpm,
     "uru4000": _usb("uru4000", Uru4000Model),
 }

@@ -20,6 +20,7 @@ import msgspec
 from hal import SystemClock
 from simulators.devices.alsa_microphone import LiveAlsaMicrophone
 from simulators.devices.camera_stream import CameraStream, grey_card
+from simulators.devices.faults import Faulty
 from simulators.devices.swtpm import Swtpm
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
@@ -103,7 +104,7 @@ class Station:
         microphone = stack.enter_context(LiveAlsaMicrophone(folder / "alsa", speed=HURRY))
         tpm = stack.enter_context(Swtpm(Path(config.tpm_state)))
         self.attendant = Attendant(self._reader, StreamLens(stream), microphone, self._people, SystemClock())
-        devices = {"fingerprint": self._reader, "face": stream, "voice": microphone, "enclave": tpm}
+        devices: dict[str, Faulty] = {"fingerprint": self._reader, "face": stream, "voice": microphone, "enclave": tpm}
         self._board = FaultBoard(devices, config.faults)
         self.endpoints = Endpoints(
             pid=os.getpid(),

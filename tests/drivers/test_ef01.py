@@ -28,6 +28,8 @@ from hal import (
     Transport,
     Unsupported,
 )
+from simulators.devices.finger import FLAWLESS, FingerBehaviour
+from simulators.devices.press_sensor import SensorLife
 from simulators.devices.serial_wire import LineNoise
 from tests.drivers.ef01_rig import Ef01Station, ef01_station, grey_noise
 from tests.drivers.ef01_wire import ACKNOWLEDGEMENT, packet
@@ -120,7 +122,8 @@ def test_what_a_program_that_was_killed_left_on_the_line_does_no_harm(tmp_path: 
 
 
 def test_a_finger_that_comes_to_rest_is_imaged_at_rest(tmp_path: Path) -> None:
-    with ef01_station(tmp_path, instant=False) as station:
+    life = SensorLife(FingerBehaviour(settle_seconds=0.12, tremor=0), FLAWLESS)
+    with ef01_station(tmp_path, instant=False, life=life) as station:
 
         def touch() -> None:
             station.place(grey_noise())

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.opencv_camera import OpenCvCamera, OpenCvCameraDriver
+from drivers.opencv_camera import OpenCvCamera, OpenCvCameraDriver, Places
 from hal import (
     Capability,
     Deadline,
@@ -251,8 +251,8 @@ def test_nodes_are_described_from_sysfs(tmp_path: Path) -> None:
         (node / "name").write_text("USB Camera\n")
         (node / "index").write_text(f"{number}\n")
         (node / "device").symlink_to(usb / "1-2:1.0")
-    (info,) = OpenCvCameraDriver(sysfs=tmp_path / "video4linux").list({})
-    assert (info.transport, info.port, info.name) == (Transport.V4L2, "/dev/video0", "USB Camera")
+    (info,) = OpenCvCameraDriver(places=Places(tmp_path / "video4linux", tmp_path / "dev")).list({})
+    assert (info.transport, info.port, info.name) == (Transport.V4L2, str(tmp_path / "dev/video0"), "USB Camera")
     assert (info.vendor_id, info.product_id, info.serial) == ("046d", "0825", "A1B2")
 
 

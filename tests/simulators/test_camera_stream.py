@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from simulators.devices.camera_stream import CameraStream
+from simulators.devices.faults import Fault, FaultOrder
 
 HEIGHT, WIDTH = 32, 48
 
@@ -110,6 +111,39 @@ def test_drop_cuts_viewers_and_newcomers_until_resume(camera: CameraStream) -> N
     camera.resume()
     with Viewer(camera) as viewer:
         viewer.picture()
+
+
+@pytest.mark.parametrize(("fault", "status"), [(Fault.BUSY, 503), (Fault.PERMISSION_DENIED, 401)])
+def test_newcomers_are_refused_and_viewers_stay(camera: CameraStream, fault: Fault, status: int) -> None:
+    with Viewer(camera) as viewer:
+        camera.inject(FaultOrder(fault))
+        with Viewer(camera) as newcomer:
+            assert newcomer.response.status == status
+        viewer.picture()
+    camera.mend()
+    with Viewer(camera) as viewer:
+        assert viewer.response.status == 200
+
+
+def test_wrong_descriptor_is_a_web_page(camera: CameraStream) -> None:
+    camera.inject(FaultOrder(Fault.WRONG_DESCRIPTOR))
+    with Viewer(camera) as viewer:
+        assert viewer.response.getheader("Content-Type") == "text/html"
+
+
+def test_short_read_sends_less_than_it_says(camera: CameraStream) -> None:
+    whole = camera.part()
+    camera.inject(FaultOrder(Fault.SHORT_READ))
+    part = camera.part()
+    assert whole is not None
+    assert part is not None
+    assert len(part) < len(whole)
+    assert part.partition(b"\r\n\r\n")[0] == whole.partition(b"\r\n\r\n")[0]
+
+
+def test_fault_that_a_camera_cannot_have_is_refused(camera: CameraStream) -> None:
+    with pytest.raises(ValueError, match="lockout"):
+        camera.inject(FaultOrder(Fault.LOCKOUT))
 
 
 def test_picture_of_the_wrong_shape_is_named(camera: CameraStream) -> None:

@@ -16,10 +16,12 @@ from PIL import Image
 from pyfingerprint.pyfingerprint import PyFingerprint
 
 from simulators.devices.ef01_model import FIELD, PACKET_SIZES, Ef01Model
+from simulators.devices.finger import FLAWLESS, FingerBehaviour, SensorWear
+from simulators.devices.press_sensor import SensorLife
 from simulators.devices.serial_line import SerialLine
-from simulators.devices.touch import CONTACT_SECONDS, SETTLING_SECONDS, Touch
 from tests.drivers.ef01_rig import grey_noise
 from tests.drivers.ef01_wire import ACKNOWLEDGEMENT, packet
+from tests.simulators.test_finger import HandClock
 
 
 def ridges(pitch: float = 9.0, angle: float = 0.3) -> np.ndarray:
@@ -149,18 +151,19 @@ def test_blank_glass_gives_no_features(model: Ef01Model) -> None:
     assert ask(model, b"\x02\x01") == b"\x07"
 
 
-def test_a_finger_comes_light_and_moving_and_lies_still() -> None:
-    touch = Touch.begin(ridges(), 0, np.random.default_rng(3))
-    assert touch.seen_at(int(CONTACT_SECONDS * 1e9) - 1) is None
-    early = touch.seen_at(int(CONTACT_SECONDS * 1e9))
-    assert early is not None
-    assert early.mean() > ridges().mean() + 20
-    np.testing.assert_array_equal(touch.seen_at(int(SETTLING_SECONDS * 1e9)), ridges())
+def test_a_finger_is_felt_once_enough_of_it_lies_on_the_glass() -> None:
+    clock = HandClock()
+    life = SensorLife(FingerBehaviour(settle_seconds=0.2), FLAWLESS, clock=clock)
+    model = Ef01Model(life=life)
+    model.place(ridges(), FIELD.dpi)
+    assert ask(model, b"\x01") == b"\x02"
+    clock.sleep(0.05)
+    assert ask(model, b"\x01") == b"\0"
 
 
 def test_noise_is_seeded() -> None:
     def image(seed: int) -> bytes:
-        noisy = Ef01Model(noise=8.0, seed=seed)
+        noisy = Ef01Model(life=SensorLife(wear=SensorWear(noise=8.0), seed=seed))
         noisy.place(ridges(), FIELD.dpi)
         ask(noisy, b"\x01")
         return b"".join(message.data for message in noisy.receive(packet(0x01, b"\x0a")))

@@ -134,7 +134,7 @@ def test_the_thermal_reader_feels_a_finger_only_once_enough_of_it_lies_there() -
 def test_a_model_that_is_not_instant_is_not_perfect() -> None:
     model = Nb1010Model(instant=False)
     model.place(ridges(), 385)
-    assert (model._view() != ridges()).any()
+    assert (model._glass.view() != ridges()).any()
 
 
 def nb1010_image(model: Nb1010Model, commands: tuple[str, ...]) -> bytes:

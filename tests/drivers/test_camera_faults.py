@@ -1,0 +1,148 @@
+"""Every fault on every simulated camera: the right error with its remedy, on time, and a camera that works again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.opencv_camera import OpenCvCamera
+from hal import (
+    Busy,
+    Deadline,
+    DeviceError,
+    Disconnected,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    Reopening,
+    TimedOut,
+    Transport,
+)
+from simulators.devices.faults import Fault, FaultOrder
+from simulators.devices.v4l2 import read_number
+from tests.drivers.camera_rigs import FAULTY, Rig, comes_true, descriptors, grabbers, read, settled, soon
+
+LIMIT = 1.0
+OPENING = {
+    "busy": (FaultOrder(Fault.BUSY), Busy),
+    "permission-denied": (FaultOrder(Fault.PERMISSION_DENIED), PermissionDenied),
+    "wrong-descriptor": (FaultOrder(Fault.WRONG_DESCRIPTOR), ProtocolError),
+    "impossible-size": (FaultOrder(Fault.WRONG_DESCRIPTOR, seed=1), ProtocolError),
+    "no-pixels": (FaultOrder(Fault.WRONG_DESCRIPTOR, seed=2), ProtocolError),
+    "unplug": (FaultOrder(Fault.UNPLUG), (NotFound, Disconnected)),
+    "unplug-during": (FaultOrder(Fault.UNPLUG, after=2), Disconnected),
+    "stall": (FaultOrder(Fault.STALL), TimedOut),
+    "slow": (FaultOrder(Fault.SLOW, seconds=3), TimedOut),
+    "short-read": (FaultOrder(Fault.SHORT_READ), ProtocolError),
+    "corrupt": (FaultOrder(Fault.CORRUPT), ProtocolError),
+}
+STREAMING = {
+    "unplug": (FaultOrder(Fault.UNPLUG), Disconnected),
+    "unplug-later": (FaultOrder(Fault.UNPLUG, after=5), Disconnected),
+    "stall": (FaultOrder(Fault.STALL), TimedOut),
+    "slow": (FaultOrder(Fault.SLOW, seconds=3), TimedOut),
+    "short-read": (FaultOrder(Fault.SHORT_READ), ProtocolError),
+    "corrupt": (FaultOrder(Fault.CORRUPT), ProtocolError),
+}
+
+
+@pytest.fixture(params=FAULTY)
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    with FAULTY[request.param](tmp_path) as rig:
+        yield rig
+
+
+def play(rig: Rig, order: FaultOrder) -> None:
+    assert rig.device is not None
+    rig.device.inject(order)
+
+
+def works_after_mending(rig: Rig) -> bool:
+    assert rig.device is not None
+    rig.device.mend()
+    with rig.open() as camera:
+        return all(read_number(frame.bgr) is not None for frame in read(camera, 3))
+
+
+def test_every_fault_that_the_device_can_play_is_played_here(rig: Rig) -> None:
+    assert rig.device is not None
+    assert {order.fault for order, _ in (*OPENING.values(), *STREAMING.values())} == rig.device.faults
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_fault_while_it_opens(rig: Rig, name: str) -> None:
+    order, error = OPENING[name]
+    before = descriptors()
+    play(rig, order)
+    begin = time.monotonic()
+    with pytest.raises(error) as caught:
+        rig.open(Deadline.after(LIMIT), settle_seconds=5, warmup_frames=3)
+    assert time.monotonic() - begin <= 1.1 * LIMIT
+    assert isinstance(caught.value, DeviceError)
+    assert caught.value.remedy
+    assert grabbers() == 0
+    assert settled(rig)
+    assert comes_true(lambda: descriptors() <= before)
+    assert works_after_mending(rig)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_fault_while_it_streams(rig: Rig, name: str) -> None:
+    order, error = STREAMING[name]
+    with rig.open() as camera:
+        read(camera, 2)
+        play(rig, order)
+        elapsed, caught = until_it_fails(camera, LIMIT)
+        assert isinstance(caught, error)
+        assert elapsed <= 1.1 * LIMIT
+        assert caught.remedy
+    assert grabbers() == 0
+    assert settled(rig)
+    assert works_after_mending(rig)
+
+
+def until_it_fails(camera: OpenCvCamera, seconds: float) -> tuple[float, DeviceError]:
+    """How long the failing read took, and what it raised; frames that were under way come first."""
+    while True:
+        begin = time.monotonic()
+        try:
+            camera.read(Deadline.after(seconds))
+        except DeviceError as error:
+            return time.monotonic() - begin, error
+
+
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.SLOW])
+def test_camera_that_was_silent_goes_on_without_being_opened_again(rig: Rig, fault: Fault) -> None:
+    with rig.open() as camera:
+        play(rig, FaultOrder(fault, seconds=0.4 if fault is Fault.SLOW else 0.0))
+        until_it_fails(camera, 0.2)
+        assert rig.device is not None
+        rig.device.mend()
+        assert read_number(camera.read(soon()).bgr) is not None
+
+
+def test_camera_that_comes_back_is_opened_again(rig: Rig) -> None:
+    opened = 0
+
+    def opener(deadline: Deadline) -> OpenCvCamera:
+        nonlocal opened
+        opened += 1
+        return rig.open(deadline)
+
+    def work(camera: OpenCvCamera) -> int:
+        assert rig.device is not None
+        read(camera, 2)
+        if opened == 1:
+            rig.device.inject(FaultOrder(Fault.UNPLUG))
+            _, error = until_it_fails(camera, LIMIT)
+            rig.device.mend()
+            raise error
+        return len(read(camera, 3))
+
+    with Reopening(opener) as camera:
+        assert camera.run(work, soon(10)) == 3
+    assert opened == 2
+    assert rig.transport is Transport.VIRTUAL
