@@ -1,4 +1,7 @@
-"""`keyvigil`: the node's command line. Exit status 0 is success, 1 a refusal or failure, 2 a usage error."""
+"""`keyvigil`: the node's command line.
+
+Exit status 0 is success, 1 a refusal or failure, 2 a usage error, 3 a diagnosis with warnings only.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ INTERRUPTED = 128 + signal.SIGINT
 
 _COMMANDS = {
     "agent": ("agent.commands.run", "The node's daemon."),
-    "devices": ("agent.commands.devices", "List drivers, hashes and attached devices."),
+    "capture": ("agent.commands.capture", "Capture once from a sensor, and show it."),
+    "devices": ("agent.commands.devices", "List drivers, hashes, attached devices, and what is missing."),
+    "diag": ("agent.commands.diag", "Test devices, host and authority; make a support archive."),
     "enroll": ("agent.commands.enroll", "Enrol an administrator at this node's sensors."),
     "join": ("agent.commands.join", "Register this node at its authority."),
     "status": ("agent.commands.status", "Show identity, standing, profiles and keys."),

@@ -115,7 +115,7 @@ def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
 
 def survey(options: Mapping[str, Mapping[str, Any]]) -> list[DeviceReport]:
     """Every installed driver with what is attached; `options` by driver name come from the configuration."""
-    return [_look(entry, options.get(name, {})) for name, entry in sorted(available_drivers().items())]
+    return [look(entry, options.get(name, {})) for name, entry in sorted(available_drivers().items())]
 
 
 def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
@@ -126,7 +126,8 @@ def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
     return {section.driver: section.options for section in sections}
 
 
-def _look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
+def look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
+    """What one driver sees, or why it sees nothing."""
     try:
         driver, _ = load_driver(entry.name, None)
         infos = tuple(replace(info, driver_sha256=entry.sha256) for info in driver.list(options))

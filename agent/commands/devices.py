@@ -1,62 +1,74 @@
-"""`keyvigil devices`: drivers with the hashes to pin, and what each of them sees."""
+"""`keyvigil devices`: drivers with the hashes to pin, what each of them sees, and what is missing."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from agent.commands._common import configured, json_option, print_json
-from agent.devices import DeviceReport, configured_options, survey
-from agent.log import printable
+from agent.config import Config
+from agent.devices import configured_options
+from agent.diagnostics import exit_status
+from agent.diagnostics.attached import unclaimed
+from agent.diagnostics.inventory import Inventory, change_line, show
+from agent.diagnostics.machine import Machine
+from agent.diagnostics.needs import missing
+from agent.diagnostics.rendering import NoProgress, ScreenProgress
+from agent.diagnostics.surveying import survey
+from agent.diagnostics.udev import rules_text
+from agent.diagnostics.watching import watch_all
 from agent.modalities import available_modalities
 
 
 @click.command()
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Use the device options of this file.")
+@click.option("--watch", is_flag=True, help="Show arrivals and departures until Ctrl-C.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True, max=86_400), help="End --watch by itself.")
+@click.option("--udev-rules", is_flag=True, help="Print the udev rules to install, and nothing else.")
 @json_option
-def devices(config_path: Path | None, as_json: bool) -> None:
-    """List drivers, their SHA-256 for the configuration, and the devices attached."""
-    options = configured_options(configured(config_path)) if config_path else {}
-    reports = survey(options)
+def devices(config_path: Path | None, watch: bool, seconds: float | None, udev_rules: bool, as_json: bool) -> int:
+    """List drivers, their SHA-256 for the configuration, the devices attached, and what is missing."""
+    if seconds is not None and not watch:
+        raise click.UsageError("--seconds is for --watch")
+    if udev_rules:
+        click.echo(rules_text(), nl=False)
+        return 0
+    config = configured(config_path) if config_path else None
+    if watch:
+        _watch(config, seconds, as_json=as_json)
+        return 0
+    inventory = _take(config, as_json=as_json)
     if as_json:
-        modalities = [{"modality": each.name, "sha256": each.sha256} for each in available_modalities().values()]
-        print_json({"drivers": [_plain(report) for report in reports], "modalities": modalities})
+        print_json(inventory.plain())
     else:
-        _show(reports)
+        show(inventory, Console())
+    return exit_status(inventory.findings)
 
 
-def _plain(report: DeviceReport) -> dict[str, Any]:
-    line: dict[str, Any] = {"driver": report.driver, "sha256": report.sha256, "error": report.error}
-    line["remedy"] = report.remedy
-    line["attached"] = [asdict(info) | {"capabilities": sorted(info.capabilities)} for info in report.attached]
-    return line
+def _take(config: Config | None, *, as_json: bool) -> Inventory:
+    options = configured_options(config) if config else {}
+    if as_json:
+        reports = survey(options, NoProgress())
+    else:
+        with ScreenProgress(Console(stderr=True)) as progress:
+            reports = survey(options, progress)
+    machine = Machine()
+    claimed = [info for report in reports for info in report.attached]
+    modalities = {each.name: each.sha256 for each in available_modalities().values()}
+    return Inventory.of(config, reports, unclaimed(machine, claimed), missing(machine), modalities)
 
 
-def _show(reports: list[DeviceReport]) -> None:
+def _watch(config: Config | None, seconds: float | None, *, as_json: bool) -> None:
     console = Console()
-    for each in available_modalities().values():
-        console.print(f"modality [bold]{each.name}[/]  sha256 = {each.sha256}", soft_wrap=True, highlight=False)
-    for report in reports:
-        console.print(f"[bold]{report.driver}[/]  sha256 = {report.sha256}", soft_wrap=True, highlight=False)
-        if report.error:
-            console.print(f"  not usable: {printable(report.error)}", markup=False, highlight=False)
-            console.print(f"  {printable(report.remedy)}", markup=False, highlight=False)
-        elif not report.attached:
-            console.print("  nothing attached")
-        else:
-            console.print(_table(report))
-
-
-def _table(report: DeviceReport) -> Table:
-    table = Table("name", "transport", "port", "vendor:product", "serial", box=None, padding=(0, 2))
-    for info in report.attached:
-        identity = f"{info.vendor_id}:{info.product_id}" if info.vendor_id or info.product_id else ""
-        cells = (info.name, info.transport.value, info.port, identity, info.serial)
-        table.add_row(*(escape(printable(cell)) for cell in cells))
-    return table
+    try:
+        for change in watch_all(configured_options(config) if config else {}, seconds):
+            if as_json:
+                click.echo(json.dumps(change.plain(), sort_keys=True))
+            else:
+                console.print(change_line(change), soft_wrap=True)
+    except KeyboardInterrupt:
+        # Ending the watch is no interruption of anything.
+        return

@@ -11,7 +11,8 @@ _FIXED, _VARIABLE, _GROUP = 0x100, 0x200, 0x30
 _MANUFACTURER, _VENDOR_STRINGS, _FIRMWARE = 0x105, (0x106, 0x107, 0x108, 0x109), (0x10B, 0x10C)
 _PERMANENT, _LOCKOUT_COUNTER, _MAX_AUTH_FAIL, _LOCKOUT_INTERVAL = 0x200, 0x20E, 0x20F, 0x210
 _FREE_SESSIONS, _FREE_OBJECTS, _FREE_COUNTERS = 0x204, 0x207, 0x20B
-_IN_LOCKOUT = 1 << 9
+_OWNER_AUTH_SET, _IN_LOCKOUT = 1 << 0, 1 << 9
+"""Bits of TPMA_PERMANENT (Part 2, 8.6)."""
 _BANKS = {
     TPM2_ALG.SHA1: "sha1",
     TPM2_ALG.SHA256: "sha256",
@@ -41,6 +42,7 @@ def status(tpm: Tpm) -> EnclaveStatus:
         free_objects=now.get(_FREE_OBJECTS),
         free_sessions=now.get(_FREE_SESSIONS),
         free_counters=now.get(_FREE_COUNTERS),
+        owner_auth_set=bool(now[_PERMANENT] & _OWNER_AUTH_SET) if _PERMANENT in now else None,
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from agent.cli import explain
-from agent.commands.devices import _show
 from agent.commands.enroll import _consent
 from agent.devices import DeviceReport
+from agent.diagnostics.inventory import Inventory, show
 from agent.errors import AuthorityRefused
 from agent.state import StateDirectory
 from hal import DeviceInfo, DeviceKind, NotFound, Transport, available_drivers
@@ -207,12 +207,13 @@ def test_joining_while_the_agent_runs_is_refused(tmp_path: Path) -> None:
     assert_plain_error(done, 1, "already running")
 
 
-def test_a_device_whose_serial_number_is_markup_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_whose_serial_number_is_markup_is_listed() -> None:
     """A USB device chooses its texts: they neither colour the table nor end the command."""
     serial, name = "[/x] [red]A[/]", "cam\x1b[2J\\"
     info = DeviceInfo(DeviceKind.CAMERA, "opencv", Transport.V4L2, "video0", serial=serial, name=name)
-    _show([DeviceReport("opencv", "0" * 64, (info,))])
-    shown = capsys.readouterr().out
+    console = Console(file=io.StringIO(), width=160)
+    show(Inventory.of(None, [DeviceReport("opencv", "0" * 64, (info,))], [], []), console)
+    shown = console.file.getvalue()
     assert serial in shown
     assert "\x1b[2J" not in shown
 
