@@ -30,7 +30,8 @@ def main() -> None:
             (Path(folder) / str(number)).write_bytes(seed)
         longest = 2 * max(len(seed) for seed in target.seeds) + 64
         limits = [f"-runs={chosen.runs}", f"-seed={chosen.seed}", f"-timeout={chosen.seconds_per_input}"]
-        argv = [sys.argv[0], folder, *limits, f"-max_len={longest}", "-print_final_stats=1", "-verbosity=1"]
+        argv = [sys.argv[0], folder, *limits, f"-max_len={longest}", f"-artifact_prefix={folder}/"]
+        argv += ["-print_final_stats=1", "-rss_limit_mb=4096"]
         atheris.Setup(argv, target.accepts)
         atheris.Fuzz()
 
