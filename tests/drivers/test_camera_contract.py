@@ -7,21 +7,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hal import Busy, Capability, Deadline, Device, DeviceKind, Disconnected, SystemClock, TimedOut, Unsupported
 from simulators.devices.v4l2 import read_number
-from tests.drivers.camera_rigs import HEIGHT, RIGS, WIDTH, Rig, comes_true, descriptors, grabbers, read, settled, soon
+from tests.drivers.camera_rigs import (
+    HEIGHT,
+    RIGS,
+    WIDTH,
+    Rig,
+    comes_true,
+    descriptors,
+    grabbers,
+    read,
+    recordings,
+    settled,
+    soon,
+)
 
 DEVICE_FACTS = {Capability.FRAME_SEQUENCE, Capability.HARDWARE_CLOCK}
 
 
 @pytest.fixture(params=RIGS)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    with RIGS[request.param](tmp_path) as rig:
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with RIGS[request.param](recordings(tmp_path_factory)) as rig:
         yield rig
 
 
