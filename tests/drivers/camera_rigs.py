@@ -100,6 +100,8 @@ FAULTY: dict[str, Callable[[Path], Any]] = {"network": network}
 if UNDER_UMOCKDEV:
     RIGS |= NODES
     FAULTY |= NODES
+FAULTY_RIGS = [pytest.param(name, marks=[pytest.mark.slow] if name == "v4l2-yuyv" else []) for name in FAULTY]
+"""Of two uncompressed formats one is enough for every day."""
 
 
 def recordings(factory: pytest.TempPathFactory) -> Path:

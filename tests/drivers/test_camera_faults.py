@@ -22,9 +22,20 @@ from hal import (
 )
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.v4l2 import read_number
-from tests.drivers.camera_rigs import FAULTY, Rig, comes_true, descriptors, grabbers, read, recordings, settled, soon
+from tests.drivers.camera_rigs import (
+    FAULTY,
+    FAULTY_RIGS,
+    Rig,
+    comes_true,
+    descriptors,
+    grabbers,
+    read,
+    recordings,
+    settled,
+    soon,
+)
 
-LIMIT = 0.8
+LIMIT = 1.0
 OPENING = {
     "busy": (FaultOrder(Fault.BUSY), Busy),
     "permission-denied": (FaultOrder(Fault.PERMISSION_DENIED), PermissionDenied),
@@ -34,7 +45,7 @@ OPENING = {
     "unplug": (FaultOrder(Fault.UNPLUG), (NotFound, Disconnected)),
     "unplug-during": (FaultOrder(Fault.UNPLUG, after=2), Disconnected),
     "stall": (FaultOrder(Fault.STALL), TimedOut),
-    "slow": (FaultOrder(Fault.SLOW, seconds=2), TimedOut),
+    "slow": (FaultOrder(Fault.SLOW, seconds=3), TimedOut),
     "short-read": (FaultOrder(Fault.SHORT_READ), ProtocolError),
     "corrupt": (FaultOrder(Fault.CORRUPT), ProtocolError),
 }
@@ -42,13 +53,13 @@ STREAMING = {
     "unplug": (FaultOrder(Fault.UNPLUG), Disconnected),
     "unplug-later": (FaultOrder(Fault.UNPLUG, after=5), Disconnected),
     "stall": (FaultOrder(Fault.STALL), TimedOut),
-    "slow": (FaultOrder(Fault.SLOW, seconds=2), TimedOut),
+    "slow": (FaultOrder(Fault.SLOW, seconds=3), TimedOut),
     "short-read": (FaultOrder(Fault.SHORT_READ), ProtocolError),
     "corrupt": (FaultOrder(Fault.CORRUPT), ProtocolError),
 }
 
 
-@pytest.fixture(params=FAULTY)
+@pytest.fixture(params=FAULTY_RIGS)
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with FAULTY[request.param](recordings(tmp_path_factory)) as rig:
         yield rig
