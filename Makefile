@@ -36,6 +36,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench_presentation.py
 	$(BIN)/python benchmarks/bench_tpm.py
 	$(BIN)/python benchmarks/bench_features.py
+	$(BIN)/python benchmarks/bench_camera.py
 
 lock: setup
 	tools/lock

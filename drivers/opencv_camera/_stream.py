@@ -18,7 +18,7 @@ from hal import Busy, DeviceError, Disconnected, NotFound, PermissionDenied, Pro
 
 _BUFFERS = 4
 _MOST_ENTRIES = 64
-_STREAM_ON = v4l2.CAPTURE.to_bytes(4, "little")
+_CAPTURE = v4l2.CAPTURE.to_bytes(4, "little")
 
 
 class NodeHandle:
@@ -38,15 +38,27 @@ class NodeHandle:
             raise explain(path, error) from None
 
     def close(self) -> None:
-        """Unmap the buffers and close; the kernel then ends the stream and frees the claim. Allowed twice."""
+        """End the stream, give buffers and claim back, close. Allowed twice.
+
+        The kernel would do so by itself with the last descriptor, but a process that was forked meanwhile may hold one.
+        """
         handle, self._handle = self._handle, -1
         if handle < 0:
             return
         try:
-            while self._maps:
-                self._maps.pop().close()
+            if self._maps:
+                self._give_back(handle)
         finally:
             os.close(handle)
+
+    def _give_back(self, handle: int) -> None:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(handle, v4l2.STREAMOFF, bytearray(_CAPTURE))
+        while self._maps:
+            self._maps.pop().close()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(handle, v4l2.REQBUFS, v4l2.buffer_request(0))
+            fcntl.flock(handle, fcntl.LOCK_UN)
 
     def ask(self, request: int, argument: bytearray) -> bytes:
         """One ioctl; the structure as the kernel leaves it. Raises what `explain` makes of a refusal."""
@@ -99,7 +111,7 @@ class NodeHandle:
             self._map(state)
         for index in range(count):
             self.requeue(index)
-        self.ask(v4l2.STREAMON, bytearray(_STREAM_ON))
+        self.ask(v4l2.STREAMON, bytearray(_CAPTURE))
         return states[0]
 
     def requeue(self, index: int) -> None:

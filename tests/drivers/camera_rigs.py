@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pytest
 
 from drivers.opencv_camera import OpenCvCamera, OpenCvCameraDriver
 from hal import Deadline, Frame, Transport
@@ -58,18 +59,24 @@ def network(folder: Path) -> Iterator[Rig]:
 
 @contextmanager
 def video(folder: Path) -> Iterator[Rig]:
-    writer = cv2.VideoWriter(str(folder / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
-    for number in range(FRAMES):
-        writer.write(counting_picture(number, HEIGHT, WIDTH))
-    writer.release()
-    yield Rig(OpenCvCameraDriver(), {"source": str(folder / "v.avi")}, Transport.FILE)
+    # The driver comes first: FFMPEG reads how much it may print when it is first used.
+    driver, path = OpenCvCameraDriver(), folder / "pattern.avi"
+    if not path.exists():
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
+        for number in range(FRAMES):
+            writer.write(counting_picture(number, HEIGHT, WIDTH))
+        writer.release()
+    yield Rig(driver, {"source": str(path)}, Transport.FILE)
 
 
 @contextmanager
-def images(folder: Path) -> Iterator[Rig]:
-    for number in range(FRAMES):
-        cv2.imwrite(str(folder / f"p{number:03d}.png"), counting_picture(number, HEIGHT, WIDTH))
-    yield Rig(OpenCvCameraDriver(), {"source": str(folder), "fps": FPS}, Transport.FILE)
+def images(folder: Path, name: str = "") -> Iterator[Rig]:
+    place = folder / "pattern"
+    if not place.exists():
+        place.mkdir()
+        for number in range(FRAMES):
+            cv2.imwrite(str(place / f"p{number:03d}.png"), counting_picture(number, HEIGHT, WIDTH))
+    yield Rig(OpenCvCameraDriver(), {"source": str(place / name), "fps": FPS}, Transport.FILE)
 
 
 @contextmanager
@@ -83,11 +90,25 @@ NODES: dict[str, Callable[[Path], Any]] = {
     "v4l2-yuyv": lambda _: _node("YUYV"),
     "v4l2-mjpg": lambda _: _node("MJPG"),
 }
-RIGS: dict[str, Callable[[Path], Any]] = {"video": video, "folder": images, "network": network}
+RIGS: dict[str, Callable[[Path], Any]] = {
+    "video": video,
+    "folder": images,
+    "numbered": lambda folder: images(folder, "p%03d.png"),
+    "network": network,
+}
 FAULTY: dict[str, Callable[[Path], Any]] = {"network": network}
 if UNDER_UMOCKDEV:
     RIGS |= NODES
     FAULTY |= NODES
+FAULTY_RIGS = [pytest.param(name, marks=[pytest.mark.slow] if name == "v4l2-yuyv" else []) for name in FAULTY]
+"""Of two uncompressed formats one is enough for every day."""
+
+
+def recordings(factory: pytest.TempPathFactory) -> Path:
+    """Where the recordings of this session are kept."""
+    folder = factory.getbasetemp() / "recordings"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def counting() -> FrameSource:

