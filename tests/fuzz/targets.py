@@ -36,6 +36,7 @@ from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb._connection import Exported
 from tests.authority.tpm import forge
 from tests.fuzz._target import Target
+from tests.fuzz.camera_targets import CAMERA_TARGETS
 
 _KEY = ec.derive_private_key(0x1234567, ec.SECP256R1())
 _WIDE_KEY = ec.derive_private_key(0x1234567, ec.SECP384R1())
@@ -170,6 +171,7 @@ _EF01_REPLY = struct.pack(">HHHHIHH", 0, 9, 1000, 3, 0xFFFFFFFF, 2, 6)
 _MESSAGES = (_uru4000_message((2, 2), (0, 1), (0x82, 1), (5, 1)), _uru4000_message((4, 3), (5, 1)))
 
 TARGETS: tuple[Target, ...] = (
+    *CAMERA_TARGETS,
     Target("uru4000-header", parse_header, (ProtocolError,), _MESSAGES),
     Target("uru4000-image", _uru4000_image, (ProtocolError,), _MESSAGES),
     Target("tpm-public", parse_public, (TpmFormatError,), _PUBLICS),
