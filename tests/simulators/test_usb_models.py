@@ -127,7 +127,7 @@ def test_fingers_from_many_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert model._view().min() == 255
+    assert model._glass.view().min() == 255
 
 
 # What goes wrong on the wire.
