@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-all lint lock bench clean
 
@@ -22,10 +23,10 @@ demo: setup
 	$(BIN)/keyvigil-lab demo $(DEMO_ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not hardware" $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not hardware" $(TEST_ARGS)
 
 test-all: setup
-	$(BIN)/python -m pytest -m "not hardware" $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not hardware" $(TEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,6 +39,9 @@ bench: setup
 	$(BIN)/python benchmarks/bench_tpm.py
 	$(BIN)/python benchmarks/bench_features.py
 	$(BIN)/python benchmarks/bench_camera.py
+	$(BIN)/python benchmarks/bench_descramble.py
+	$(BIN)/python benchmarks/bench_enclaves.py
+	$(BIN)/python benchmarks/bench_ef01.py
 
 lock: setup
 	tools/lock
