@@ -576,7 +576,8 @@ def leave_key(token: SoftHsm) -> None:
         "session = pkcs11.lib(module).get_token(token_label=label).open(rw=True, user_pin=pin)\n"
         "session.create_object({Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES,\n"
         "  Attribute.VALUE: bytes(32), Attribute.TOKEN: True, Attribute.LABEL: name, Attribute.PRIVATE: True,\n"
-        "  Attribute.ENCRYPT: True, Attribute.DECRYPT: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False})\n"
+        "  Attribute.ENCRYPT: True, Attribute.DECRYPT: True,\n"
+        "  Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False})\n"
     )
     arguments = [str(token.module), token.label, token.pin_file.read_text().strip(), SEAL_LABEL]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, env={**os.environ, **token.environment()})
