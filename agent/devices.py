@@ -113,23 +113,25 @@ def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
     )
 
 
-def survey(options: Mapping[str, Mapping[str, Any]]) -> list[DeviceReport]:
-    """Every installed driver with what is attached; `options` by driver name come from the configuration."""
-    return [look(entry, options.get(name, {})) for name, entry in sorted(available_drivers().items())]
-
-
 def configured_options(config: Config) -> dict[str, Mapping[str, Any]]:
     """Options by driver name, as the configuration gives them."""
-    sections = [*config.devices.sensors().values(), config.devices.enclave]
-    if config.presence is not None:
-        sections.append(config.presence)
-    return {section.driver: section.options for section in sections}
+    return {section.driver: section.options for section in _sections(config)}
 
 
-def look(entry: DriverEntry, options: Mapping[str, Any]) -> DeviceReport:
-    """What one driver sees, or why it sees nothing."""
+def configured_pins(config: Config) -> dict[str, str]:
+    """The SHA-256 that the configuration pins, by driver name."""
+    return {section.driver: section.sha256 for section in _sections(config)}
+
+
+def _sections(config: Config) -> list[DeviceSection]:
+    presence = [] if config.presence is None else [config.presence]
+    return [*config.devices.sensors().values(), config.devices.enclave, *presence]
+
+
+def look(entry: DriverEntry, options: Mapping[str, Any], sha256: str | None = None) -> DeviceReport:
+    """What one driver sees, or why it sees nothing; one that has a pin and is another is not loaded."""
     try:
-        driver, _ = load_driver(entry.name, None)
+        driver, _ = load_driver(entry.name, sha256)
         infos = tuple(replace(info, driver_sha256=entry.sha256) for info in driver.list(options))
     except DeviceError as error:
         return DeviceReport(entry.name, entry.sha256, (), str(error), error.remedy)

@@ -50,7 +50,7 @@ def verify_statement(kind: EnclaveKind, identity_public: bytes, evidence: QuoteE
 
 
 def check_key(kind: str, attesting_public: bytes, key: CertifiedPublic, digest: bytes, use: CertifiedUse) -> None:
-    """Check that a P-256 key for `use` is of the node whose AK or identity key is `attesting_public`.
+    """Check that a P-256 key for `use` is of the node whose AK or identity key is `attesting_public`, and not that key.
 
     Raises `TpmRejected`.
     """
@@ -63,6 +63,8 @@ def check_key(kind: str, attesting_public: bytes, key: CertifiedPublic, digest: 
         _point(key.public)
     except ValueError as error:
         raise StatementRejected(Reason.UNFIT_OBJECT, str(error)) from None
+    if hmac.compare_digest(key.public, attesting_public):
+        raise StatementRejected(Reason.UNFIT_OBJECT, "the identity key, which anybody at the node may use")
     _check_signature(attesting_public, key.signature, key_digest(EnclaveKind(kind), use.value, key.public, digest))
 
 

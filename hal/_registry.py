@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 from hal._errors import NotFound, PermissionDenied
+from hal._pinning import PackageCode
 from hal._values import Deadline, Device, DeviceInfo
 
 DRIVER_GROUP = "keyvigil.drivers"
@@ -40,7 +38,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class PluginEntry:
-    """Code that is installed: its name, and the SHA-256 of its package's code, without having loaded it."""
+    """Code that is installed: its name, and the SHA-256 of its package, without having loaded it."""
 
     name: str
     module: str
@@ -71,8 +69,46 @@ def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEnt
 
 def available_plugins(group: str, what: str) -> dict[str, PluginEntry]:
     """What installed packages offer in an entry-point group, by name; `what` is its word in errors."""
-    found: dict[str, PluginEntry] = {}
-    sha256_of = cache(_package_sha256)
+    return {name: offer.entry for name, offer in _offers(group, what).items()}
+
+
+def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> tuple[Callable[..., Any], PluginEntry]:
+    """Import what the entry point names, once its package hashes to `pinned_sha256`; it is not called yet.
+
+    What it imports of its package then and later must be what was hashed, or raises `PermissionDenied`. `None` skips
+    the pin. Raises `NotFound` and `PermissionDenied`.
+    """
+    available = _offers(group, what)
+    offer = available.get(name)
+    if offer is None:
+        known = ", ".join(sorted(available)) or "none"
+        raise NotFound(f"no {what} named {name!r} is installed", remedy=f"Install its package; installed are: {known}.")
+    if pinned_sha256 is not None:
+        if offer.entry.sha256 != pinned_sha256.lower():
+            raise PermissionDenied(
+                f"{what} {name!r} has SHA-256 {offer.entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
+                remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
+            )
+        offer.code.pin()
+    plugin: Callable[..., Any] = offer.point.load()
+    return plugin, offer.entry
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """An entry point, and the code of the package behind it as it was when it was hashed."""
+
+    point: EntryPoint
+    code: PackageCode
+
+    @property
+    def entry(self) -> PluginEntry:
+        return PluginEntry(self.point.name, self.point.module, self.code.sha256)
+
+
+def _offers(group: str, what: str) -> dict[str, _Offer]:
+    found: dict[str, _Offer] = {}
+    code_of = cache(PackageCode.of)
     for point in entry_points(group=group):
         if point.name in found:
             raise PermissionDenied(
@@ -80,44 +116,5 @@ def available_plugins(group: str, what: str) -> dict[str, PluginEntry]:
                 remedy="Uninstall one of the two packages.",
             )
         with suppress(NotFound):
-            sha256 = sha256_of(point.module.partition(".")[0])
-            found[point.name] = PluginEntry(point.name, point.module, sha256)
+            found[point.name] = _Offer(point, code_of(point.module.partition(".")[0]))
     return found
-
-
-def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> tuple[Callable[..., Any], PluginEntry]:
-    """Import what the entry point names, once its package hashes to `pinned_sha256`; it is not called yet.
-
-    `None` skips the pin. Raises `NotFound` and `PermissionDenied`.
-    """
-    available = available_plugins(group, what)
-    entry = available.get(name)
-    if entry is None:
-        known = ", ".join(sorted(available)) or "none"
-        raise NotFound(f"no {what} named {name!r} is installed", remedy=f"Install its package; installed are: {known}.")
-    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
-        raise PermissionDenied(
-            f"{what} {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
-            remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
-        )
-    (point,) = entry_points(group=group, name=name)
-    plugin: Callable[..., Any] = point.load()
-    return plugin, entry
-
-
-def _package_sha256(package: str) -> str:
-    """Hash over every Python file of a top-level package, in sorted order.
-
-    A plug-in shares code with its neighbours, so its own file alone would pin too little.
-    """
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise NotFound(f"the package {package!r} is not installed")
-    origin = Path(spec.origin)
-    root = origin.parent
-    files = sorted(root.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    digest = hashlib.sha256()
-    for file in files:
-        name = file.relative_to(root).as_posix().encode()
-        digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from agent.commands._common import configured, json_option, print_json
 from agent.config import Config
-from agent.devices import configured_options
+from agent.devices import configured_options, configured_pins
 from agent.diagnostics import exit_status
 from agent.diagnostics.attached import unclaimed
 from agent.diagnostics.inventory import Inventory, change_line, show
@@ -49,12 +49,12 @@ def devices(config_path: Path | None, watch: bool, seconds: float | None, udev_r
 
 
 def _take(config: Config | None, *, as_json: bool) -> Inventory:
-    options = configured_options(config) if config else {}
+    options, pins = (configured_options(config), configured_pins(config)) if config else ({}, {})
     if as_json:
-        reports = survey(options, NoProgress())
+        reports = survey(options, NoProgress(), pins)
     else:
         with ScreenProgress(Console(stderr=True)) as progress:
-            reports = survey(options, progress)
+            reports = survey(options, progress, pins)
     machine = Machine()
     claimed = [info for report in reports for info in report.attached]
     modalities = {each.name: each.sha256 for each in available_modalities().values()}
@@ -63,8 +63,9 @@ def _take(config: Config | None, *, as_json: bool) -> Inventory:
 
 def _watch(config: Config | None, seconds: float | None, *, as_json: bool) -> None:
     console = Console()
+    options, pins = (configured_options(config), configured_pins(config)) if config else ({}, {})
     try:
-        for change in watch_all(configured_options(config) if config else {}, seconds):
+        for change in watch_all(options, seconds, pins=pins):
             if as_json:
                 click.echo(json.dumps(change.plain(), sort_keys=True))
             else:

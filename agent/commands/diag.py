@@ -15,7 +15,7 @@ from rich.text import Text
 
 from agent.commands._common import configured, json_option, print_json
 from agent.config import Config
-from agent.devices import configured_options
+from agent.devices import configured_options, configured_pins
 from agent.diagnostics import Finding, exit_status, worst
 from agent.diagnostics.attached import unclaimed
 from agent.diagnostics.attendance import require_person
@@ -101,7 +101,8 @@ def _live(config: Config | None, seconds: float | None) -> None:
 
 def _bundle(path: Path, config: Config | None, findings: Sequence[Finding], log: Path | None) -> list[str]:
     machine = Machine()
-    reports = survey(configured_options(config) if config else {}, NoProgress())
+    options, pins = (configured_options(config), configured_pins(config)) if config else ({}, {})
+    reports = survey(options, NoProgress(), pins)
     claimed = [info for each in reports for info in each.attached]
     rest = unclaimed(machine, claimed), missing(machine)
     return write_bundle(path, Material(config, findings, reports, *rest, log=log, machine=machine))

@@ -140,7 +140,7 @@ def _devices(material: Material, scrub: Scrubber) -> dict[str, Any]:
                 "driver": report.driver,
                 "sha256": report.sha256,
                 "error": scrub.text(report.error),
-                "attached": [_device(info) for info in report.attached],
+                "attached": [_device(info, scrub) for info in report.attached],
             }
             for report in material.reports
         ],
@@ -150,9 +150,11 @@ def _devices(material: Material, scrub: Scrubber) -> dict[str, Any]:
     }
 
 
-def _device(info: DeviceInfo) -> dict[str, Any]:
+def _device(info: DeviceInfo, scrub: Scrubber) -> dict[str, Any]:
+    """Place and name may hold an address; a serial number may have the form of a secret, and is none."""
     plain = {name: printable(value) for name, value in asdict(info).items() if isinstance(value, str)}
-    return plain | {"capabilities": sorted(printable(capability) for capability in info.capabilities)}
+    capabilities = sorted(printable(capability) for capability in info.capabilities)
+    return {**plain, "port": scrub.text(info.port), "name": scrub.text(info.name), "capabilities": capabilities}
 
 
 def _versions(machine: Machine) -> dict[str, Any]:

@@ -22,8 +22,8 @@ _SAFE_SECTIONS = ("presentation", "enrolment", "connection", "log", "debug")
 _SAFE_OPTIONS = frozenset(
     {
         "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "folder", "fourcc", "fps", "height",
-        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "serial",
-        "slot", "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
+        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "seat",
+        "serial", "slot", "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
     }
 )  # fmt: skip
 """Options of drivers and sinks that say where and how, never with what."""
@@ -38,7 +38,7 @@ _PATTERNS = (
     (re.compile(r"(?<=://)[^/\s@]+@"), "[user]@"),
     (
         re.compile(
-            r"(?i)\b(pass(?:word|phrase)?|pin|secret|token|ticket|key|auth(?:orization)?|cookie|pepper)(\s*[=:]\s*)\S+"
+            r"(?i)(?<![a-z])(pass(?:word|phrase)?|pin|secret|token|ticket|key|auth(?:orization)?|cookie|pepper)(\s*[=:]\s*)\S+"
         ),
         r"\1\2[value]",
     ),
@@ -79,9 +79,15 @@ def safe_config(config: Config) -> dict[str, Any]:
     """The configuration without what could be secret; the name of an option that was left out remains."""
     plain = {name: msgspec.to_builtins(getattr(config, name)) for name in _SAFE_SECTIONS}
     devices: dict[str, DeviceSection] = {**config.devices.sensors(), "enclave": config.devices.enclave}
+    presence = config.presence
     return {
         "node": {"name": config.node.name, "state_dir": config.node.state_dir, "authority": config.node.authority},
         "devices": {name: _safe_device(section) for name, section in devices.items()},
+        "presence": None if presence is None else _safe_device(presence) | {"required": presence.required},
+        "modalities": {
+            name: {"sha256": section.sha256, "options": _safe_options(section.options)}
+            for name, section in config.modalities.items()
+        },
         "sinks": [_safe_sink(section) for section in config.sinks],
         "prompt": {
             "hook": _safe_hook(config.prompt.hook),
@@ -119,7 +125,7 @@ def _safe_option(name: str, value: Any) -> Any:
 
 
 def _without_user(text: str) -> str:
-    """An address without user, password and query; any other text as it is."""
+    """An address without user, password and query, and without a path that says more than where; other text as is."""
     if "://" not in text:
         return Scrubber().text(text)
     try:
@@ -127,7 +133,8 @@ def _without_user(text: str) -> str:
         port = f":{url.port}" if url.port else ""
     except ValueError:
         return WITHHELD
-    return Scrubber().text(f"{url.scheme}://{url.hostname}{port}{url.path}")
+    path = "" if "=" in url.path else url.path
+    return Scrubber().text(f"{url.scheme}://{url.hostname}{port}{path}")
 
 
 def _safe_hook(hook: Any) -> Any:
@@ -140,6 +147,10 @@ def _safe_hook(hook: Any) -> Any:
 def _option_tables(config: Config) -> Iterator[Mapping[str, Any]]:
     for device in [*config.devices.sensors().values(), config.devices.enclave]:
         yield device.options
+    if config.presence is not None:
+        yield config.presence.options
+    for modality in config.modalities.values():
+        yield modality.options
     for sink in config.sinks:
         yield sink.options
     yield {"hook": config.prompt.hook}
@@ -152,9 +163,18 @@ def _withheld(options: Mapping[str, Any]) -> Iterator[str]:
             yield from _texts(value[1:] if isinstance(value, list) else value)
         elif _safe_option(name, value) == WITHHELD:
             yield from _texts(value)
-        elif isinstance(value, str) and "://" in value and "@" in value:
-            user, _, password = value.partition("://")[2].rpartition("@")[0].partition(":")
-            yield from (user, password)
+        elif isinstance(value, str) and "://" in value:
+            yield from _kept_of_address(value)
+
+
+def _kept_of_address(address: str) -> Iterator[str]:
+    """What `_without_user` takes out."""
+    place, _, query = address.partition("://")[2].partition("?")
+    user, _, password = place.rpartition("@")[0].partition(":")
+    path = place.rpartition("@")[2].partition("/")[2]
+    yield from (user, password, query)
+    if "=" in path:
+        yield path
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -15,14 +15,19 @@ _STALLED = "the driver did not answer"
 _STALLED_REMEDY = "Replug its devices, or restart what serves them (sound server, fprintd, USB/IP server)."
 
 
-def survey(options: Mapping[str, Mapping[str, Any]], progress: Progress) -> list[DeviceReport]:
-    """A report for every driver, by name; a driver that stalls costs `LIST_S` and reports so."""
+def survey(
+    options: Mapping[str, Mapping[str, Any]], progress: Progress, pins: Mapping[str, str] | None = None
+) -> list[DeviceReport]:
+    """A report for every driver, by name; a driver that stalls costs `LIST_S` and reports so.
+
+    `options` and `pins` (SHA-256) are by driver name. A driver that is not the pinned one is not run.
+    """
     entries = sorted(available_drivers().items())
     reports = {name: DeviceReport(name, entry.sha256, (), _STALLED, _STALLED_REMEDY) for name, entry in entries}
 
     def asking(name: str, entry: DriverEntry) -> Check:
         def ask(_deadline: Deadline, _note: Note) -> Iterator[Finding]:
-            reports[name] = look(entry, options.get(name, {}))
+            reports[name] = look(entry, options.get(name, {}), (pins or {}).get(name))
             yield from ()
 
         return Check(f"driver {name}", name, LIST_S, ask)

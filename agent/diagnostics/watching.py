@@ -56,16 +56,20 @@ class Change:
 
 
 def watch_all(
-    options: Mapping[str, Mapping[str, Any]], seconds: float | None, machine: Machine | None = None
+    options: Mapping[str, Mapping[str, Any]],
+    seconds: float | None,
+    machine: Machine | None = None,
+    pins: Mapping[str, str] | None = None,
 ) -> Iterator[Change]:
     """Changes as they happen, beginning with what is there; for ever, or for `seconds`.
 
+    `pins` are SHA-256 by driver name; a driver that is another than the pinned one is left out.
     Every driver is watched on a thread of its own, so that one that stalls holds up no other.
     """
     watching = _Watching(machine or Machine())
     for name in available_drivers():
         with suppress(ImportError, NotFound, PermissionDenied):
-            driver, _ = load_driver(name, None)
+            driver, _ = load_driver(name, (pins or {}).get(name))
             watching.start(f"watch {name}", watching.drive, name, driver, options.get(name, {}))
     watching.start("watch the rest", watching.look_around)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -104,10 +105,22 @@ _lock = threading.Lock()
 
 
 def module(path: Path) -> Module:
-    """The library at `path`, not yet loaded; raises `NotFound` when there is no such file."""
+    """The library at `path`, not yet loaded.
+
+    Raises `NotFound` when there is no such file, `PermissionDenied` when others may change what would run here.
+    """
     real = path.resolve()
-    if not real.is_file():
+    try:
+        found = real.stat()
+    except OSError:
+        found = None
+    if found is None or not stat.S_ISREG(found.st_mode):
         raise NotFound(f"there is no PKCS#11 module {path}", remedy=_INSTALL)
+    if found.st_mode & 0o022 or found.st_uid not in {0, os.geteuid()}:
+        raise PermissionDenied(
+            f"the PKCS#11 module {real} may be changed by others",
+            remedy=f"Run `chown root {real} && chmod go-w {real}`.",
+        )
     with _lock:
         if str(real) not in _modules:
             _modules[str(real)] = Module(real)

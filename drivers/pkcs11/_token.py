@@ -22,6 +22,7 @@ TAG_BITS = 128
 _OPEN_TRIES_FLAGS = TokenFlag.USER_PIN_COUNT_LOW | TokenFlag.USER_PIN_FINAL_TRY
 _USES = {KeyUse.SIGN: MechanismFlag.SIGN, KeyUse.AGREE: MechanismFlag.DERIVE}
 _STAYS = {Attribute.EXTRACTABLE: False, Attribute.SENSITIVE: True}
+_ALWAYS_STAYED = (Attribute.LOCAL, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE)
 
 
 def present(library: Any) -> list[Any]:
@@ -209,7 +210,10 @@ class Token:
         return _sized("a plaintext", opened, len(rest) - TAG_BITS // 8)
 
     def _seal_key(self) -> Any | None:
-        """The AES-256 key that seals, if it was made; raises `Disconnected` when the token is not there to say."""
+        """The AES-256 key that seals, if it was made; raises `Disconnected` when the token is not there to say.
+
+        One that was imported, or could ever leave the token, was not made here and may be known to somebody.
+        """
         wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: SEAL_LABEL}
         found = list(self._session.get_objects(wanted))
         if len(found) > 1:
@@ -219,6 +223,11 @@ class Token:
             )
         if not found and not self.answers():
             raise gone("looking for the sealing key")
+        if any(key[name] is not True for key in found for name in _ALWAYS_STAYED):
+            raise ProtocolError(
+                f"PKCS#11: the token's key {SEAL_LABEL!r} was imported, or can leave it or once could",
+                remedy="Delete it (pkcs11-tool --login --delete-object --type secrkey), then join and enrol anew.",
+            )
         return found[0] if found else None
 
     def _make_seal_key(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drivers.software_enclave._enclave import MASTER_FILE, SoftwareEnclave, identity, peek
+from drivers.software_enclave._enclave import SoftwareEnclave, identity, peek
 from hal import Deadline, DeviceInfo, DeviceKind, Enclave, Unsupported
 
 
@@ -20,7 +20,8 @@ class SoftwareEnclaveDriver:
         if "folder" not in options:
             return []
         path, _ = _settings(options)
-        return [identity(str(path), peek(path))] if (path / MASTER_FILE).exists() else []
+        serial = peek(path)
+        return [] if serial is None else [identity(str(path), serial)]
 
     def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Enclave:
         """Claim the folder, making it and its master key when they are missing.

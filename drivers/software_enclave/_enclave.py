@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import secrets
 from pathlib import Path
@@ -43,6 +45,7 @@ MASTER_MAGIC = b"KVSWMASTER\x01"
 _CAPABILITIES = frozenset({Capability.SIGN, Capability.AGREE, Capability.SEAL, Capability.COUNTER})
 _LABEL = re.compile(r"[a-z0-9-]{1,32}")
 _LARGEST_COUNT = 2**63 - 1
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
 class SoftwareEnclave(Enclave):
@@ -175,12 +178,21 @@ def identity(folder: str, serial: str = "") -> DeviceInfo:
     )
 
 
-def peek(path: Path) -> str:
-    """The serial number of the enclave in a folder that somebody else may hold; "" when it cannot be read."""
+def peek(path: Path) -> str | None:
+    """The serial number of the enclave in a folder that somebody else may hold; "" when it cannot be read.
+
+    `None` where there is none.
+    """
     try:
-        stored = (path / MASTER_FILE).read_bytes()[: len(MASTER_MAGIC) + MASTER_BYTES + CHECK_BYTES]
+        descriptor = os.open(path / MASTER_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return None if error.errno in _NOT_THERE else ""
+    try:
+        stored = os.read(descriptor, len(MASTER_MAGIC) + MASTER_BYTES + CHECK_BYTES)
     except OSError:
         return ""
+    finally:
+        os.close(descriptor)
     return _serial(MasterKey(stored[len(MASTER_MAGIC) : -CHECK_BYTES])) if stored.startswith(MASTER_MAGIC) else ""
 
 

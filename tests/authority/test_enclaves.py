@@ -28,7 +28,7 @@ from protocol.levels import EnclaveKind, ResourceClass
 from protocol.messages import CertifiedPublic, DeliveryEvent, Outcome, QuoteEvidence
 from protocol.problems import ErrorCode
 from protocol.statements import evidence_digest as statement_digest
-from protocol.statements import evidence_marker, key_marker
+from protocol.statements import evidence_marker, key_digest, key_marker
 from tests.authority.nodes import AUTH, Machine, Site, sensor
 from tests.authority.statement_nodes import StatementMachine
 
@@ -314,6 +314,19 @@ def test_verifiers_refuse_the_other_form_by_themselves(node: StatementMachine, m
     with pytest.raises(StatementRejected) as caught:
         verify_statement(TPM2, node.identity_key.public, node.quote(DIGEST), DIGEST)
     assert caught.value.reason is Reason.WRONG_TYPE
+
+
+@pytest.mark.parametrize("use", CertifiedUse)
+def test_the_identity_key_is_no_other_key_as_well(node: StatementMachine, use: CertifiedUse):
+    """It is used without a value, so that as a profile's key it would sign without anybody at the sensors."""
+    public = node.identity_key.public
+    sound = node.certified(KeyUse(use.value), DIGEST)[1]
+    check_key("software", public, sound, DIGEST, use)
+    signature = node.enclave.sign(node.identity_key, b"", key_digest(SOFTWARE, use.value, public, DIGEST))
+    itself = CertifiedPublic(public=public, attest=key_marker(SOFTWARE, use.value), signature=signature)
+    with pytest.raises(StatementRejected) as caught:
+        check_key("software", public, itself, DIGEST, use)
+    assert caught.value.reason is Reason.UNFIT_OBJECT
 
 
 def test_a_statement_is_no_signature_over_anything_else(node: StatementMachine):

@@ -24,6 +24,7 @@ from pkcs11 import exceptions as ck
 
 from drivers.pkcs11 import Pkcs11Driver
 from drivers.pkcs11._errors import is_ambiguous, translate
+from drivers.pkcs11._token import SEAL_LABEL
 from hal import (
     AuthorisationFailed,
     Busy,
@@ -557,3 +558,37 @@ def test_openings_that_fail_leak_nothing(rig: EnclaveRig, token: SoftHsm):
 @pytest.mark.slow
 def test_a_thousand_openings_leak_nothing(rig: EnclaveRig):
     test_opening_and_closing_leaks_nothing(rig, 1000)
+
+
+def test_a_sealing_key_that_somebody_left_there_and_may_know_is_not_used(rig: EnclaveRig, token: SoftHsm):
+    """Whoever had the token before, an integrator for instance, could have made it so that it can leave."""
+    leave_key(token)
+    with rig.open() as opened, pytest.raises(ProtocolError, match="was imported") as refused:
+        opened.seal(SECRET, ())
+    assert "delete-object" in refused.value.remedy
+
+
+def leave_key(token: SoftHsm) -> None:
+    code = (
+        "import os, sys, pkcs11\n"
+        "from pkcs11 import Attribute, KeyType, ObjectClass\n"
+        "module, label, pin, name = sys.argv[1:]\n"
+        "session = pkcs11.lib(module).get_token(token_label=label).open(rw=True, user_pin=pin)\n"
+        "session.create_object({Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES,\n"
+        "  Attribute.VALUE: bytes(32), Attribute.TOKEN: True, Attribute.LABEL: name, Attribute.PRIVATE: True,\n"
+        "  Attribute.ENCRYPT: True, Attribute.DECRYPT: True,\n"
+        "  Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False})\n"
+    )
+    arguments = [str(token.module), token.label, token.pin_file.read_text().strip(), SEAL_LABEL]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env={**os.environ, **token.environment()})
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o775])
+def test_a_module_that_others_may_replace_is_not_loaded(rig: EnclaveRig, token: SoftHsm, tmp_path: Path, mode: int):
+    module = tmp_path / "module.so"
+    shutil.copy(token.module, module)
+    module.chmod(mode)
+    for use in (rig.driver.list, rig.driver.open):
+        with pytest.raises(PermissionDenied, match="may be changed by others") as refused:
+            use({**rig.options, "module": str(module)})
+        assert "chmod" in refused.value.remedy

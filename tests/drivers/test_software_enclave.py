@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import subprocess
@@ -327,3 +328,33 @@ def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 100):
 @pytest.mark.slow
 def test_a_thousand_openings_leak_nothing(rig: EnclaveRig):
     test_opening_and_closing_leaks_nothing(rig, 1000)
+
+
+def test_listing_neither_waits_for_nor_reads_what_is_no_key_of_ours(rig: EnclaveRig, tmp_path: Path):
+    """A folder that somebody else made may hold a FIFO, or a link to a file that is none of this driver's."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    options = {"folder": str(folder)}
+    os.mkfifo(folder / "master.key")
+    listed = subprocess.run(
+        [sys.executable, "-c", LIST, str(folder)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert listed.stdout.split() == ["''"], listed.stderr
+    (folder / "master.key").unlink()
+    with rig.open():
+        pass
+    (folder / "master.key").symlink_to(Path(rig.options["folder"]) / "master.key")
+    assert [found.serial for found in rig.driver.list(options)] == [""]
+    assert [bool(found.serial) for found in rig.driver.list(rig.options)] == [True]
+
+
+LIST = """
+import sys
+from drivers.software_enclave import SoftwareEnclaveDriver
+print(*(repr(found.serial) for found in SoftwareEnclaveDriver().list({"folder": sys.argv[1]})))
+"""
+
+
+@pytest.mark.parametrize("folder", ["/" + "a" * 300, "/proc/self/mem/x"])
+def test_a_folder_that_cannot_be_is_listed_as_none(folder: str):
+    assert SoftwareEnclaveDriver().list({"folder": folder}) == []

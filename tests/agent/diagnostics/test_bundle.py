@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 
 from agent.config import load_config
+from agent.devices import DeviceReport
 from agent.diagnostics.attached import unclaimed
 from agent.diagnostics.bundle import Material, check_target, write_bundle
 from agent.diagnostics.findings import Finding, Severity
 from agent.errors import ConfigError
 from agent.identity import TlsKey
-from hal import available_drivers
+from hal import DeviceInfo, DeviceKind, Transport, available_drivers
 from protocol.tokens import JoinToken
 from tests.agent.diagnostics.trees import Tree
 from tests.system.needles import DigitsNeedle, Needle, files_below, leaks
@@ -40,6 +41,10 @@ PHRASES = {
     "log word": "log-secret-Marzipan",
     "nested option": "nested-Pelican-secret",
     "usb serial": "USB-SERIAL-Walrus-1",
+    "modality option": "modality-secret-Ocelot",
+    "presence option": "presence-secret-Heron",
+    "password in a path": "tlJwpb0Badger",
+    "password of a place": "plAce9Marmot",
 }
 PINS = {"PIN option": "48291736", "numeric PIN option": "73915284", "PIN in the log": "61528394"}
 FEATURES = (np.random.default_rng(5).normal(0, 900, 192)).astype("<i2")
@@ -143,6 +148,13 @@ def configuration(folder: Path) -> str:
     driver = "uru4000"
     sha256 = "{sha256}"
     options = {{ usbip = "127.0.0.1:1", extra = {{ deep = ["{PHRASES["nested option"]}"] }} }}
+    [presence]
+    driver = "logind-seat"
+    sha256 = "{sha256}"
+    options = {{ account = "{PHRASES["presence option"]}", seat = "seat9" }}
+    [modalities.voice.options]
+    licence = "{PHRASES["modality option"]}"
+    width = 7
     [prompt]
     hook = ["/bin/true", "--password", "{PHRASES["hook argument"]}"]
     [[sinks]]
@@ -168,7 +180,7 @@ def log(token: str) -> str:
         f'{{"at": "{word}"}}',
         word,
         secret("pair key").hex(),
-        "[1, 2]",
+        f"[1, 2] {PHRASES['password in a path']} {PHRASES['password of a place']}",
         "\x00\xff",
     ]
     plain = f"2026-01-01T00:00:00Z WARNING the device went away error={word} pin={pin} {token}"
@@ -273,11 +285,31 @@ def test_secrets_in_sentences_are_scrubbed(site: Site) -> None:
         f"key {secret('pair key').hex()} and {JoinToken(secret('join token'), 'ab' * 32).format()}",
         f"hook --password {PHRASES['hook argument']}; {PHRASES['environment']}",
         f"code {PINS['numeric PIN option']}",
+        f"no licence {PHRASES['modality option']}, account {PHRASES['presence option']}",
+        f"rtsp://10.0.0.9/user=admin_password={PHRASES['password in a path']}_channel=1 does not answer",
     ]
     findings = [Finding("a.b", Severity.ERROR, text, text, text, {"fact": text}) for text in said]
     write_bundle(site.folder / "c.tgz", material(site, findings=findings))
     assert leaks(site.needles, iter(layers((site.folder / "c.tgz").read_bytes()))) == []
     assert members(site.folder / "c.tgz")["findings.json"][0]["what"] == "cannot log in with pin=[value]"
+
+
+def test_a_camera_s_password_in_its_path_stays_here(site: Site) -> None:
+    """Many network cameras take it there, and nowhere else."""
+    path = f"/user=admin_password={PHRASES['password in a path']}_channel=1"
+    text = site.config.read_text().replace("/stream.mjpg", path)
+    site.config.write_text(text)
+    attached = DeviceInfo(
+        DeviceKind.CAMERA, "opencv", Transport.VIRTUAL, f"http://127.0.0.1:1{path}", name=path, serial="0123456789"
+    )
+    third = replace(attached, port=f"http://user:{PHRASES['password of a place']}@127.0.0.1:1/")
+    reports = [DeviceReport("opencv", "0" * 64, (attached, third))]
+    findings = [Finding("a.b", Severity.ERROR, f"the camera at http://127.0.0.1:1{path} went away", path)]
+    write_bundle(site.folder / "c.tgz", material(site, reports=reports, findings=findings))
+    assert leaks(site.needles, iter(layers((site.folder / "c.tgz").read_bytes()))) == []
+    found = members(site.folder / "c.tgz")
+    assert found["configuration.json"]["devices"]["face"]["options"]["source"] == "http://127.0.0.1:1"
+    assert found["devices.json"]["drivers"][0]["attached"][0]["serial"] == "0123456789"
 
 
 def test_what_helps_is_still_there(site: Site) -> None:
@@ -291,6 +323,8 @@ def test_what_helps_is_still_there(site: Site) -> None:
     config = found["configuration.json"]
     assert config["devices"]["face"]["options"]["source"] == "http://127.0.0.1:1/stream.mjpg"
     assert config["devices"]["enclave"]["options"]["pin"] == "(left out)"
+    assert config["presence"]["options"] == {"account": "(left out)", "seat": "seat9"}
+    assert config["modalities"]["voice"]["options"] == {"licence": "(left out)", "width": 7}
     assert config["prompt"]["hook"] == {"program": "true", "arguments": 2}
     assert {entry["name"] for entry in found["state.json"]} >= {"identity.json", "profiles/00ff.record"}
     assert any(found_["id"] == "authority.joined" or "authority" in found_["id"] for found_ in found["findings.json"])
