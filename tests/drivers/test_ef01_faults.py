@@ -21,8 +21,9 @@ from hal import (
     Reopening,
     TimedOut,
 )
+from simulators.devices.fault_orders import OrderInForce
 from simulators.devices.faults import Fault, FaultOrder
-from simulators.devices.serial_faults import PlayedFault
+from simulators.devices.serial_faults import played
 from simulators.devices.serial_wire import Message
 from tests.drivers.ef01_rig import Ef01Station, ef01_station, grey_noise
 
@@ -165,9 +166,9 @@ def test_a_fault_that_passes_by_itself(station: Ef01Station) -> None:
 
 
 def test_the_same_seed_spoils_the_same_bytes() -> None:
-    def played(seed: int) -> list[Message]:
-        order = FaultOrder(Fault.CORRUPT, rate=0.05, seed=seed)
-        return PlayedFault(order, 0).play([Message(bytes(200), 57_600)])
+    def spoilt(seed: int) -> list[Message]:
+        order = OrderInForce(FaultOrder(Fault.CORRUPT, rate=0.05, seed=seed))
+        return played(order, [Message(bytes(200), 57_600)])
 
-    assert played(1) == played(1)
-    assert played(1) != played(2)
+    assert spoilt(1) == spoilt(1)
+    assert spoilt(1) != spoilt(2)
