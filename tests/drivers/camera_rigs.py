@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pytest
 
 from drivers.opencv_camera import OpenCvCamera, OpenCvCameraDriver
 from hal import Deadline, Frame, Transport
@@ -88,6 +89,12 @@ FAULTY: dict[str, Callable[[Path], Any]] = {"network": network}
 if UNDER_UMOCKDEV:
     RIGS |= NODES
     FAULTY |= NODES
+
+
+def by_default(kinds: Mapping[str, Any]) -> list[Any]:
+    """`kinds` as parameters of a suite: of the nodes, which differ in their format alone, one is not slow."""
+    more = set(NODES) - {"v4l2-yuyv"}
+    return [pytest.param(kind, marks=pytest.mark.slow) if kind in more else kind for kind in kinds]
 
 
 def counting() -> FrameSource:

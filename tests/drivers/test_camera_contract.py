@@ -14,12 +14,24 @@ import pytest
 
 from hal import Busy, Capability, Deadline, Device, DeviceKind, Disconnected, SystemClock, TimedOut, Unsupported
 from simulators.devices.v4l2 import read_number
-from tests.drivers.camera_rigs import HEIGHT, RIGS, WIDTH, Rig, comes_true, descriptors, grabbers, read, settled, soon
+from tests.drivers.camera_rigs import (
+    HEIGHT,
+    RIGS,
+    WIDTH,
+    Rig,
+    by_default,
+    comes_true,
+    descriptors,
+    grabbers,
+    read,
+    settled,
+    soon,
+)
 
 DEVICE_FACTS = {Capability.FRAME_SEQUENCE, Capability.HARDWARE_CLOCK}
 
 
-@pytest.fixture(params=RIGS)
+@pytest.fixture(params=by_default(RIGS))
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with RIGS[request.param](tmp_path) as rig:
         yield rig

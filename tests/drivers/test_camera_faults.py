@@ -23,9 +23,11 @@ from hal import (
 )
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.v4l2 import read_number
-from tests.drivers.camera_rigs import FAULTY, Rig, comes_true, descriptors, grabbers, read, settled, soon
+from tests.drivers.camera_rigs import FAULTY, Rig, by_default, comes_true, descriptors, grabbers, read, settled, soon
 
-LIMIT = 1.0
+LIMIT = 0.4
+LATE = 1.1 * LIMIT + 0.1
+"""The deadline and a tenth; a busy machine may take another tenth of a second to wake a thread."""
 OPENING = {
     "busy": (FaultOrder(Fault.BUSY), Busy),
     "permission-denied": (FaultOrder(Fault.PERMISSION_DENIED), PermissionDenied),
@@ -49,7 +51,7 @@ STREAMING = {
 }
 
 
-@pytest.fixture(params=FAULTY)
+@pytest.fixture(params=by_default(FAULTY))
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with FAULTY[request.param](tmp_path) as rig:
         yield rig
@@ -80,7 +82,7 @@ def test_fault_while_it_opens(rig: Rig, name: str) -> None:
     begin = time.monotonic()
     with pytest.raises(error) as caught:
         rig.open(Deadline.after(LIMIT), settle_seconds=5, warmup_frames=3)
-    assert time.monotonic() - begin <= 1.1 * LIMIT
+    assert time.monotonic() - begin <= LATE
     assert isinstance(caught.value, DeviceError)
     assert caught.value.remedy
     assert grabbers() == 0
@@ -97,7 +99,7 @@ def test_fault_while_it_streams(rig: Rig, name: str) -> None:
         play(rig, order)
         elapsed, caught = until_it_fails(camera, LIMIT)
         assert isinstance(caught, error)
-        assert elapsed <= 1.1 * LIMIT
+        assert elapsed <= LATE
         assert caught.remedy
     assert grabbers() == 0
     assert settled(rig)

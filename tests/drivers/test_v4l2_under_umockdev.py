@@ -28,7 +28,7 @@ def test_suite_passes_on_v4l2_nodes(suite: str, tmp_path: Path, record_property:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("suite", ["contract", "nodes"])
+@pytest.mark.parametrize("suite", SUITES)
 def test_slow_suite_passes_on_v4l2_nodes(
     suite: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
