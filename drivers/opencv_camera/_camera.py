@@ -47,6 +47,7 @@ class OpenCvCamera:
 
     def start(self, deadline: Deadline) -> None:
         """Begin to stream; returns with the first picture at hand, raises a `DeviceError` and is closed otherwise."""
+        deadline.check(f"opening camera {self.info.port}")
         self._thread.start()
         try:
             with self._changed:

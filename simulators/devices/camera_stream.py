@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal import Clock, SystemClock
-from simulators.devices.fault_plan import FaultPlan
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 Picture = NDArray[np.uint8]
@@ -79,7 +79,7 @@ class CameraStream:
         self.size = size
         self.clock = clock or SystemClock()
         self._lens = threading.Lock()
-        self.plan = FaultPlan(FAULTS, self.clock)
+        self.plan = OrdersInForce(self.clock)
         self._closed = False
         card = grey_card(*size)
         self.show(lambda _: card)
@@ -120,13 +120,13 @@ class CameraStream:
     def inject(self, order: FaultOrder) -> None:
         """Begin a fault."""
         require_playable(self, order)
-        self.plan.inject(order)
+        self.plan.add(order)
         if order.fault is Fault.UNPLUG and not order.after:
             self._server.cut()
 
     def mend(self) -> None:
         """End every fault."""
-        self.plan.mend()
+        self.plan.clear()
 
     def stall(self) -> None:
         """Fault: keep every connection, send no further picture."""
@@ -143,8 +143,7 @@ class CameraStream:
     @property
     def dropped(self) -> bool:
         """Whether nobody gets through: unplugged, or closed."""
-        order = self.plan.ordered(Fault.UNPLUG)
-        return self._closed or (order is not None and not order.after)
+        return self._closed or bool(self.plan.due(Fault.UNPLUG))
 
     def part(self) -> bytes | None:
         """One part of the multipart body as the faults in force leave it; `None` while nothing is sent.
@@ -152,7 +151,7 @@ class CameraStream:
         Raises `BrokenPipeError` when the camera is unplugged at this picture.
         """
         if self.plan.strikes(Fault.UNPLUG):
-            self.inject(FaultOrder(Fault.UNPLUG))
+            self._server.cut()
             raise BrokenPipeError("unplugged")
         if self.plan.strikes(Fault.STALL):
             return None
@@ -254,7 +253,7 @@ class _Watcher(BaseHTTPRequestHandler):
         due = camera.clock.monotonic_ns()
         while True:
             slow = camera.plan.strikes(Fault.SLOW)
-            if slow and self._left_within(slow.seconds):
+            if slow and self._left_within(slow.order.seconds):
                 return
             part = camera.part()
             if part is not None:

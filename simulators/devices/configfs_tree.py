@@ -17,12 +17,12 @@ import hmac
 import random
 import stat
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 from simulators.devices.fuse_mount import FuseMount
 
@@ -39,24 +39,6 @@ class _Entry:
     inblob: bytes = b""
     privlevel: int = 0
     generation: int = 0
-
-
-@dataclass
-class _Played:
-    """A fault in force: it passes at `until` (monotonic seconds), if that is set."""
-
-    order: FaultOrder
-    until: float
-    spared: int
-    dice: random.Random
-
-    def hits(self) -> bool:
-        if self.until and time.monotonic() > self.until:
-            return False
-        if self.spared > 0:
-            self.spared -= 1
-            return False
-        return self.dice.random() < self.order.rate
 
 
 class ConfigfsTree:
@@ -83,9 +65,8 @@ class ConfigfsTree:
         self._seed = seed
         self._secret = random.Random(seed).randbytes(32)  # noqa: S311 - a simulated platform's key
         self._entries: dict[str, _Entry] = {}
-        self._played: list[_Played] = []
+        self._orders = OrdersInForce()
         self._lock = threading.RLock()
-        self._mended = threading.Event()
         self._others = 0
         mount.mkdir(parents=True, exist_ok=True)
         self._mount = FuseMount(self, mount)
@@ -112,17 +93,11 @@ class ConfigfsTree:
     def inject(self, order: FaultOrder) -> None:
         """Begin a fault; a "message" is one access to a report."""
         require_playable(self, order)
-        with self._lock:
-            passing = order.seconds and order.fault is not Fault.SLOW
-            until = time.monotonic() + order.seconds if passing else 0.0
-            self._mended.clear()
-            self._played.append(_Played(order, until, order.after, random.Random(order.seed)))  # noqa: S311
+        self._orders.add(order)
 
     def mend(self) -> None:
         """End every fault; what was stalled goes on."""
-        with self._lock:
-            self._played.clear()
-        self._mended.set()
+        self._orders.clear()
 
     def close(self) -> None:
         """Unmount; closing twice is allowed."""
@@ -222,8 +197,7 @@ class ConfigfsTree:
         return hmac.digest(self._secret, body, "sha256")
 
     def _hit(self, fault: Fault) -> bool:
-        with self._lock:
-            return any(played.hits() for played in self._played if played.order.fault is fault)
+        return self._orders.strikes(fault, whole=True) is not None
 
     def _refuse(self, errors: dict[Fault, int]) -> None:
         for fault, number in errors.items():
@@ -232,11 +206,10 @@ class ConfigfsTree:
 
     def _delay(self) -> None:
         if self._hit(Fault.STALL):
-            self._mended.wait(_STALL_S)
-        with self._lock:
-            waits = [one.order.seconds for one in self._played if one.order.fault is Fault.SLOW and one.hits()]
-        if waits:
-            self._mended.wait(max(waits))
+            self._orders.delay(_STALL_S)
+        slow = self._orders.strikes(Fault.SLOW)
+        if slow is not None:
+            self._orders.delay(slow.order.seconds)
 
 
 _ATTRIBUTES = ("inblob", "outblob", "auxblob", "provider", "generation", "privlevel")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pty
-import random
 import struct
 import tempfile
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from simulators.devices.dbus import FaultBoard
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 KEY = 148
@@ -46,7 +45,7 @@ class EvdevButton:
         self._bounce = 0.0 if instant else bounce
         self._folder = tempfile.TemporaryDirectory(prefix="button-")
         self._lock = threading.Lock()
-        self._board = FaultBoard()
+        self._orders = OrdersInForce()
         self._held = -1
         self._plug()
 
@@ -89,17 +88,17 @@ class EvdevButton:
         if order.fault is Fault.UNPLUG:
             self._unplug()
         else:
-            self._board.add(order)
+            self._orders.add(order)
 
     def mend(self) -> None:
         """End every fault and plug the button in afresh."""
-        self._board.clear()
+        self._orders.clear()
         self._unplug()
         self._plug()
 
     def close(self) -> None:
         """Take the button away for good; closing twice is allowed."""
-        self._board.clear()
+        self._orders.clear()
         self._unplug()
         self._folder.cleanup()
 
@@ -132,10 +131,10 @@ class EvdevButton:
             self.device.unlink(missing_ok=True)
 
     def _report(self, key: int | None, value: int) -> None:
-        slow = self._board.hits(Fault.SLOW)
+        slow = self._orders.strikes(Fault.SLOW)
         if slow is not None:
-            self._board.delay(slow.seconds)
-        if self._board.hits(Fault.STALL):
+            self._orders.delay(slow.order.seconds)
+        if self._orders.strikes(Fault.STALL):
             return
         data = self._spoilt(_event(_EV_KEY, self._key if key is None else key, value) + _event(_EV_SYN, 0, 0))
         with self._lock:
@@ -143,10 +142,9 @@ class EvdevButton:
                 os.write(self._held, data)
 
     def _spoilt(self, data: bytes) -> bytes:
-        corrupt, short = self._board.hits(Fault.CORRUPT), self._board.hits(Fault.SHORT_READ)
-        if corrupt is not None:
-            data = random.Random(corrupt.seed).randbytes(len(data))  # noqa: S311
-        return data[: _EVENT.size // 2] if short is not None else data
+        damaged = self._orders.corrupted(data)
+        data = data if damaged is None else damaged
+        return data[: _EVENT.size // 2] if self._orders.strikes(Fault.SHORT_READ) else data
 
 
 def _event(kind: int, code: int, value: int) -> bytes:

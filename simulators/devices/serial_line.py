@@ -23,8 +23,9 @@ from typing import Protocol, Self
 import numpy as np
 
 from hal import Clock, SystemClock
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
-from simulators.devices.serial_faults import PlayedFault
+from simulators.devices.serial_faults import played
 from simulators.devices.serial_wire import LineNoise, Message
 
 _TCGETS2 = 0x802C542A
@@ -69,7 +70,7 @@ class SerialLine:
         self._clock = clock or SystemClock()
         self._garbage = np.random.default_rng(seed)
         self._lock = threading.RLock()
-        self._played: list[PlayedFault] = []
+        self._orders = OrdersInForce(self._clock)
         self._end: _DeviceEnd | None = None
         self._replug: threading.Timer | None = None
         self.plug()
@@ -137,14 +138,14 @@ class SerialLine:
         """
         require_playable(self, order)
         with self._lock:
-            self._played.append(PlayedFault(order, self._clock.monotonic_ns()))
+            self._orders.add(order)
             self._set_node()
         self._unplug_if_due()
 
     def mend(self) -> None:
         """End every fault; the device is usable as after power on."""
         with self._lock:
-            self._played.clear()
+            self._orders.clear()
             if self._replug is not None:
                 self._replug.cancel()
             self._device.power_on()
@@ -158,13 +159,13 @@ class SerialLine:
     def _exchange(self, data: bytes, host_speed: int) -> list[Message]:
         """What the device sends in return for what the host sent, as the line carries it."""
         with self._lock:
-            self._end_passed_faults()
+            self._set_node()
             data = self.noise.spoil(data)
             if host_speed != self._device.speed:
                 data = self._garbled(data, host_speed, self._device.speed)
             messages = list(self._device.receive(data))
-            for fault in self._played:
-                messages = fault.play(messages)
+            for one in self._orders.current():
+                messages = played(one, messages)
         self._unplug_if_due()
         return messages
 
@@ -177,23 +178,17 @@ class SerialLine:
     def _garbled(self, data: bytes, sent: int, heard: int) -> bytes:
         return self._garbage.bytes(max(1, len(data) * heard // sent)) if data else b""
 
-    def _orders(self, fault: Fault) -> list[PlayedFault]:
-        return [played for played in self._played if played.order.fault is fault and played.in_force]
-
     def _set_node(self) -> None:
         if self._end is not None:
-            self._end.hold(taken=bool(self._orders(Fault.BUSY)), barred=bool(self._orders(Fault.PERMISSION_DENIED)))
-
-    def _end_passed_faults(self) -> None:
-        now = self._clock.monotonic_ns()
-        self._played = [fault for fault in self._played if not fault.over(now)]
-        self._set_node()
+            taken, barred = self._orders.due(Fault.BUSY), self._orders.due(Fault.PERMISSION_DENIED)
+            self._end.hold(taken=bool(taken), barred=bool(barred))
 
     def _unplug_if_due(self) -> None:
         with self._lock:
-            due = self._orders(Fault.UNPLUG)
-            self._played = [played for played in self._played if played not in due]
-            seconds = max((played.order.seconds for played in due), default=0.0)
+            due = [one.order for one in self._orders.due(Fault.UNPLUG)]
+            for order in due:
+                self._orders.end(order)
+            seconds = max((order.seconds for order in due), default=0.0)
             if seconds:
                 self._replug = threading.Timer(seconds, self.plug)
                 self._replug.daemon = True

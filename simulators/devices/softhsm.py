@@ -17,7 +17,6 @@ What was found with SoftHSM 2.6.1, and what follows from it here:
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import shutil
 import subprocess
@@ -29,6 +28,7 @@ from types import TracebackType
 from typing import Self
 
 from hal import DeviceError, NotFound
+from simulators.devices.fault_orders import OrderInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 MODULES = (
@@ -190,12 +190,12 @@ class SoftHsm:
 
     def _corrupt(self, order: FaultOrder) -> None:
         """Spoil that share of the bytes of every stored value (keys, labels, identifiers)."""
-        dice = random.Random(order.seed)  # noqa: S311 - a fault, not a key
+        one = OrderInForce(order)
         for file in sorted(self._token.glob("*-*.object")):
             data = bytearray(file.read_bytes())
-            for at in _value_bytes(bytes(data)):
-                if dice.random() < order.rate:
-                    data[at] ^= dice.randrange(1, 256)
+            places = list(_value_bytes(bytes(data)))
+            for at, value in zip(places, one.spoiled(bytes(data[at] for at in places)), strict=True):
+                data[at] = value
             file.write_bytes(data)
 
     def _stall(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import random
 import shutil
 import subprocess
 import threading
 from pathlib import Path
 
 from hal import PermissionDenied
+from simulators.devices.fault_orders import OrderInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 _NOBODY = 65_534
@@ -61,15 +61,9 @@ class SoftwareFolder:
     def _corrupt(self, order: FaultOrder) -> None:
         if not self._kept.exists():
             shutil.copytree(self.folder, self._kept)
-        dice = random.Random(order.seed)  # noqa: S311 - a fault, not a key
+        one = OrderInForce(order)
         for file in sorted(self.folder.iterdir()):
-            data = bytearray(file.read_bytes())
-            if not data:
-                continue
-            spoilt = {at for at in range(len(data)) if dice.random() < order.rate} or {dice.randrange(len(data))}
-            for at in spoilt:
-                data[at] ^= dice.randrange(1, 256)
-            file.write_bytes(data)
+            file.write_bytes(one.spoiled(file.read_bytes(), least=1))
 
     def _give_away(self) -> None:
         """A superuser gives the files to somebody else; anybody else takes the rights from himself."""

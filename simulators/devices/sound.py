@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from math import gcd
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from simulators.devices.fault_orders import OrdersInForce
-from simulators.devices.faults import Fault, FaultOrder
+from simulators.devices.faults import Fault
 
 Samples = NDArray[np.int16]
 """Mono signed 16-bit samples, int16 `[n]`."""
@@ -50,39 +49,17 @@ def at_rate(pcm: Samples, rate: int, wanted: int) -> Samples:
     return np.rint(resampled).clip(-32768, 32767).astype(np.int16)
 
 
-class SoundFaults:
+class SoundFaults(OrdersInForce):
     """Faults in force on a microphone, whose messages are pieces of sound. Every method is thread safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._orders = OrdersInForce()
-
-    def add(self, order: FaultOrder) -> None:
-        """Begin a fault."""
-        with self._lock:
-            self._orders.add(order)
-
-    def clear(self) -> None:
-        """End every fault."""
-        with self._lock:
-            self._orders.clear()
-
-    def plays(self, fault: Fault) -> FaultOrder | None:
-        """The order by which `fault` is in force now."""
-        with self._lock:
-            return self._orders.plays(fault)
 
     def carry(self, piece: bytes) -> tuple[bytes, float]:
         """What becomes of a piece of sound, and how many seconds late it comes."""
         seconds = 0.0
-        with self._lock:
-            for one in self._orders.current():
-                if not one.hits():
-                    continue
-                if one.order.fault is Fault.SLOW:
-                    seconds += one.order.seconds
-                elif one.order.fault is Fault.SHORT_READ:
-                    piece = one.cut(piece)
-                elif one.order.fault is Fault.CORRUPT:
-                    piece = one.spoiled(piece)
+        for one in self.struck():
+            if one.order.fault is Fault.SLOW:
+                seconds += one.order.seconds
+            elif one.order.fault is Fault.SHORT_READ:
+                piece = one.cut(piece)
+            elif one.order.fault is Fault.CORRUPT:
+                piece = one.spoiled(piece)
         return piece, seconds

@@ -78,11 +78,9 @@ class TpmFaults:
         """Begin a fault: at once, or once `after` commands have passed."""
         with self._lock:
             if order.fault in WIRE_FAULTS:
-                bus = self.bus
-                bus.play(order)
-                self._until(order, lambda: bus.end(order), passing=order.fault is not Fault.SLOW)
+                self.bus.play(order)
             elif order.after:
-                self.bus.after(order.after, lambda: self._begin(order))
+                self.bus.at(order, lambda: self._begin(order))
             else:
                 self._begin(order)
 
@@ -152,11 +150,11 @@ class TpmFaults:
         """The socket that the public path leads to."""
         return self._chip.chip_socket if self._bus is None else self._bus.path
 
-    def _until(self, order: FaultOrder, undo: Callable[[], None], *, passing: bool = True) -> None:
-        """Undo at `mend`, or after the order's own time where that is how long it lasts."""
+    def _until(self, order: FaultOrder, undo: Callable[[], None]) -> None:
+        """Undo at `mend`, or after the order's own time."""
         with self._lock:
             self._undo.append(undo)
-            if passing and order.seconds:
+            if order.seconds:
                 timer = threading.Timer(order.seconds, self._expire, [undo])
                 timer.daemon = True
                 self._timers.append(timer)

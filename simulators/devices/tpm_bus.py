@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from simulators.devices.fault_orders import OrderInForce, OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.tpm_program import receive
 
@@ -37,8 +37,8 @@ class TpmBus:
         self._target = target
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._orders: list[_Playing] = []
-        self._hooks: list[tuple[int, Callable[[], None]]] = []
+        self._orders = OrdersInForce()
+        self._hooks: list[tuple[OrderInForce, Callable[[], None]]] = []
         self._open: set[socket.socket] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -46,19 +46,13 @@ class TpmBus:
         self._workers = [self._begin(self._accept)]
 
     def play(self, order: FaultOrder) -> None:
-        """Begin a fault of `WIRE_FAULTS`."""
-        with self._lock:
-            self._orders.append(_Playing(order))
+        """Begin a fault of `WIRE_FAULTS`, which lasts as long as it was ordered to."""
+        self._orders.add(order)
 
-    def end(self, order: FaultOrder) -> None:
-        """End a fault that began."""
+    def at(self, order: FaultOrder, work: Callable[[], None]) -> None:
+        """Run `work` once, before the first command that `order` hits."""
         with self._lock:
-            self._orders = [playing for playing in self._orders if playing.order is not order]
-
-    def after(self, messages: int, work: Callable[[], None]) -> None:
-        """Run `work` once, before the command that follows so many."""
-        with self._lock:
-            self._hooks.append((messages, work))
+            self._hooks.append((OrderInForce(order), work))
 
     def close(self) -> None:
         """Hang up on everybody; closing twice is allowed."""
@@ -117,55 +111,31 @@ class TpmBus:
         self.heard += command + answer
         if self.tamper is not None:
             answer = self.tamper(command, answer)
-        with self._lock:
-            playing = [one for one in self._orders if one.hits()]
-        for one in playing:
+        struck = self._orders.struck()
+        for one in struck:
             answer = self._spoil(one, answer)
         client.sendall(answer)
-        if any(one.order.fault is Fault.SHORT_READ for one in playing):
+        if any(one.order.fault is Fault.SHORT_READ for one in struck):
             client.shutdown(socket.SHUT_RDWR)
 
-    def _spoil(self, playing: _Playing, answer: bytes) -> bytes:
-        match playing.order.fault:
+    def _spoil(self, one: OrderInForce, answer: bytes) -> bytes:
+        match one.order.fault:
             case Fault.SLOW:
-                self._closing.wait(playing.order.seconds)
+                self._closing.wait(one.order.seconds)
             case Fault.SHORT_READ:
                 return answer[: len(answer) // 2]
             case Fault.CORRUPT:
-                return playing.corrupted(answer)
+                # The header's size field stays, so that the message ends.
+                return one.spoiled(answer[:2]) + answer[2:6] + one.spoiled(answer[6:])
             case Fault.WRONG_DESCRIPTOR:
                 return STRANGER
         return answer
 
     def _due_hooks(self) -> list[Callable[[], None]]:
         with self._lock:
-            due = [work for left, work in self._hooks if left == 0]
-            self._hooks = [(left - 1, work) for left, work in self._hooks if left]
-        return due
-
-
-class _Playing:
-    """An order in force: counts what passes unharmed, and draws what is hit from its seed."""
-
-    def __init__(self, order: FaultOrder) -> None:
-        self.order = order
-        self._left = order.after
-        self._random = random.Random(order.seed)  # noqa: S311 - the same order spoils the same bytes
-
-    def hits(self) -> bool:
-        """Whether the next message is hit; the rate of `CORRUPT` counts bytes."""
-        if self._left:
-            self._left -= 1
-            return False
-        return self.order.fault is Fault.CORRUPT or self._random.random() < self.order.rate
-
-    def corrupted(self, answer: bytes) -> bytes:
-        """Every byte is altered with the order's rate; the header's size field stays, so that the message ends."""
-        spoiled = bytearray(answer)
-        for at in range(len(spoiled)):
-            if not 2 <= at < 6 and self._random.random() < self.order.rate:
-                spoiled[at] ^= self._random.randrange(1, 256)
-        return bytes(spoiled)
+            due = [hook for hook in self._hooks if hook[0].hits()]
+            self._hooks = [hook for hook in self._hooks if hook not in due]
+        return [work for _order, work in due]
 
 
 def _connected(connection: socket.socket) -> bool:

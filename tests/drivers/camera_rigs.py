@@ -100,7 +100,6 @@ FAULTY: dict[str, Callable[[Path], Any]] = {"network": network}
 if UNDER_UMOCKDEV:
     RIGS |= NODES
     FAULTY |= NODES
-FAULTY_RIGS = [pytest.param(name, marks=[pytest.mark.slow] if name == "v4l2-yuyv" else []) for name in FAULTY]
 """Of two uncompressed formats one is enough for every day."""
 
 
@@ -109,6 +108,12 @@ def recordings(factory: pytest.TempPathFactory) -> Path:
     folder = factory.getbasetemp() / "recordings"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def by_default(kinds: Mapping[str, Any]) -> list[Any]:
+    """`kinds` as parameters of a suite: of the nodes, which differ in their format alone, one is not slow."""
+    more = set(NODES) - {"v4l2-yuyv"}
+    return [pytest.param(kind, marks=pytest.mark.slow) if kind in more else kind for kind in kinds]
 
 
 def counting() -> FrameSource:

@@ -18,6 +18,7 @@ from tests.drivers.camera_rigs import (
     RIGS,
     WIDTH,
     Rig,
+    by_default,
     comes_true,
     descriptors,
     grabbers,
@@ -30,7 +31,7 @@ from tests.drivers.camera_rigs import (
 DEVICE_FACTS = {Capability.FRAME_SEQUENCE, Capability.HARDWARE_CLOCK}
 
 
-@pytest.fixture(params=RIGS)
+@pytest.fixture(params=by_default(RIGS))
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with RIGS[request.param](recordings(tmp_path_factory)) as rig:
         yield rig

@@ -24,8 +24,8 @@ from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.v4l2 import read_number
 from tests.drivers.camera_rigs import (
     FAULTY,
-    FAULTY_RIGS,
     Rig,
+    by_default,
     comes_true,
     descriptors,
     grabbers,
@@ -35,7 +35,9 @@ from tests.drivers.camera_rigs import (
     soon,
 )
 
-LIMIT = 1.0
+LIMIT = 0.4
+LATE = 1.1 * LIMIT + 0.1
+"""The deadline and a tenth; a busy machine may take another tenth of a second to wake a thread."""
 OPENING = {
     "busy": (FaultOrder(Fault.BUSY), Busy),
     "permission-denied": (FaultOrder(Fault.PERMISSION_DENIED), PermissionDenied),
@@ -59,7 +61,7 @@ STREAMING = {
 }
 
 
-@pytest.fixture(params=FAULTY_RIGS)
+@pytest.fixture(params=by_default(FAULTY))
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with FAULTY[request.param](recordings(tmp_path_factory)) as rig:
         yield rig
@@ -90,7 +92,7 @@ def test_fault_while_it_opens(rig: Rig, name: str) -> None:
     begin = time.monotonic()
     with pytest.raises(error) as caught:
         rig.open(Deadline.after(LIMIT), settle_seconds=5, warmup_frames=3)
-    assert time.monotonic() - begin <= 1.1 * LIMIT
+    assert time.monotonic() - begin <= LATE
     assert isinstance(caught.value, DeviceError)
     assert caught.value.remedy
     assert grabbers() == 0
@@ -107,7 +109,7 @@ def test_fault_while_it_streams(rig: Rig, name: str) -> None:
         play(rig, order)
         elapsed, caught = until_it_fails(camera, LIMIT)
         assert isinstance(caught, error)
-        assert elapsed <= 1.1 * LIMIT
+        assert elapsed <= LATE
         assert caught.remedy
     assert grabbers() == 0
     assert settled(rig)

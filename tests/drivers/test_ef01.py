@@ -35,6 +35,7 @@ from tests.drivers.ef01_rig import Ef01Station, ef01_station, grey_noise
 from tests.drivers.ef01_wire import ACKNOWLEDGEMENT, packet
 
 SIZES = (32, 64, 128, 256)
+BY_DEFAULT = [size if size == 128 else pytest.param(size, marks=pytest.mark.slow) for size in SIZES]
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def capture_exactly(station: Ef01Station, captures: int, noise: LineNoise) -> in
     return exact
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", BY_DEFAULT)
 @pytest.mark.parametrize("rates", [(0.001, 0, 0), (0, 0.0005, 0.0005)], ids=["spoiled", "lost and added"])
 def test_the_exact_image_comes_through_a_bad_line(tmp_path: Path, size: int, rates: tuple[float, float, float]) -> None:
     with ef01_station(tmp_path, packet_bytes=size) as station:
@@ -84,7 +85,7 @@ def test_four_bits_a_pixel_the_left_one_first(station: Ef01Station) -> None:
     assert (image.dpi, image.pixels.shape) == (500, (288, 256))
 
 
-@pytest.mark.parametrize("baud", [9600, 28_800, 57_600, 76_800, 115_200])
+@pytest.mark.parametrize("baud", [9600, pytest.param(28_800, marks=pytest.mark.slow), 57_600, 76_800, 115_200])
 def test_the_rate_is_found(tmp_path: Path, baud: int) -> None:
     with ef01_station(tmp_path, baud=baud) as station:
         station.place(grey_noise())
@@ -173,7 +174,7 @@ def test_a_module_that_lost_its_power_meanwhile_is_one_that_went_away(tmp_path: 
         ("nothing", 0o600, Unsupported),
         ("", 0o600, Unsupported),
         ("123456789", 0o600, Unsupported),
-        ("7", 0o640, PermissionDenied),
+        ("feedface", 0o640, PermissionDenied),
     ],
 )
 def test_a_password_file_that_is_no_secret_is_refused(
@@ -293,7 +294,7 @@ def open_and_close(station: Ef01Station, times: int) -> None:
                     station.open()
 
 
-@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("times", [20, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_opening_and_closing_leaks_no_descriptor(station: Ef01Station, times: int) -> None:
     open_and_close(station, 1)
     before = descriptors()

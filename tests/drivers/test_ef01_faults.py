@@ -21,8 +21,9 @@ from hal import (
     Reopening,
     TimedOut,
 )
+from simulators.devices.fault_orders import OrderInForce
 from simulators.devices.faults import Fault, FaultOrder
-from simulators.devices.serial_faults import PlayedFault
+from simulators.devices.serial_faults import played
 from simulators.devices.serial_wire import Message
 from tests.drivers.ef01_rig import Ef01Station, ef01_station, grey_noise
 
@@ -39,11 +40,14 @@ def station(tmp_path: Path) -> Iterator[Ef01Station]:
 
 
 def refused(error: type[DeviceError], seconds: float, work: Callable[[Deadline], object]) -> DeviceError:
-    """The error of `work`, which must come by the deadline and a tenth."""
+    """The error of `work`, which must come by the deadline and a tenth.
+
+    A busy machine may take another tenth of a second to wake a thread.
+    """
     began = time.monotonic()
     with pytest.raises(error) as raised:
         work(Deadline.after(seconds))
-    assert time.monotonic() - began <= seconds * 1.1
+    assert time.monotonic() - began <= seconds * 1.1 + 0.1
     assert raised.value.remedy
     return raised.value
 
@@ -83,7 +87,7 @@ def test_a_reader_that_comes_back_is_opened_again(station: Ef01Station) -> None:
 def test_stalled(station: Ef01Station, after: int) -> None:
     with station.open() as reader:
         station.line.inject(FaultOrder(Fault.STALL, after=after))
-        refused(TimedOut, 1, reader.capture)
+        refused(TimedOut, 0.3, reader.capture)
         station.line.mend()
         np.testing.assert_array_equal(reader.capture(Deadline.after(30)).pixels, grey_noise())
 
@@ -98,8 +102,24 @@ def test_stalled_for_good_is_noticed_before_a_generous_deadline(station: Ef01Sta
 
 def test_stalled_while_opening(station: Ef01Station) -> None:
     station.line.inject(FaultOrder(Fault.STALL))
-    assert "any rate" in str(refused(TimedOut, 15, station.open))
-    refused(TimedOut, 0.5, station.open)
+    refused(TimedOut, 0.3, station.open)
+    works_again(station)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        pytest.param(Fault.STALL, TimedOut, marks=pytest.mark.slow),
+        pytest.param(Fault.SHORT_READ, ProtocolError, marks=pytest.mark.slow),
+        (Fault.CORRUPT, ProtocolError),
+    ],
+)
+def test_no_rate_helps(station: Ef01Station, fault: Fault, error: type[DeviceError]) -> None:
+    """With all the time it wants, opening tries every rate before it says what is wrong."""
+    station.line.inject(FaultOrder(fault))
+    raised = refused(error, 15, station.open)
+    assert "any rate" in str(raised)
+    assert "wiring" in raised.remedy
     works_again(station)
 
 
@@ -109,7 +129,6 @@ def test_nothing_but_damage(station: Ef01Station, fault: Fault) -> None:
         station.line.inject(FaultOrder(fault, after=FINGER_ONLY))
         error = refused(ProtocolError, 20, reader.capture)
     assert "cable" in error.remedy
-    assert "wiring" in refused(ProtocolError, 15, station.open).remedy
     works_again(station)
 
 
@@ -153,7 +172,7 @@ def test_slow(station: Ef01Station) -> None:
         station.line.inject(FaultOrder(Fault.SLOW, seconds=0.2))
         np.testing.assert_array_equal(reader.capture(Deadline.after(30)).pixels, grey_noise())
         station.line.inject(FaultOrder(Fault.SLOW, seconds=2))
-        refused(TimedOut, 1, reader.capture)
+        refused(TimedOut, 0.3, reader.capture)
         station.line.mend()
         np.testing.assert_array_equal(reader.capture(Deadline.after(30)).pixels, grey_noise())
 
@@ -165,9 +184,9 @@ def test_a_fault_that_passes_by_itself(station: Ef01Station) -> None:
 
 
 def test_the_same_seed_spoils_the_same_bytes() -> None:
-    def played(seed: int) -> list[Message]:
-        order = FaultOrder(Fault.CORRUPT, rate=0.05, seed=seed)
-        return PlayedFault(order, 0).play([Message(bytes(200), 57_600)])
+    def spoilt(seed: int) -> list[Message]:
+        order = OrderInForce(FaultOrder(Fault.CORRUPT, rate=0.05, seed=seed))
+        return played(order, [Message(bytes(200), 57_600)])
 
-    assert played(1) == played(1)
-    assert played(1) != played(2)
+    assert spoilt(1) == spoilt(1)
+    assert spoilt(1) != spoilt(2)

@@ -186,8 +186,8 @@ def test_every_opening_hears_the_speech_from_its_start(microphone: AlsaMicrophon
     assert np.array_equal(np.fromfile(tmp_path / "heard", "<i2")[LEAD : LEAD + len(said)], said)
 
 
-def test_fifty_cycles_leave_no_thread_and_no_descriptor(microphone: AlsaMicrophone) -> None:
-    found = run(microphone.environment(), play_cycles, 50)
+def test_twenty_cycles_leave_no_thread_and_no_descriptor(microphone: AlsaMicrophone) -> None:
+    found = run(microphone.environment(), play_cycles, 20)
     assert found["after"] == found["before"]
 
 
@@ -221,6 +221,7 @@ def test_stalled_microphone_times_out_and_lets_the_process_end(live: LiveAlsaMic
     assert 1.0 <= found["after"] < 2.2
 
 
+@pytest.mark.slow
 def test_microphone_opens_again_after_a_stall(tmp_path: Path) -> None:
     assert run({}, play_stall_and_reopen, str(tmp_path))["samples"] >= RATE
 

@@ -28,7 +28,7 @@ from simulators.devices.press_sensor import PressSensorModel
 from simulators.devices.usb import LIES
 from tests.drivers.usb_rig import MODELS, TRANSPORTS, UsbRig, usb_rig
 
-SECONDS = 0.4
+SECONDS = 0.3
 SILENT = FaultOrder(Fault.SLOW, seconds=3600)
 
 
@@ -67,11 +67,19 @@ def refused(*kinds: type[DeviceError], seconds: float = SECONDS) -> Iterator[Non
     assert spent <= 1.1 * seconds + 0.1
 
 
+def named(value: object) -> str:
+    """A readable name of an order."""
+    return f"{value.fault}-after-{value.after}" if isinstance(value, FaultOrder) else ""
+
+
 WHILE_OPEN = [
     (FaultOrder(Fault.UNPLUG), (Disconnected,)),
     (FaultOrder(Fault.UNPLUG, after=2), (Disconnected,)),
-    (FaultOrder(Fault.STALL), (ProtocolError,)),
-    (FaultOrder(Fault.STALL, after=2), (ProtocolError,)),
+    (FaultOrder(Fault.REFUSE), (ProtocolError,)),
+    (FaultOrder(Fault.REFUSE, after=2), (ProtocolError,)),
+    (FaultOrder(Fault.STALL), (TimedOut,)),
+    (FaultOrder(Fault.STALL, after=1), (TimedOut,)),
+    (FaultOrder(Fault.STALL, after=2), (TimedOut,)),
     (FaultOrder(Fault.SHORT_READ), (ProtocolError,)),
     (FaultOrder(Fault.CORRUPT), (ProtocolError, TimedOut)),
     (SILENT, (TimedOut,)),
@@ -79,7 +87,7 @@ WHILE_OPEN = [
 ]
 
 
-@pytest.mark.parametrize(("order", "errors"), WHILE_OPEN, ids=lambda value: getattr(value, "fault", ""))
+@pytest.mark.parametrize(("order", "errors"), WHILE_OPEN, ids=named)
 def test_a_fault_while_the_reader_is_open(
     rig: UsbRig, order: FaultOrder, errors: tuple[type[DeviceError], ...]
 ) -> None:
@@ -95,7 +103,8 @@ def test_a_fault_while_the_reader_is_open(
 
 BEFORE_OPENING = [
     (FaultOrder(Fault.UNPLUG), (NotFound,)),
-    (FaultOrder(Fault.STALL), (ProtocolError,)),
+    (FaultOrder(Fault.REFUSE), (ProtocolError,)),
+    (FaultOrder(Fault.STALL), (TimedOut,)),
     (FaultOrder(Fault.SHORT_READ), (ProtocolError,)),
     (FaultOrder(Fault.CORRUPT), (ProtocolError, NotFound)),
     (FaultOrder(Fault.BUSY), (Busy,)),
@@ -104,7 +113,7 @@ BEFORE_OPENING = [
 ]
 
 
-@pytest.mark.parametrize(("order", "errors"), BEFORE_OPENING, ids=lambda value: getattr(value, "fault", ""))
+@pytest.mark.parametrize(("order", "errors"), BEFORE_OPENING, ids=named)
 def test_a_fault_before_the_reader_is_opened(
     rig: UsbRig, order: FaultOrder, errors: tuple[type[DeviceError], ...]
 ) -> None:
@@ -124,12 +133,16 @@ def test_a_device_that_lies_about_itself_is_refused_and_released(rig: UsbRig, li
     rig.works()
 
 
-@pytest.mark.parametrize("fault", [Fault.UNPLUG, Fault.STALL, Fault.SHORT_READ])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.UNPLUG, Fault.REFUSE, Fault.SHORT_READ, pytest.param(Fault.STALL, marks=pytest.mark.slow)],
+)
 def test_a_fault_at_any_message_of_a_presentation(near: UsbRig, fault: Fault) -> None:
     """From the first descriptor to the last line of the image, one fault at each message in turn."""
     allowed = {
         Fault.UNPLUG: (Disconnected, NotFound),
-        Fault.STALL: (ProtocolError, NotFound),
+        Fault.REFUSE: (ProtocolError, NotFound),
+        Fault.STALL: (TimedOut,),
         Fault.SHORT_READ: (ProtocolError,),
     }[fault]
     for after in range(140):
@@ -210,7 +223,7 @@ def test_a_fault_that_passes_needs_no_mending(rig: UsbRig, fault: Fault) -> None
 def test_a_halted_endpoint_is_cleared_without_mending(rig: UsbRig) -> None:
     """As USB has it: the endpoint refuses everything until the host clears the halt, and the driver does."""
     with rig.open() as reader:
-        rig.model.inject(FaultOrder(Fault.STALL, after=3, seconds=0.4))
+        rig.model.inject(FaultOrder(Fault.REFUSE, after=3, seconds=0.4))
         with refused(ProtocolError):
             reader.capture(Deadline.after(SECONDS))
         patience = Deadline.after(10)
@@ -219,7 +232,21 @@ def test_a_halted_endpoint_is_cleared_without_mending(rig: UsbRig) -> None:
                 rig.captures_exactly(reader)
                 return
             except ProtocolError:
-                patience.check("the stall passing")
+                patience.check("the refusal passing")
+
+
+def test_a_reader_that_was_silent_for_a_while_goes_on_by_itself(rig: UsbRig) -> None:
+    with rig.open() as reader:
+        rig.model.inject(FaultOrder(Fault.STALL, seconds=SECONDS))
+        with refused(TimedOut, seconds=SECONDS / 2):
+            reader.capture(Deadline.after(SECONDS / 2))
+        patience = Deadline.after(10)
+        while True:
+            try:
+                rig.captures_exactly(reader, SECONDS)
+                return
+            except TimedOut:
+                patience.check("the silence passing")
 
 
 def test_a_fault_that_a_device_cannot_play_is_refused(near: UsbRig) -> None:

@@ -48,8 +48,8 @@ class UsbRig:
     def place(self) -> None:
         self.model.place(self.picture(), self.model.field.dpi)
 
-    def captures_exactly(self, reader: Any) -> None:
-        np.testing.assert_array_equal(reader.capture(Deadline.after(20)).pixels, self.picture())
+    def captures_exactly(self, reader: Any, seconds: float = 20.0) -> None:
+        np.testing.assert_array_equal(reader.capture(Deadline.after(seconds)).pixels, self.picture())
 
     def works(self) -> None:
         """A fresh opening delivers every pixel."""

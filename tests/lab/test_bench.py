@@ -65,10 +65,10 @@ def described(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def opened(folder: Path, name: str) -> Any:
+def opened(folder: Path, name: str, seconds: float = 10.0) -> Any:
     device = described(folder, name)
     driver, _ = load_driver(device["driver"], None)
-    return driver.open(device["options"], Deadline.after(10))
+    return driver.open(device["options"], Deadline.after(seconds))
 
 
 def test_the_shipped_driver_finds_a_served_reader_with_the_person_s_finger_on_it(bench: Path) -> None:
@@ -78,8 +78,8 @@ def test_the_shipped_driver_finds_a_served_reader_with_the_person_s_finger_on_it
 
 
 def test_a_fault_of_the_configuration_is_in_force_until_it_is_mended(bench: Path) -> None:
-    with opened(bench, "second") as reader, pytest.raises(TimedOut):
-        reader.capture(Deadline.after(1))
+    with pytest.raises(TimedOut), opened(bench, "second", 1.0) as reader:
+        reader.capture(Deadline.after(0.3))
     lab(bench, "mend", "second")
     with opened(bench, "second") as reader:
         assert reader.capture(Deadline.after(10)).pixels.std() > 20

@@ -7,7 +7,6 @@ import select
 import shutil
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call
 from jeepney.wrappers import unwrap_msg
 
 from hal import DeviceError
-from simulators.devices.dbus import BusService, FaultBoard, PrivateBus
+from simulators.devices.dbus import BusService, PrivateBus
 from simulators.devices.evdev_button import KEY, EvdevButton
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.libfprint_reader import VirtualFprintd
@@ -63,30 +62,6 @@ def test_a_name_has_one_owner(bus: PrivateBus) -> None:
 def test_a_process_that_ends_before_it_has_its_name(bus: PrivateBus) -> None:
     with pytest.raises(DeviceError, match="ended"):
         bus.await_name("example.Name", subprocess.Popen(["true"]))
-
-
-def test_faults_hit_after_some_messages_and_the_same_seed_hits_the_same() -> None:
-    def hits(order: FaultOrder) -> list[bool]:
-        board = FaultBoard()
-        board.add(order)
-        return [board.hits(Fault.STALL) is not None for _ in range(40)]
-
-    assert hits(FaultOrder(Fault.STALL, after=3)) == [False] * 3 + [True] * 37
-    some = hits(FaultOrder(Fault.STALL, rate=0.5, seed=1))
-    assert some == hits(FaultOrder(Fault.STALL, rate=0.5, seed=1))
-    assert some != hits(FaultOrder(Fault.STALL, rate=0.5, seed=2))
-    assert hits(FaultOrder(Fault.STALL, seconds=1e-9))[-1] is False
-    assert True not in hits(FaultOrder(Fault.SLOW))
-
-
-def test_mending_ends_a_delay() -> None:
-    board = FaultBoard()
-    board.add(FaultOrder(Fault.SLOW, seconds=60))
-    waiting = threading.Thread(target=board.delay, args=(60,))
-    waiting.start()
-    board.clear()
-    waiting.join(10)
-    assert not waiting.is_alive()
 
 
 @needs_bus

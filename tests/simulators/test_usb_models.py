@@ -144,7 +144,7 @@ ASK = bytes.fromhex("8038010008000000")
 
 def test_a_fault_lets_the_messages_before_it_pass() -> None:
     model = Nb1010Model()
-    model.inject(FaultOrder(Fault.STALL, after=2))
+    model.inject(FaultOrder(Fault.REFUSE, after=2))
     model.write(0x02, ASK)
     assert read(model)[0][0] is CompletionStatus.DONE
     with pytest.raises(Stall):
@@ -153,7 +153,7 @@ def test_a_fault_lets_the_messages_before_it_pass() -> None:
 
 def test_a_halted_endpoint_refuses_until_the_host_clears_it() -> None:
     model = Nb1010Model()
-    model.inject(FaultOrder(Fault.STALL, after=1))
+    model.inject(FaultOrder(Fault.REFUSE, after=1))
     waiting = read(model)
     model.write(0x02, ASK)
     assert waiting == [(CompletionStatus.STALLED, b"")]
@@ -162,6 +162,47 @@ def test_a_halted_endpoint_refuses_until_the_host_clears_it() -> None:
     model.control(Setup(0x02, 1, 0, 0x83, 0), b"")
     model.write(0x02, ASK)
     assert read(model)[0][0] is CompletionStatus.DONE
+
+
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.REFUSE])
+def test_a_device_that_is_silent_ends_no_transfer_and_one_that_refuses_ends_each(fault: Fault) -> None:
+    model = Nb1010Model()
+    model.inject(FaultOrder(fault))
+    ended: list[CompletionStatus] = []
+    waiting = [Transfer(64, lambda status, _data: ended.append(status)) for _ in range(4)]
+    refusals = 0
+    for begin in (
+        lambda: model.request(Setup(0x80, 6, 0x0100, 0, 18), b"", waiting[0]),
+        lambda: model.submit_out(0x02, ASK, waiting[1]),
+    ):
+        try:
+            begin()
+        except Stall:
+            refusals += 1
+    model.submit(0x81, waiting[2])
+    model.submit(0x83, waiting[3])
+    model._send(0x83, b"unheard")
+    silent = fault is Fault.STALL
+    assert (refusals, ended) == ((0, []) if silent else (2, [CompletionStatus.STALLED]))
+    points = {0: (0, 1), 0x81: (2,), 0x83: (3,)}
+    withdrawn = [model.cancel(point, waiting[number]) for point, some in points.items() for number in some]
+    assert withdrawn == ([True] * 4 if silent else [False, False, True, False])
+    model.mend()
+    model.write(0x02, ASK)
+    assert read(model)[0][0] is CompletionStatus.DONE
+
+
+def test_a_device_that_falls_silent_takes_nothing_and_keeps_nothing_ready() -> None:
+    model = Nb1010Model()
+    model.write(0x02, ASK)
+    model.inject(FaultOrder(Fault.STALL))
+    assert read(model) == []
+    ended: list[CompletionStatus] = []
+    prepare = bytes.fromhex("800d01000c00000000000000")
+    model.submit_out(0x02, prepare, Transfer(0, lambda status, _data: ended.append(status)))
+    assert not model._prepared
+    model.unplug()
+    assert ended == [CompletionStatus.GONE]
 
 
 def test_the_rate_of_altered_bytes_is_the_one_ordered() -> None:

@@ -30,7 +30,10 @@ print(json.dumps(dict(open=capture.isOpened(), numbers=numbers, levels=levels, s
 """
 
 
-@pytest.fixture(params=["GREY", "YUYV", "MJPG"])
+FORMATS = ["GREY", "YUYV", "MJPG"]
+
+
+@pytest.fixture(params=["YUYV", *(pytest.param(name, marks=pytest.mark.slow) for name in ("GREY", "MJPG"))])
 def bed(request: pytest.FixtureRequest) -> Iterator[V4l2Testbed]:
     with V4l2Testbed(request.param, SIZE, 60, instant=True) as bed:
         yield bed
@@ -73,6 +76,7 @@ def test_grey_wall_and_noise_are_no_pattern() -> None:
 # Programs that are not ours.
 
 
+@pytest.mark.parametrize("bed", FORMATS, indirect=True)
 def test_opencv_captures_whole_frames_in_order(bed: V4l2Testbed) -> None:
     seen = capture(bed, 20)
     assert seen["open"]

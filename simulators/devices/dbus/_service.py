@@ -22,7 +22,7 @@ from jeepney.io.blocking import DBusConnection
 
 from hal import DeviceError
 from simulators.devices.dbus._bus import PrivateBus, ask_bus
-from simulators.devices.dbus._faults import FaultBoard
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 
 _UNKNOWN = "org.freedesktop.DBus.Error.UnknownMethod"
@@ -69,7 +69,7 @@ class BusService:
         """Come to the bus; raises `DeviceError` when another member owns the name."""
         self.name = name
         self._bus = bus
-        self._board = FaultBoard()
+        self._orders = OrdersInForce()
         self._sending = threading.Lock()
         self._connection: DBusConnection | None = None
         self._thread: threading.Thread | None = None
@@ -92,17 +92,17 @@ class BusService:
         if order.fault is Fault.SERVER_DEATH:
             self._leave()
         else:
-            self._board.add(order)
+            self._orders.add(order)
 
     def mend(self) -> None:
         """End every fault and come back to the bus."""
-        self._board.clear()
+        self._orders.clear()
         if self._connection is None:
             self._come()
 
     def close(self) -> None:
         """Leave the bus; closing twice is allowed."""
-        self._board.clear()
+        self._orders.clear()
         self._leave()
 
     def __enter__(self) -> Self:
@@ -142,18 +142,18 @@ class BusService:
                     self._handle(message)
 
     def _handle(self, call: Message) -> None:
-        slow = self._board.hits(Fault.SLOW)
+        slow = self._orders.strikes(Fault.SLOW)
         if slow is not None:
-            self._board.delay(slow.seconds)
-        if self._board.hits(Fault.STALL) or call.header.flags & MessageFlag.no_reply_expected:
+            self._orders.delay(slow.order.seconds)
+        if self._orders.strikes(Fault.STALL) or call.header.flags & MessageFlag.no_reply_expected:
             return
         self._send(self._answered(call))
 
     def _answered(self, message: Message) -> Message:
         fields = message.header.fields
-        if self._board.hits(Fault.PERMISSION_DENIED):
+        if self._orders.strikes(Fault.PERMISSION_DENIED):
             return new_error(message, _ACCESS_DENIED, "s", ("refused by order",))
-        if self._board.hits(Fault.CORRUPT):
+        if self._orders.strikes(Fault.CORRUPT, whole=True):
             return new_method_return(message, "ayd", (b"\xff\x00\xfe", 0.5))
         path, interface, member, sender = (
             fields.get(key, "")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Sequence
 
-from simulators.devices.fault_orders import OrdersInForce
+from simulators.devices.fault_orders import OrderInForce
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.usb._descriptors import CONFIGURATION
 
@@ -13,6 +13,7 @@ PLAYABLE = frozenset(
     {
         Fault.UNPLUG,
         Fault.STALL,
+        Fault.REFUSE,
         Fault.SHORT_READ,
         Fault.CORRUPT,
         Fault.BUSY,
@@ -26,38 +27,44 @@ PLAYABLE = frozenset(
 Lie = Callable[[bytes], bytes]
 
 
-class Crossing(NamedTuple):
-    """What became of a message on the wire."""
+class Crossing:
+    """What befalls one message on the wire."""
 
-    message: bytes
-    seconds: float = 0.0
-    stalled: bool = False
-    gone: bool = False
+    def __init__(self, struck: Sequence[OrderInForce]) -> None:
+        self._struck = struck
 
+    @property
+    def seconds(self) -> float:
+        """How late it is; for ever, where the device is silent."""
+        late = sum(one.order.seconds for one in self._struck if one.order.fault is Fault.SLOW)
+        return math.inf if self.silent else late
 
-class WireFaults(OrdersInForce):
-    """The faults in force on one device. Its owner holds the lock."""
+    @property
+    def silent(self) -> bool:
+        """Whether the device neither takes nor sends it, and says nothing."""
+        return self._plays(Fault.STALL)
 
-    def cross(self, message: bytes, *, to_host: bool) -> Crossing:
-        """Send `message` over the wire; what is spoiled is only what the device sends."""
-        seconds, stalled, gone = 0.0, False, False
-        for one in self.current():
-            if not one.hits():
-                continue
-            match one.order.fault:
-                case Fault.SLOW:
-                    seconds += one.order.seconds
-                case Fault.STALL:
-                    stalled = True
-                case Fault.UNPLUG:
-                    gone = True
-                case Fault.SHORT_READ if to_host:
-                    message = one.cut(message)
-                case Fault.CORRUPT if to_host:
-                    message = one.spoiled(message)
-                case _:
-                    pass
-        return Crossing(message, seconds, stalled, gone)
+    @property
+    def refused(self) -> bool:
+        """Whether the device answers it by a STALL handshake."""
+        return self._plays(Fault.REFUSE)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the plug is pulled at it."""
+        return self._plays(Fault.UNPLUG)
+
+    def arriving(self, message: bytes) -> bytes:
+        """What the host gets of `message`."""
+        for one in self._struck:
+            if one.order.fault is Fault.SHORT_READ:
+                message = one.cut(message)
+            elif one.order.fault is Fault.CORRUPT:
+                message = one.spoiled(message)
+        return message
+
+    def _plays(self, fault: Fault) -> bool:
+        return any(one.order.fault is fault for one in self._struck)
 
 
 def _with(at: int, value: int) -> Lie:

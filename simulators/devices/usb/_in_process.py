@@ -17,6 +17,8 @@ from simulators.devices.usb._model import Setup, UsbModel
 from simulators.devices.usb._transfer import CompletionStatus, Stall, Transfer, Unplugged
 
 _ERRNO = {CompletionStatus.GONE: errno.ENODEV, CompletionStatus.STALLED: errno.EPIPE}
+_CLEAR_HALT_MS = 5000
+"""USB_CTRL_SET_TIMEOUT of the Linux kernel."""
 
 
 class _Handle:
@@ -118,9 +120,9 @@ class InProcessBackend(IBackend):  # type: ignore[misc]  # pyusb is untyped
         return False
 
     def clear_halt(self, handle: _Handle, endpoint: int) -> None:
-        """Let a halted endpoint go on."""
-        with _as_usb_errors():
-            handle.model.control(Setup(0x02, 1, 0, endpoint, 0), b"")
+        """Let a halted endpoint go on; a device that does not answer is waited for as long as the kernel does."""
+        setup = Setup(0x02, 1, 0, endpoint, 0)
+        _transfer(handle, 0, 0, _CLEAR_HALT_MS, lambda one: handle.model.request(setup, b"", one))
 
     def ctrl_transfer(
         self, handle: _Handle, request_type: int, request: int, value: int, index: int, data: array[int], timeout: int

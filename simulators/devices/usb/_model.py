@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 from simulators.devices.usb._descriptors import CONFIGURATION, DEVICE, STRING, UsbLayout
-from simulators.devices.usb._faults import PLAYABLE, WireFaults, lied
+from simulators.devices.usb._faults import PLAYABLE, Crossing, lied
 from simulators.devices.usb._transfer import CompletionStatus, InPipe, Stall, Transfer, Unplugged
 
 _GET_STATUS, _CLEAR_FEATURE, _GET_DESCRIPTOR = 0x00, 0x01, 0x06
@@ -39,9 +41,9 @@ class UsbModel(ABC):
 
     `fault` stands between the firmware and the wire: it is given the endpoint address and each message that the
     device sends and returns what arrives, so that a test can cut one message in particular; `inject` plays the faults
-    of `simulators.devices.faults`. There `STALL` is USB's: the device refuses, and an endpoint stays halted until the
-    host clears it. A device that says nothing at all is one that is `SLOW` by more than the host's patience; each
-    message is late by that many seconds after the one before it. `WRONG_DESCRIPTOR` tells the lie `seed` of `LIES`.
+    of `simulators.devices.faults`. `STALL` is silence: a transfer has no end until the host withdraws it. `REFUSE` is
+    what USB calls STALL: the request is refused, and an endpoint stays halted until the host clears it. `SLOW` makes
+    each message late by that many seconds after the one before it. `WRONG_DESCRIPTOR` tells the lie `seed` of `LIES`.
 
     With `instant` the device needs no time for anything; without it, it answers about as late as the real one.
     """
@@ -56,8 +58,8 @@ class UsbModel(ABC):
         in_points = [point.address for point in layout.endpoints if point.address & 0x80]
         self._pipes = {address: InPipe(partial(self._serve_later, address)) for address in in_points}
         self._halted_out: set[int] = set()
-        self._late: dict[Transfer, threading.Timer] = {}
-        self._wire = WireFaults()
+        self._late: dict[Transfer, threading.Timer | None] = {}
+        self._wire = OrdersInForce()
         self._owner: object | None = None
         self._plugged = True
         self._epoch = 0
@@ -120,15 +122,19 @@ class UsbModel(ABC):
                 self._fail_transfers()
 
     def control(self, setup: Setup, data: bytes) -> bytes:
-        """A control transfer of no duration; the data stage of an IN request. Raises `Stall`, `Unplugged`."""
+        """A control transfer as when the device was attached, of no duration and answered by a silent one too.
+
+        The data stage of an IN request; raises `Stall`, `Unplugged`.
+        """
         with self._lock:
-            return self._answer_request(setup, data)[0]
+            return self._answer_request(setup, data, self._cross())
 
     def request(self, setup: Setup, data: bytes, transfer: Transfer) -> None:
         """A control transfer that ends when the device has answered. Raises `Stall`, `Unplugged`."""
         with self._lock:
-            reply, seconds = self._answer_request(setup, data)
-            self._end_after(seconds, transfer, reply)
+            crossing = self._cross()
+            reply = b"" if crossing.silent else self._answer_request(setup, data, crossing)
+            self._end_after(crossing.seconds + self._travel_seconds(len(reply) + len(data)), transfer, reply)
 
     def submit(self, endpoint: int, transfer: Transfer) -> None:
         """Ask for data on the IN `endpoint`; the transfer waits until there is some. Raises `Stall`, `Unplugged`."""
@@ -140,7 +146,7 @@ class UsbModel(ABC):
         """Withdraw a transfer that has not ended; false if it has."""
         with self._lock:
             if transfer in self._late:
-                self._late.pop(transfer).cancel()
+                self._forget_late(transfer)
                 return True
             return endpoint in self._pipes and self._pipes[endpoint].cancel(transfer)
 
@@ -194,6 +200,8 @@ class UsbModel(ABC):
         with self._lock:
             if order.fault is not Fault.UNPLUG or order.after:
                 self._wire.add(order)
+                if order.fault is Fault.STALL and not order.after and order.rate == 1:
+                    self._flush_all()
                 return
         self._pull(order.seconds)
 
@@ -209,13 +217,15 @@ class UsbModel(ABC):
 
     def _send(self, endpoint: int, message: bytes) -> None:
         """Have `message` ready on the IN `endpoint`; a host's read ends with it."""
-        crossing = self._wire.cross(self.fault(endpoint, message), to_host=True)
+        message = self.fault(endpoint, message)
+        crossing = Crossing(self._wire.struck())
         if crossing.gone:
             self._pull()
-        elif crossing.stalled:
+        elif crossing.refused:
             self._pipe(endpoint).halt()
-        else:
-            self._pipe(endpoint).push(crossing.message, crossing.seconds + self._travel_seconds(len(message)))
+        elif not crossing.silent:
+            seconds = crossing.seconds + self._travel_seconds(len(message))
+            self._pipe(endpoint).push(crossing.arriving(message), seconds)
 
     def _flush(self, endpoint: int) -> None:
         self._pipe(endpoint).flush()
@@ -227,28 +237,30 @@ class UsbModel(ABC):
         else:
             self._start_timer(seconds, action)
 
-    def _answer_request(self, setup: Setup, data: bytes) -> tuple[bytes, float]:
-        """The reply to a request, and after how many seconds it comes."""
+    def _cross(self) -> Crossing:
+        """What befalls the next message between host and device; raises `Unplugged`."""
         self._require_plugged()
-        standard = setup.request_type & _TYPE_MASK == _STANDARD
-        reply = self._standard_request(setup) if standard else self.vendor_request(setup, data)
-        crossing = self._wire.cross(self.fault(0, reply), to_host=True)
+        crossing = Crossing(self._wire.struck())
         if crossing.gone:
             self._pull()
             raise Unplugged
-        if crossing.stalled:
+        return crossing
+
+    def _answer_request(self, setup: Setup, data: bytes, crossing: Crossing) -> bytes:
+        """The reply to a request, as it arrives."""
+        if crossing.refused:
             raise Stall("on order")
-        return crossing.message[: setup.length], crossing.seconds + self._travel_seconds(len(reply) + len(data))
+        standard = setup.request_type & _TYPE_MASK == _STANDARD
+        reply = self._standard_request(setup) if standard else self.vendor_request(setup, data)
+        return crossing.arriving(self.fault(0, reply))[: setup.length]
 
     def _take(self, endpoint: int, data: bytes) -> float:
         """Let the firmware have what the host sent; after how many seconds the host learns so."""
-        self._require_plugged()
-        crossing = self._wire.cross(data, to_host=False)
-        if crossing.gone:
-            self._pull()
-            raise Unplugged
-        if crossing.stalled:
+        crossing = self._cross()
+        if crossing.refused:
             self._halted_out.add(endpoint)
+        if crossing.silent:
+            return math.inf
         if endpoint in self._halted_out:
             raise Stall(f"endpoint {endpoint:#04x} is halted")
         self.received(endpoint, data)
@@ -258,11 +270,19 @@ class UsbModel(ABC):
         if not seconds:
             transfer.done(CompletionStatus.DONE, data)
             return
-        self._late[transfer] = self._start_timer(seconds, partial(self._end_late, transfer, data))
+        endless = math.isinf(seconds)
+        ending = partial(self._end_late, transfer, data)
+        self._late[transfer] = None if endless else self._start_timer(seconds, ending)
 
     def _end_late(self, transfer: Transfer, data: bytes) -> None:
-        if self._late.pop(transfer, None):
+        if transfer in self._late:
+            del self._late[transfer]
             transfer.done(CompletionStatus.DONE, data)
+
+    def _forget_late(self, transfer: Transfer) -> None:
+        timer = self._late.pop(transfer)
+        if timer is not None:
+            timer.cancel()
 
     def _serve_later(self, endpoint: int, seconds: float) -> threading.Timer:
         return self._start_timer(seconds, self._pipes[endpoint].serve)
@@ -278,16 +298,19 @@ class UsbModel(ABC):
     def _forget_wire(self) -> None:
         """What is on its way, and what is halted."""
         self._halted_out.clear()
+        self._flush_all()
+        for pipe in self._pipes.values():
+            pipe.resume()
+
+    def _flush_all(self) -> None:
         for pipe in self._pipes.values():
             pipe.flush()
-            pipe.resume()
 
     def _fail_transfers(self) -> None:
         for pipe in self._pipes.values():
             pipe.fail(CompletionStatus.GONE)
-        while self._late:
-            transfer, timer = self._late.popitem()
-            timer.cancel()
+        for transfer in list(self._late):
+            self._forget_late(transfer)
             transfer.done(CompletionStatus.GONE, b"")
 
     def _start_timer(self, seconds: float, action: Callable[[], None]) -> threading.Timer:

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from hal import Clock, SystemClock
-from simulators.devices.fault_plan import FaultPlan
+from simulators.devices.fault_orders import OrdersInForce
 from simulators.devices.faults import Fault, FaultOrder, require_playable
 from simulators.devices.v4l2 import _abi as abi
 from simulators.devices.v4l2._modes import Mode, Offer
@@ -78,7 +78,7 @@ class V4l2Camera:
         self.optics = optics
         self.identity = identity or Identity()
         self.clock = clock or SystemClock()
-        self.plan = FaultPlan(FAULTS, self.clock)
+        self.plan = OrdersInForce(self.clock)
         self.controls = Controls()
         self.mode = Mode(offer.formats[0], offer.sizes[0])
         self.interval = offer.intervals[0]
@@ -104,7 +104,7 @@ class V4l2Camera:
     def inject(self, order: FaultOrder) -> None:
         """Begin a fault."""
         require_playable(self, order)
-        self.plan.inject(order)
+        self.plan.add(order)
         if order.fault is Fault.UNPLUG and not order.after:
             self.unplug()
         if order.fault is Fault.PERMISSION_DENIED and not order.after:
@@ -112,7 +112,7 @@ class V4l2Camera:
 
     def mend(self) -> None:
         """End every fault, a frozen picture too; an unplugged camera is plugged in again."""
-        self.plan.mend()
+        self.plan.clear()
         self.freeze(False)
         self.on_permission(True)
         with self.lock:
@@ -201,7 +201,7 @@ class V4l2Camera:
 
     def _delay(self) -> float:
         slow = self.plan.strikes(Fault.SLOW)
-        return slow.seconds if slow else 0.0
+        return slow.order.seconds if slow else 0.0
 
     def _is_dropped(self) -> bool:
         with self._lens:

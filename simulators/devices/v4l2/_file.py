@@ -30,7 +30,7 @@ class CameraFile:
         self._camera = camera
         self._generation = camera.generation
         struck = {fault: camera.plan.strikes(fault) for fault in _REFUSALS}
-        self._refuses = {fault: order.seed for fault, order in struck.items() if order is not None}
+        self._refuses = {fault: one.order.seed for fault, one in struck.items() if one is not None}
         self._buffers = 0
         self._queued: set[int] = set()
         self._streaming = False
