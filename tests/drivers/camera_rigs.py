@@ -100,7 +100,6 @@ FAULTY: dict[str, Callable[[Path], Any]] = {"network": network}
 if UNDER_UMOCKDEV:
     RIGS |= NODES
     FAULTY |= NODES
-"""Of two uncompressed formats one is enough for every day."""
 
 
 def recordings(factory: pytest.TempPathFactory) -> Path:
