@@ -15,7 +15,7 @@ import serial
 from hal import Busy, Deadline, DeviceError, Disconnected, NotFound, PermissionDenied, ProtocolError, Unsupported
 
 _CHUNK = 4096
-_SILENCE_SECONDS = 0.03
+_SILENCE_SECONDS = 0.1
 _OPENING: dict[int, type[DeviceError]] = {
     errno.EAGAIN: Busy,
     errno.EBUSY: Busy,
