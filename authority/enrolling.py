@@ -47,7 +47,7 @@ CONSENT_TEXT = (
     "profile erased at any time."
 )
 MATCH_ONLY_TEXT = (
-    " For {modalities} the template is kept by the reader or its service on this machine, "
+    " For {modalities} the template is kept by the reader or its service on this machine instead, "
     "which Keyvigil does not encrypt."
 )
 
