@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from agent.errors import (
     ConfigError,
     EnrolmentFailed,
 )
-from agent.extension import KeptAtDevice
+from agent.extension import KeptAtDevice, Sensor
+from agent.modalities.fingerprint import Fingerprint
 from agent.modalities.fingerprint_match import Answer, FingerprintMatch, MatchPipeline, Reference
 from agent.profile import ProfileVault
 from agent.state import StateDirectory
@@ -32,8 +34,10 @@ from protocol.problems import ErrorCode, Problem
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.libfprint_reader import VirtualFprintd
+from tests.agent.daemon_site import make_site, summons
 from tests.agent.match_only_rig import MATCH, Counter
 from tests.agent.people import modalities as strong_modalities
+from tests.agent.scripted_authority import served
 from tests.agent.world import delivery_key, identity, kos_for
 from tests.drivers.system_bus import needs_bus, needs_fprintd, soon
 
@@ -306,3 +310,26 @@ def test_a_second_enrolment_takes_the_reader_away_from_the_first(desk: Desk) -> 
 def test_only_what_stays_at_a_device_is_withdrawn(counter: Counter) -> None:
     assert isinstance(counter.modalities[MATCH], KeptAtDevice)
     assert not any(isinstance(each, KeptAtDevice) for each in strong_modalities().values())
+
+
+class KeptFingerprint(Fingerprint):
+    """A reader of images that keeps the template as well."""
+
+    def withdraw(self, sensor: Sensor) -> None:
+        pass
+
+
+def test_only_whose_template_the_device_keeps_may_answer_by_it(
+    tmp_path: Path, state: StateDirectory, gate: EnclaveGate
+) -> None:
+    with served(tmp_path) as authority:
+        site = make_site(authority, state, gate)
+        plain = site.daemon().answerer
+        kept = replace(plain, modalities={**plain.modalities, "fingerprint": KeptFingerprint({})})
+        header = plain.vault.header("r1")
+        assert plain._usable(summons(), header) == ["fingerprint", "face", "voice"]
+        assert kept._usable(summons(), header) == ["face", "voice"]
+        kept.vault.hold("fingerprint", "r1")
+        assert kept._usable(summons(), header) == ["fingerprint", "face", "voice"]
+        kept.vault.hold("fingerprint", "r2")
+        assert kept._usable(summons(), header) == ["face", "voice"]
