@@ -19,7 +19,7 @@ from agent.errors import (
     ProfileError,
     StateError,
 )
-from agent.extension import Modality
+from agent.extension import KeptAtDevice, Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
@@ -34,9 +34,19 @@ from agent.state import StateDirectory
 from agent.timings import Stopwatch, TimingLog
 from hal import Busy, Clock, Deadline, DeviceError, NotFound
 from protocol.codec import ProtocolViolation
-from protocol.messages import Activation, ModalityModel, RosterEntry, Summons, Verdict
+from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """An activated challenge: whose profile, which modalities, and how somebody was seen to be there."""
+
+    activation: Activation
+    header: RecordHeader
+    modalities: list[str]
+    presence: PresenceClaim | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Answerer:
         self, summons: Summons, roster: list[RosterEntry], watch_started: Callable[[str, Stopwatch], None]
     ) -> Verdict:
         entry = self._reach(summons, roster)
-        self._require_presence(summons, entry)
+        presence = self._require_presence(summons, entry)
         header = self.vault.header(entry.record_id)
         try:
             with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
@@ -99,7 +109,7 @@ class Answerer:
                     activation = self._begin(summons, entry)
                 received = Stopwatch()
                 watch_started(summons.challenge_id, received)
-                return self._present(activation, header, modalities, received, watch.stages())
+                return self._present(_Begun(activation, header, modalities, presence), received, watch.stages())
         except (_NotReady, Busy) as error:
             self._tell(summons.challenge_id, "not-ready", str(error))
             raise _TryAgain(str(error)) from None
@@ -118,14 +128,15 @@ class Answerer:
             raise _TryAgain("nobody has come to the sensors")
         return next(entry for entry in roster if entry.admin == name)
 
-    def _require_presence(self, summons: Summons, entry: RosterEntry) -> None:
+    def _require_presence(self, summons: Summons, entry: RosterEntry) -> PresenceClaim | None:
         """Whoever answered the prompt is at the machine, where the configuration asks for that."""
         deadline = Deadline.after(max(0.0, summons.expires_at - self.now()), self.clock)
         try:
-            require_presence(self.config, deadline, lambda: self._ask_to_press(entry, deadline))
+            found = require_presence(self.config, deadline, lambda: self._ask_to_press(entry, deadline))
         except NobodyPresent as error:
             self._tell(summons.challenge_id, "not-ready", f"{error}. {error.remedy}")
             raise _TryAgain(str(error)) from None
+        return found.claim if found is not None else None
 
     def _ask_to_press(self, entry: RosterEntry, deadline: Deadline) -> None:
         step = Step(
@@ -148,7 +159,7 @@ class Answerer:
             name = model.modality
             if name not in summons.modalities or name not in self.devices.modalities or name not in self.pipelines:
                 continue
-            if self._same_model(model) and self._attached(name):
+            if self._same_model(model) and self._held(name, header) and self._attached(name):
                 usable.append(name)
         need = self.config.presentation.minimum_modalities
         if len(usable) < need:
@@ -165,6 +176,13 @@ class Answerer:
         if not same:
             event(logging.ERROR, "the profile was made by another model: enrol again", modality=name)
         return same
+
+    def _held(self, name: str, header: RecordHeader) -> bool:
+        """Whether a device that keeps one person's template has this person's."""
+        if not isinstance(self.modalities[name], KeptAtDevice) or self.vault.holds(name, header.record_id):
+            return True
+        event(logging.ERROR, "the device holds another enrolment: enrol again", modality=name, admin=header.admin)
+        return False
 
     def _attached(self, name: str) -> bool:
         try:
@@ -187,15 +205,9 @@ class Answerer:
             raise ProtocolViolation("the authority activated another challenge")
         return activation
 
-    def _present(
-        self,
-        activation: Activation,
-        header: RecordHeader,
-        modalities: list[str],
-        watch: Stopwatch,
-        before: dict[str, float],
-    ) -> Verdict:
-        answer = self._presentation(activation, header, modalities, watch).perform()
+    def _present(self, begun: _Begun, watch: Stopwatch, before: dict[str, float]) -> Verdict:
+        activation = begun.activation
+        answer = self._presentation(begun, watch).perform()
         give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
         with watch.stage("submit"):
             verdict = self._submit(activation.challenge_id, answer, give_up_at)
@@ -206,10 +218,8 @@ class Answerer:
         self._tell(activation.challenge_id, verdict.outcome.value, verdict.explanation or verdict.reason)
         return verdict
 
-    def _presentation(
-        self, activation: Activation, header: RecordHeader, modalities: list[str], watch: Stopwatch
-    ) -> Presentation:
-        settings = self.config.presentation
+    def _presentation(self, begun: _Begun, watch: Stopwatch) -> Presentation:
+        settings, activation, header = self.config.presentation, begun.activation, begun.header
         booth = Booth(
             node=self.link.identity.name,
             admin=header.admin,
@@ -228,7 +238,7 @@ class Answerer:
             certificate=self.link.certificate.thumbprint,
             activation=activation,
             header=header,
-            modalities=modalities,
+            modalities=begun.modalities,
             gathering=Gathering(booth, self.pipelines, settings, deadline, watch),
             pipelines=self.pipelines,
             vault=self.vault,
@@ -236,6 +246,7 @@ class Answerer:
             settings=settings,
             random=self.random,
             watch=watch,
+            presence=begun.presence,
         )
 
     def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.devices import Devices
-from agent.extension import Modality, PersonAbsent, Purpose
+from agent.extension import KeptAtDevice, Modality, PersonAbsent, Purpose
 from agent.prompting import Prompter, Step
 from hal import Clock, Deadline, Device, DeviceInfo, Reopening
 from protocol.messages import SensorIdentity
@@ -65,6 +65,7 @@ class Session:
 
     def __init__(self, booth: Booth, modality: Modality, of: int, deadline: Deadline) -> None:
         self._booth = booth
+        self._modality = modality
         self._name = modality.name
         self._of = of
         self.attempt = 1
@@ -92,6 +93,11 @@ class Session:
         if sample is None:
             raise PersonAbsent(f"there are no further samples of {self._name}")
         return sample
+
+    def withdraw(self) -> None:
+        """Have the device forget what it enrolled, where it keeps anything. Raises as `take`."""
+        if isinstance(self._modality, KeptAtDevice):
+            self._modality.withdraw(self)
 
     def close(self) -> None:
         """End the captures and close the device."""

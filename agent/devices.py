@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import msgspec
+
 from agent.config import Config, DeviceSection
 from agent.extension import Modality
 from hal import (
+    Capability,
     Deadline,
     Device,
     DeviceError,
@@ -100,7 +103,7 @@ class Devices:
 
 
 def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
-    """The wire form of a device's identity, with the hash of the driver that was loaded."""
+    """The wire form of a device's identity, with the hash of the driver that was loaded, and that it is weak."""
     return SensorIdentity(
         kind=str(info.kind),
         driver=info.driver,
@@ -110,6 +113,7 @@ def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:
         vendor_id=info.vendor_id,
         product_id=info.product_id,
         serial=info.serial,
+        strength="match-only" if Capability.MATCH_ONLY in info.capabilities else msgspec.UNSET,
     )
 
 

@@ -13,14 +13,14 @@ from agent.client import AuthorityClient
 from agent.config import EnrolmentSection, PresentationSection
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, ConfigError, EnrolmentFailed, StraySample
-from agent.extension import PersonAbsent
+from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
 from agent.pipelines import Examined, FeatureVector, Pipelines
 from agent.profile import ProfileDraft, ProfileVault
 from agent.prompting import Feedback
 from agent.prover import Prover
-from hal import Deadline, KeyUse, TimedOut
+from hal import Deadline, DeviceError, KeyUse, TimedOut
 from protocol.digests import enrol_digest
 from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 
@@ -87,6 +87,16 @@ class Guide:
                 event(logging.WARNING, "a sample is taken anew", error=str(stray))
                 del good[stray.index]
         raise EnrolmentFailed(f"{modality}: the samples do not match one another")
+
+    def withdraw(self, modality: str) -> None:
+        """Have the device forget what it enrolled, where it keeps anything and was used; a failure is logged."""
+        if modality not in self.booth.seen or not isinstance(self.booth.modalities[modality], KeptAtDevice):
+            return
+        try:
+            with self.booth.session(modality, 0, self._limit()) as session:
+                session.withdraw()
+        except (AgentError, DeviceError, PersonAbsent) as error:
+            event(logging.ERROR, "a device keeps what it enrolled", modality=modality, error=str(error))
 
     def _features(self, modality: str, good: list[FeatureVector]) -> list[FeatureVector]:
         """`good` and as many more good samples as a template needs."""
@@ -160,9 +170,23 @@ class Enrolment:
     ) -> EnrolResult:
         """Capture, seal and register.
 
-        The sealed record is on disk before the authority hears of it, and is removed again when it refuses.
+        The sealed record is on disk before the authority hears of it, and is removed again when it refuses. What a
+        device keeps is withdrawn when the enrolment fails, unless the authority may have registered it.
         """
-        templates = {name: guide.template(name) for name in chosen}
+        try:
+            finish = self._sealed(session, admin, guide, chosen, consent)
+            return self._register(session, finish)
+        except _Unconfirmed:
+            raise
+        except BaseException:
+            for name in chosen:
+                guide.withdraw(name)
+            raise
+
+    def _sealed(
+        self, session: EnrolSession, admin: str, guide: Guide, chosen: Sequence[str], consent: Consent
+    ) -> EnrolFinish:
+        templates = {name: self._template(session, guide, name) for name in chosen}
         draft = ProfileDraft(
             record_id=session.record_id,
             admin=admin,
@@ -172,7 +196,7 @@ class Enrolment:
             created_at=self.now(),
             templates=templates,
         )
-        finish = EnrolFinish(
+        return EnrolFinish(
             profile_key=self._seal(session, draft),
             modalities=draft.modalities,
             sensors=draft.sensors,
@@ -180,7 +204,11 @@ class Enrolment:
             consent_sha256=consent.sha256,
             consent_at=consent.at,
         )
-        return self._register(session, finish)
+
+    def _template(self, session: EnrolSession, guide: Guide, name: str) -> bytes:
+        if isinstance(guide.booth.modalities[name], KeptAtDevice):
+            self.vault.hold(name, session.record_id)
+        return guide.template(name)
 
     def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedPublic:
         digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
@@ -206,10 +234,14 @@ class Enrolment:
                     raise
                 event(logging.WARNING, "the enrolment was not taken", attempt=attempt + 1, error=str(error))
             self.wait(2.0**attempt)
-        raise AgentError(
+        raise _Unconfirmed(
             "the authority did not confirm the enrolment",
             remedy="Ask the operator whether the profile is pending; if not, enrol again with a new ticket.",
         )
+
+
+class _Unconfirmed(AgentError):
+    """The authority may have registered the enrolment."""
 
 
 def consent_to(session: EnrolSession, now: float) -> Consent:

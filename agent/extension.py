@@ -5,15 +5,15 @@ and what it names is called with the options table of `[modalities.NAME]` and re
 senses with comes from a driver (`hal.Driver`, group `keyvigil.drivers`) of the same `kind`. docs/writing-a-driver.md
 builds both.
 
-The names in `__all__` keep their meaning within a major version; nothing else of `agent` does. Fingerprint, face and
-voice are modalities of exactly this shape (`agent.modalities`).
+The names in `__all__` keep their meaning within a major version; nothing else of `agent` does. The modalities that come
+with Keyvigil are of exactly this shape (`agent.modalities`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from agent.errors import BiometricError, ConfigError, StraySample
 from agent.pipelines import Examined, FeatureVector, Match, Pipeline, Purpose
@@ -27,6 +27,7 @@ __all__ = [
     "Effort",
     "Examined",
     "FeatureVector",
+    "KeptAtDevice",
     "Match",
     "Modality",
     "ModalityModel",
@@ -132,4 +133,16 @@ class Modality(Protocol):
 
     def pipeline(self) -> Pipeline:
         """How samples become features; called once. Models are loaded by first use or `warm_up`, not here."""
+        ...
+
+
+@runtime_checkable
+class KeptAtDevice(Protocol):
+    """What a modality has besides if its device keeps the template: of one person, whoever was enrolled last.
+
+    The agent lets only that person answer by it, and withdraws the template when their enrolment fails later on.
+    """
+
+    def withdraw(self, sensor: Sensor) -> None:
+        """Have the device forget what it enrolled; not an error when there is nothing. Raises the errors of `hal`."""
         ...

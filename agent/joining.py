@@ -27,6 +27,7 @@ from agent.identity import (
     pinned_context,
     unverified_context,
 )
+from agent.presence import presence_identity
 from agent.prover import Prover, identity_key, kind_of
 from hal import CertifiedKey, Enclave, Endorsement, KeyUse
 from protocol.digests import join_digest, renew_digest
@@ -117,6 +118,8 @@ class Joining:
 
     def _request(self, token: JoinToken, csr: bytes) -> tuple[JoinRequest, Prover]:
         sensors = [self.devices.identify(name) for name in self.devices.modalities]
+        if (presence := presence_identity(self.config)) is not None:
+            sensors.append(presence)
         with self.gate.use() as enclave:
             prover = self._prover(enclave)
             endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")

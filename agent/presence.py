@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from agent.config import Config, PresenceSection
+from agent.devices import sensor_identity
 from agent.errors import NobodyPresent
 from agent.log import event, printable
 from hal import (
@@ -15,15 +17,27 @@ from hal import (
     DeviceError,
     DeviceKind,
     Driver,
+    DriverEntry,
+    NotFound,
     PermissionDenied,
     Presence,
     PresenceSensor,
     Transport,
     load_driver,
 )
+from protocol.messages import PresenceClaim, SensorIdentity
 
 
-def require_presence(config: Config, deadline: Deadline, on_ready: Callable[[], None] | None = None) -> Presence | None:
+@dataclass(frozen=True)
+class Witnessed(Presence):
+    """Somebody is there; `claim` is what evidence says of it."""
+
+    claim: PresenceClaim
+
+
+def require_presence(
+    config: Config, deadline: Deadline, on_ready: Callable[[], None] | None = None
+) -> Witnessed | None:
     """Somebody at the machine, by `deadline` or within the configured time; raises `NobodyPresent`.
 
     `None` where the configuration has no presence sensor, or does not insist on it and nobody is there. A sensor that
@@ -36,7 +50,7 @@ def require_presence(config: Config, deadline: Deadline, on_ready: Callable[[], 
         found = _confirm(section, deadline.within(section.timeout_s), on_ready)
     except DeviceError as error:
         found = Absence(f"it cannot be told whether somebody is at the machine: {error}", error.remedy)
-    if isinstance(found, Presence):
+    if isinstance(found, Witnessed):
         event(logging.INFO, "somebody is at the machine", by=found.kind, detail=printable(found.detail))
         return found
     if section.required:
@@ -51,18 +65,36 @@ def check_presence_driver(config: Config) -> None:
         _sensor_driver(config.presence)
 
 
-def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[], None] | None) -> Presence | Absence:
-    with _sensor_driver(section).open(section.options, deadline) as device:
-        if device.info.transport is Transport.VIRTUAL:
+def presence_identity(config: Config) -> SensorIdentity | None:
+    """Identity of the presence sensor, if the configuration has one; raises `NotFound` when it is not there."""
+    section = config.presence
+    if section is None:
+        return None
+    driver, entry = _sensor_driver(section)
+    found = driver.list(section.options)
+    if not found:
+        raise NotFound(f"the presence sensor of driver {section.driver!r} is not there")
+    return sensor_identity(found[0], entry)
+
+
+def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[], None] | None) -> Witnessed | Absence:
+    driver, entry = _sensor_driver(section)
+    with driver.open(section.options, deadline) as device:
+        transport = device.info.transport
+        if transport is Transport.VIRTUAL:
             event(logging.WARNING, "presence is told by a simulated sensor", driver=section.driver)
-        return cast(PresenceSensor, device).confirm(deadline, on_ready)
+        found = cast(PresenceSensor, device).confirm(deadline, on_ready)
+    if isinstance(found, Absence):
+        return found
+    claim = PresenceClaim(kind=found.kind, driver=section.driver, driver_sha256=entry.sha256, transport=transport.value)
+    return Witnessed(found.kind, found.detail, found.checked_ns, claim)
 
 
-def _sensor_driver(section: PresenceSection) -> Driver:
-    driver, _ = load_driver(section.driver, section.sha256)
+def _sensor_driver(section: PresenceSection) -> tuple[Driver, DriverEntry]:
+    driver, entry = load_driver(section.driver, section.sha256)
     if driver.kind != DeviceKind.PRESENCE:
         raise PermissionDenied(
             f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for presence",
             remedy="Name a driver of kind presence under [presence].",
         )
-    return driver
+    return driver, entry

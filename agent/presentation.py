@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from agent import __version__
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
@@ -35,6 +37,7 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     ModalityModel,
+    PresenceClaim,
     QuoteEvidence,
     SensorIdentity,
 )
@@ -78,6 +81,7 @@ class Presentation:
     settings: PresentationSection
     random: Callable[[int], bytes]
     watch: Stopwatch
+    presence: PresenceClaim | None = None
 
     def perform(self) -> Answer:
         """Capture, match and sign; raises `DeviceError` only when the enclave fails."""
@@ -170,6 +174,7 @@ class Presentation:
             margin=level(min(one.margin for one in matched)),
             counter=self.vault.next_counter(record),
             agent=f"keyvigil/{__version__}",
+            presence=self.presence or msgspec.UNSET,
         )
 
     def _failure(self, matched: int = 0) -> Answer:

@@ -40,6 +40,11 @@ class StateDirectory:
         return self.root / "profiles"
 
     @property
+    def holders(self) -> Path:
+        """Whose template each device holds that keeps one: record ids by modality."""
+        return self.root / "holders.json"
+
+    @property
     def deliveries(self) -> Path:
         """Numbers of the deliveries that were accepted."""
         return self.root / "deliveries.json"

@@ -10,15 +10,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
 from authority import profiles
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
+from authority.joining import VIRTUAL
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
+from authority.weak import split
 from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
@@ -57,7 +60,8 @@ def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: Evid
     What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
     """
     try:
-        claims = _check(conn, rt, presented, _enrolled(presented), evidence)
+        enrolled = _enrolled(presented)
+        claims = _check(conn, rt, presented, enrolled, evidence)
     except RegistrationUnreadable as error:
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
@@ -66,7 +70,9 @@ def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: Evid
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)
-    return Accepted(speed=speed, quality=quality_value(claims.quality), counter=claims.counter)
+    strong, _ = _counted(rt, claims, enrolled)
+    weak = len(strong) < rt.policy.challenge.min_modalities
+    return Accepted(speed=speed, quality=quality_value(claims.quality), counter=claims.counter, weak=weak)
 
 
 def _check(
@@ -127,10 +133,27 @@ def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, pre
     """
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
-    accepted = [model for model in claims.modalities if model.modality in rt.policy.enrolment.modalities]
-    if len(accepted) < rt.policy.challenge.min_modalities:
+    if sum(map(len, _counted(rt, claims, enrolled))) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
     if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
         raise _Unsound("a sensor is not the one that was pinned at enrolment")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")
+    if rt.policy.challenge.require_presence:
+        _check_presence(claims, presented)
+
+
+def _counted(
+    rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled
+) -> tuple[list[ModalityModel], list[ModalityModel]]:
+    """Strong and weak modalities that the policy accepts."""
+    accepted = [model for model in claims.modalities if model.modality in rt.policy.enrolment.modalities]
+    return split(accepted, enrolled.sensors)
+
+
+def _check_presence(claims: EvidenceClaims, presented: Presented) -> None:
+    """Somebody was seen at the machine, by a sensor that is no simulation unless the node is of the lab."""
+    if isinstance(claims.presence, UnsetType):
+        raise _Unsound("the evidence does not say that somebody was at the machine")
+    if claims.presence.transport == VIRTUAL and not presented.node.lab:
+        raise _Unsound("somebody was seen at the machine by a simulated sensor only")

@@ -262,7 +262,15 @@ def _decide(
             _close(conn, challenge_id, ChallengeState.ACCEPTED, now)
             _count_success(conn, presented, found.counter)
             result = standing.record_presentation(
-                conn, rt, node_id, challenge_id, PresentationKind.ACCEPTED, found.speed, found.quality, now
+                conn,
+                rt,
+                node_id,
+                challenge_id,
+                PresentationKind.ACCEPTED,
+                found.speed,
+                found.quality,
+                now,
+                weak=found.weak,
             )
             outcome, reason = Outcome.ACCEPTED, ""
         case Rejected():

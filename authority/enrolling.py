@@ -19,6 +19,7 @@ from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.tpm import CertifiedUse, TpmRejected
+from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
@@ -45,12 +46,18 @@ CONSENT_TEXT = (
     "Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may have the "
     "profile erased at any time."
 )
+MATCH_ONLY_TEXT = (
+    " For {modalities} the template is kept by the reader or its service on this machine instead, "
+    "which Keyvigil does not encrypt."
+)
 
 
 def consent_text(modalities: Sequence[str]) -> str:
     """What a person agrees to where the policy allows these modalities."""
     *others, last = modalities
-    return CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
+    text = CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
+    kept = [name for name in modalities if name in MATCH_ONLY_MODALITIES]
+    return text + MATCH_ONLY_TEXT.format(modalities=", ".join(kept)) if kept else text
 
 
 def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:

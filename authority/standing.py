@@ -62,16 +62,18 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     speed: int | None,
     quality: int | None,
     now: float,
+    *,
+    weak: bool = False,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. The caller closes the challenge's row.
+    attestation. `weak` as in `Accepted`. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
     values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
-    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality))
-    detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality}
+    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality, weak=weak))
+    detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality, "weak": weak}
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)
@@ -279,7 +281,7 @@ def _history(conn: Connection, node_id: str) -> _History:
     row = schema.presentation
     newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
     return [
-        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0))
+        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0, each.weak))
         for each in reversed(conn.execute(newest).all())
     ]
 

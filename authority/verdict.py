@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Accepted:
-    """The evidence holds. `speed` and `quality` are thousandths, `counter` the token's."""
+    """The evidence holds. `speed` and `quality` are thousandths, `counter` the token's.
+
+    `weak`: without a device that only says yes or no, it would have had too few modalities.
+    """
 
     speed: int
     quality: int
     counter: int
+    weak: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,9 @@ class MatchOnlyReader(Device, Protocol):
         deadline: Deadline,
         on_ready: Callable[[], None] | None = None,
         on_hint: Callable[[ScanHint], None] | None = None,
+        finger: Finger | None = None,
     ) -> MatchOutcome:
-        """Wait for a scan and compare it with what is enrolled.
+        """Wait for a scan and compare it with the template of `finger`, or with whatever is enrolled.
 
         `on_ready` is called once the reader waits, `on_hint` for every scan that did not count. Raises `NotFound` when
         nothing is enrolled, `TimedOut`, `Disconnected`.

@@ -6,9 +6,11 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from protocol.bounds import Number
 from protocol.codec import ProtocolViolation, b64url, decode, encode, length_prefixed, unb64url
-from protocol.messages import Message, ModalityModel, SensorIdentity
+from protocol.messages import Message, ModalityModel, PresenceClaim, SensorIdentity
 
 EAT_PROFILE = "tag:keyvigil,2026:evidence/1"
 ELAPSED_BOUNDS_S = (10, 20, 30, 45, 60)
@@ -19,7 +21,10 @@ LEVELS = 5
 
 
 class EvidenceClaims(Message, frozen=True):
-    """Claims of the token. `commitment` is the Merkle root over `commitments` in the order of `modalities`."""
+    """Claims of the token. `commitment` is the Merkle root over `commitments` in the order of `modalities`.
+
+    `presence` is there only where the node asked whether somebody is at it, and somebody was.
+    """
 
     eat_profile: str
     iss: str
@@ -36,6 +41,7 @@ class EvidenceClaims(Message, frozen=True):
     margin: int
     counter: Number
     agent: str
+    presence: PresenceClaim | msgspec.UnsetType = msgspec.UNSET
 
 
 def commit(opening: bytes, context: bytes, nonce: bytes, model: ModalityModel, features: bytes) -> bytes:

@@ -6,7 +6,7 @@ Requests refuse unknown fields. `bytes` are base64 in JSON. Times are POSIX seco
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -39,7 +39,11 @@ class CertifiedPublic(Message, frozen=True):
 
 
 class SensorIdentity(Message, frozen=True):
-    """Who and where a device is; pinned at enrolment, carried in evidence."""
+    """Who and where a device is; pinned at enrolment, carried in evidence.
+
+    `strength` is there only for a device that compares by itself and says yes or no: weak evidence. Left out, it leaves
+    the bytes of every other device as they were before there were such devices.
+    """
 
     kind: str
     driver: str
@@ -49,6 +53,21 @@ class SensorIdentity(Message, frozen=True):
     vendor_id: str = ""
     product_id: str = ""
     serial: str = ""
+    strength: Literal["match-only"] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def weak(self) -> bool:
+        """Whether nothing can be verified of what the device says."""
+        return self.strength is not msgspec.UNSET
+
+
+class PresenceClaim(Message, frozen=True):
+    """How a node told that somebody is at it: `kind` ("seat", "button"), by which driver, over which transport."""
+
+    kind: Word
+    driver: Word
+    driver_sha256: Word
+    transport: Word
 
 
 class JoinRequest(Message, frozen=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from agent.errors import AgentError, BiometricError, ConfigError
-from agent.extension import Effort, Modality, PersonAbsent, Sensor
+from agent.extension import Effort, KeptAtDevice, Modality, PersonAbsent, Sensor
 from agent.pipelines import Examined, Match, Pipeline, Purpose
 from hal import DeviceError
 from protocol.messages import ModalityModel
@@ -52,6 +52,31 @@ class ContainedModality:
     def pipeline(self) -> Pipeline:
         """The modality's pipeline, contained as well."""
         return ContainedPipeline(self.name, _tried(self.name, self._inner.pipeline), self._code)
+
+
+class ContainedKeeper(ContainedModality):
+    """One whose device keeps the template."""
+
+    def __init__(self, inner: Modality, name: str, code: str = "") -> None:
+        super().__init__(inner, name, code)
+        if not isinstance(inner, KeptAtDevice):
+            raise TypeError(f"{name} keeps nothing at its device")
+        self._keeper = inner
+
+    def withdraw(self, sensor: Sensor) -> None:
+        """Have the device forget what it enrolled."""
+        try:
+            self._keeper.withdraw(sensor)
+        except (AgentError, DeviceError, PersonAbsent):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            _failed(self.name, error)
+
+
+def contained(inner: Modality, name: str, code: str = "") -> ContainedModality:
+    """`inner` at arm's length, as `ContainedModality` takes it."""
+    kind = ContainedKeeper if isinstance(inner, KeptAtDevice) else ContainedModality
+    return kind(inner, name, code)
 
 
 class ContainedPipeline:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from agent.config import Config, ModalitySection
 from agent.errors import AgentError, ConfigError
 from agent.extension import MODALITY_GROUP, Modality
-from agent.modalities._contained import ContainedModality
+from agent.modalities._contained import contained
 from agent.pipelines import Pipeline
 from hal import DeviceError, PluginEntry, available_plugins, load_plugin
 
@@ -39,7 +39,7 @@ def load_modality(name: str, section: ModalitySection | None) -> Modality:
         )
     try:
         make, entry = load_plugin(MODALITY_GROUP, "modality", name, section.sha256)
-        modality = ContainedModality(make(dict(section.options)), name, "" if _is_own(entry) else entry.sha256)
+        modality = contained(make(dict(section.options)), name, "" if _is_own(entry) else entry.sha256)
     except (AgentError, DeviceError):
         raise
     except ImportError as error:

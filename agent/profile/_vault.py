@@ -126,10 +126,21 @@ class ProfileVault:
         write_private(path, encode(last + 1))
         return last + 1
 
+    def hold(self, modality: str, record_id: str) -> None:
+        """Note, before it happens, that the device of `modality` takes the template of this record and keeps it."""
+        write_private(self._state.holders, encode(self._holders() | {modality: record_id}))
+
+    def holds(self, modality: str, record_id: str) -> bool:
+        """Whether the device of `modality` was last given the template of this record; raises `StateError`."""
+        return self._holders().get(modality) == record_id
+
     def discard(self, record_id: str) -> None:
         """Remove a record and its counter."""
         remove(self._path(record_id))
         remove(self._counter_path(record_id))
+
+    def _holders(self) -> dict[str, str]:
+        return read_struct(self._state.holders, dict[str, str]) or {}
 
     def _load(self, record_id: str) -> tuple[RecordFile, RecordHeader]:
         record, header = self._read(self._path(record_id))

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -179,6 +180,7 @@ presentation = Table(
     Column("kind", String(16), nullable=False),
     Column("speed", Integer),
     Column("quality", Integer),
+    Column("weak", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 network = Table(

@@ -67,18 +67,20 @@ class Caps(_Section, frozen=True):
     attestation_overdue: int = 800
     software_enclave: int = 800
     pkcs11_enclave: int = 800
+    match_only: int = 800
     stale_medium_s: float = 2 * DAY_S
     stale_low_s: float = 4 * DAY_S
 
 
 class ChallengeRules(_Section, frozen=True):
-    """When people are summoned, and how long a summons and an activated challenge wait."""
+    """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry."""
 
     min_s: float = HOUR_S
     max_s: float = DAY_S
     grace_s: float = 900.0
     activation_s: float = 60.0
     min_modalities: int = 2
+    require_presence: bool = False
 
 
 class EnrolmentRules(_Section, frozen=True):
@@ -214,6 +216,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "caps.attestation_overdue": (0, 800, 0),
     "caps.software_enclave": (0, 800, 0),
     "caps.pkcs11_enclave": (0, 900, 0),
+    "caps.match_only": (0, 800, 0),
     "caps.stale_medium_s": (HOUR_S, 30 * DAY_S, 1),
     "caps.stale_low_s": (HOUR_S, 60 * DAY_S, 1),
     "challenge.min_s": (HOUR_S, DAY_S, 1),

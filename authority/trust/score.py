@@ -27,12 +27,16 @@ class PresentationKind(StrEnum):
 
 @dataclass(frozen=True)
 class Presentation:
-    """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths."""
+    """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths.
+
+    `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed.
+    """
 
     at: float
     kind: PresentationKind
     speed: int = 0
     quality: int = 0
+    weak: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,15 @@ def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circu
 
     A recency-weighted mean over the presentations and the prior, each worth its success, speed and quality; a
     presentation that was not accepted has no speed or quality, a missed one keeps the prior's. Raising a speed, a
-    quality, a kind (failed < missed < accepted) or a circumstance never lowers the result.
+    quality, a kind (failed < missed < accepted) or a circumstance, or making a weak acceptance a strong one, never
+    lowers the result.
     """
     recent = history[-_HISTORY:]
     losses = _losses(policy, recent, circumstances.behaviour, now)
     worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
     failures = _failures_in_row(recent)
     stale = [*_staleness(policy, recent, now)]
-    caps = [*_caps(policy, circumstances, failures), *stale]
+    caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *stale]
     lowest = min(caps, key=lambda cap: cap.limit, default=None)
     score = min(worth, lowest.limit) if lowest else worth
     return Assessment(
@@ -183,6 +188,14 @@ def _enclave_caps(policy: Policy, kind: str) -> list[_Cap]:
         return [_Cap(0, f"{kind} enclave, a kind that the policy does not allow")]
     limit = policy.enclave_cap(kind)
     return [_Cap(limit, f"{kind} enclave, which attests to nothing")] if limit < FULL else []
+
+
+def _weakness(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
+    """The newest acceptance decides, so that a strong one ends the cap and a failure does not."""
+    newest = next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
+    if newest is None or not newest.weak:
+        return []
+    return [_Cap(policy.caps.match_only, "the last accepted presentation needed a reader that only says yes or no")]
 
 
 def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:

@@ -86,12 +86,13 @@ class FprintdReader:
         deadline: Deadline,
         on_ready: Callable[[], None] | None = None,
         on_hint: Callable[[ScanHint], None] | None = None,
+        finger: Finger | None = None,
     ) -> MatchOutcome:
         """Wait for a scan and compare it with what is enrolled; see `hal.MatchOnlyReader`.
 
-        A reader that cannot identify compares with the first enrolled finger only.
+        Without `finger`, a reader that cannot identify compares with the first enrolled finger only.
         """
-        with self._action("Verify", "any", deadline):
+        with self._action("Verify", finger or "any", deadline):
             if on_ready is not None:
                 on_ready()
             while True:

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,7 @@ from agent.link import Link
 from agent.state import StateDirectory
 from authority.tpm import CertifiedUse, make_credential, node_id, verify_certify, verify_quote
 from authority.tpm import name as tpm_name
-from hal import AuthorisationFailed, Busy, Deadline, Device
+from hal import AuthorisationFailed, Busy, Deadline, Device, available_drivers
 from protocol.codec import ProtocolViolation, decode
 from protocol.digests import join_digest, renew_digest
 from protocol.messages import (
@@ -39,6 +39,8 @@ from protocol.messages import (
 )
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
+from simulators.devices.dbus import PrivateBus
+from simulators.devices.logind_service import LogindService
 from tests.agent.scripted_authority import Refusal, ScriptedAuthority, TestCa, served
 from tests.agent.world import SELECTION, Tpm, spki
 
@@ -165,6 +167,21 @@ def test_joining_proves_the_tpm_and_stores_a_working_identity(world: World) -> N
     assert len(request.ek_certificates) >= 1
     world.store.tls_context(identity)
     assert world.store.certificate(identity).not_after > 0
+
+
+def test_a_presence_sensor_is_named_among_the_devices(world: World) -> None:
+    with PrivateBus() as bus, LogindService(bus):
+        options = f'options = {{ bus = "{bus.address}" }}'
+        section = (
+            f'[presence]\ndriver = "logind-seat"\nsha256 = "{available_drivers()["logind-seat"].sha256}"\n{options}'
+        )
+        text = f'[node]\nname = "node-a"\nstate_dir = "/x"\nauthority = "{world.registrar.authority.url}"\n{section}'
+        enclave = f'[devices.enclave]\ndriver = "tpm2"\nsha256 = "{"0" * 64}"'
+        config = parse_config(f"{text}\n{enclave}".encode())
+        replace(world.joining, config=config).join(world.registrar.token)
+    request = world.registrar.request
+    assert request is not None
+    assert [(device.kind, device.transport) for device in request.devices][1] == ("presence", "virtual")
 
 
 def test_every_file_of_the_identity_is_private(world: World) -> None:

@@ -112,7 +112,7 @@ def test_a_changed_file_of_its_package_is_not_loaded(installed: Path) -> None:
 def test_a_modality_that_is_not_installed_is_refused_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"devices\.gait") as refusal:
         config()
-    assert "face, fingerprint, voice" in refusal.value.remedy
+    assert "face, fingerprint, fingerprint-match, voice" in refusal.value.remedy
 
 
 def test_a_section_for_a_modality_that_is_not_installed_is_refused() -> None:

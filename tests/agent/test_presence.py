@@ -14,9 +14,12 @@ from agent.config import Config, parse_config
 from agent.devices import configured_options
 from agent.enclave import EnclaveGate
 from agent.errors import NobodyPresent
-from agent.presence import check_presence_driver, require_presence
+from agent.presence import check_presence_driver, presence_identity, require_presence
 from agent.state import StateDirectory
 from hal import Deadline, NotFound, PermissionDenied, available_drivers
+from protocol.codec import decode
+from protocol.evidence import EvidenceClaims, read_claims
+from protocol.messages import EvidenceSubmission, PresenceClaim
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.logind_service import LogindService, SeatSession
@@ -76,6 +79,22 @@ def test_somebody_at_the_seat_is_present(bus: PrivateBus, logind: LogindService)
     found = require_presence(configured(seat_section(bus)), soon())
     assert found is not None
     assert found.kind == "seat"
+    pin = available_drivers()["logind-seat"].sha256
+    assert found.claim == PresenceClaim(kind="seat", driver="logind-seat", driver_sha256=pin, transport="virtual")
+
+
+def test_the_sensor_is_named_when_joining(bus: PrivateBus, logind: LogindService) -> None:
+    found = presence_identity(configured(seat_section(bus)))
+    assert found is not None
+    assert (found.kind, found.driver, found.transport) == ("presence", "logind-seat", "virtual")
+    assert found.driver_sha256 == available_drivers()["logind-seat"].sha256
+    assert presence_identity(configured()) is None
+
+
+def test_a_node_does_not_join_without_the_sensor_that_its_configuration_names(bus: PrivateBus) -> None:
+    with pytest.raises(NotFound) as caught:
+        presence_identity(configured(seat_section(bus)))
+    assert caught.value.remedy
 
 
 def test_nobody_is_refused_with_a_remedy(bus: PrivateBus, logind: LogindService) -> None:
@@ -168,6 +187,34 @@ def test_a_presentation_begins_at_once_with_somebody_there(site: Site, logind: L
     with site.running():
         until(lambda: evidence(site))
     assert "not-ready" not in {note.outcome for note in site.prompter.results}
+
+
+def sent(site: Site) -> EvidenceClaims:
+    """The claims of the evidence that the daemon sends."""
+    site.authority.on_connect = [summons()]
+    with site.running():
+        until(lambda: evidence(site))
+    return read_claims(decode(evidence(site)[0], EvidenceSubmission).token)
+
+
+def test_evidence_says_how_somebody_was_seen_to_be_there(site: Site, logind: LogindService) -> None:
+    logind.log_in(CONSOLE)
+    claim = sent(site).presence
+    assert isinstance(claim, PresenceClaim)
+    assert (claim.kind, claim.driver, claim.transport) == ("seat", "logind-seat", "virtual")
+
+
+def test_evidence_says_nothing_where_nobody_was_there_or_nothing_was_asked(
+    site: Site, bus: PrivateBus, logind: LogindService
+) -> None:
+    lenient = configured(seat_section(bus, "required = false")).presence
+    site.config = msgspec.structs.replace(site.config, presence=lenient)
+    assert sent(site).presence is msgspec.UNSET
+
+
+def test_evidence_of_a_node_without_a_sensor_says_nothing(site: Site) -> None:
+    site.config = msgspec.structs.replace(site.config, presence=None)
+    assert sent(site).presence is msgspec.UNSET
 
 
 def test_enrolling_is_refused_with_nobody_there(tmp_path: Path, bus: PrivateBus, logind: LogindService) -> None:

@@ -14,7 +14,7 @@ def test_the_node_sees_its_driver_and_its_modality_with_the_hash_to_pin(installe
     drivers = {report["driver"]: report for report in seen["drivers"]}
     modalities = {each["modality"]: each["sha256"] for each in seen["modalities"]}
     assert {"ps2serial", "uru4000", "tpm2"} <= drivers.keys()
-    assert modalities.keys() == {"fingerprint", "face", "voice", "keystroke"}
+    assert modalities.keys() == {"fingerprint", "face", "voice", "fingerprint-match", "keystroke"}
     assert drivers["ps2serial"]["sha256"] == modalities["keystroke"], "one package, one hash"
     assert drivers["ps2serial"]["error"] == ""
 

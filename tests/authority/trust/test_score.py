@@ -127,6 +127,46 @@ def test_a_kind_that_the_policy_does_not_allow_is_worth_nothing(kind: str) -> No
     assert assessment.explanation.endswith(f"capped at 0.00: {kind} enclave, a kind that the policy does not allow")
 
 
+def weakened(made: list[Presentation], *indices: int) -> list[Presentation]:
+    """The same history, these presentations accepted by weak evidence."""
+    chosen = {index % len(made) for index in indices}
+    return [replace(each, weak=index in chosen) for index, each in enumerate(made)]
+
+
+@pytest.mark.parametrize("count", range(1, 21))
+def test_weak_evidence_never_reaches_the_high_tier(count: int) -> None:
+    made = history(*[GOOD] * count)
+    assessment = assess(POLICY, weakened(made, *range(count)), Circumstances(), made[-1].at)
+    assert tier_of(assessment.score) is Tier.MEDIUM
+    assert assessment.score == min(800, assess(POLICY, made, Circumstances(), made[-1].at).score)
+
+
+def test_the_newest_acceptance_decides_whether_evidence_was_weak() -> None:
+    made = history(*[GOOD] * 10)
+    now = made[-1].at
+    assert assess(POLICY, weakened(made, -1), Circumstances(), now).score == 800
+    free = assess(POLICY, weakened(made, -2), Circumstances(), now)
+    assert free == assess(POLICY, made, Circumstances(), now)
+    assert free.score > 800
+
+
+@pytest.mark.parametrize("after", [MISSED, FAILED])
+def test_what_was_not_accepted_does_not_end_the_cap_of_weak_evidence(after: Entry) -> None:
+    """A policy under which the history alone would still be worth more than the cap."""
+    policy = msgspec.structs.replace(POLICY, caps=Caps(match_only=300, two_failures=300))
+    made = history(*[GOOD] * 20, after)
+    assert assess(policy, made, Circumstances(), made[-1].at).score > 300
+    assert assess(policy, weakened(made, -2), Circumstances(), made[-1].at).score == 300
+
+
+def test_the_cap_of_weak_evidence_is_the_policy_s_and_explained() -> None:
+    policy = msgspec.structs.replace(POLICY, caps=Caps(match_only=600))
+    made = weakened(history(*[GOOD] * 6), -1)
+    text = assess(policy, made, Circumstances(), made[-1].at).explanation
+    assert text.startswith("0.60: ")
+    assert text.endswith("capped at 0.60: the last accepted presentation needed a reader that only says yes or no")
+
+
 @pytest.mark.parametrize(("days", "tier"), [(1.9, Tier.HIGH), (2.1, Tier.MEDIUM), (3.9, Tier.MEDIUM), (4.1, Tier.LOW)])
 def test_an_idle_clock_never_keeps_a_node_trusted(days: float, tier: Tier) -> None:
     made = history(*[GOOD] * 20)
@@ -212,6 +252,16 @@ def test_clearing_a_circumstance_never_lowers_the_score(
     now = 30 * 86400.0
     worse, better = replace(around, **{name: True}), replace(around, **{name: False})
     assert assess(POLICY, made, better, now).score >= assess(POLICY, made, worse, now).score
+
+
+@given(presentations, circumstances, st.data())
+def test_stronger_evidence_never_lowers_the_score(
+    made: list[Presentation], around: Circumstances, data: st.DataObject
+) -> None:
+    now = 30 * 86400.0
+    weak = weakened(made, *data.draw(st.lists(st.integers(0, len(made) - 1))))
+    fewer = [replace(each, weak=each.weak and data.draw(st.booleans())) for each in weak]
+    assert assess(POLICY, fewer, around, now).score >= assess(POLICY, weak, around, now).score
 
 
 @given(presentations, circumstances)

@@ -1,0 +1,82 @@
+"""Claims that came later: their golden tokens, and that a token without them stays what it was."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from protocol.codec import ProtocolViolation, b64url, encode
+from protocol.evidence import EvidenceClaims, encode_token, read_claims
+from protocol.messages import PresenceClaim, SensorIdentity
+from tests.protocol.vectors import load
+
+V = load("claims")
+TOKENS = ["weak_sensor", "presence", "both"]
+PLAIN = load("evidence")["token"]
+STRONG = msgspec.convert(PLAIN["claims"]["sensors"][0], SensorIdentity)
+CLAIM = PresenceClaim(kind="seat", driver="logind-seat", driver_sha256="0" * 64, transport="system")
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_golden_token(name: str) -> None:
+    claims = msgspec.convert(V[name]["claims"], EvidenceClaims)
+    signed: list[bytes] = []
+
+    def sign(digest: bytes) -> bytes:
+        signed.append(digest)
+        return bytes.fromhex(V[name]["signature"])
+
+    assert encode_token(claims, sign) == V[name]["jws"]
+    assert signed[0].hex() == V[name]["signing_input_sha256"]
+    assert read_claims(V[name]["jws"]) == claims
+
+
+def test_what_the_golden_tokens_say() -> None:
+    weak, present, both = (read_claims(V[name]["jws"]) for name in TOKENS)
+    assert [sensor.weak for sensor in weak.sensors] == [False, True]
+    assert weak.presence is msgspec.UNSET
+    assert present.presence == both.presence != msgspec.UNSET
+    assert not any(sensor.weak for sensor in present.sensors)
+
+
+def test_an_older_token_has_neither() -> None:
+    claims = read_claims(PLAIN["jws"])
+    assert claims.presence is msgspec.UNSET
+    assert not claims.sensors[0].weak
+    for word in (b"strength", b"presence"):
+        assert word not in encode(claims)
+
+
+def test_a_sensor_that_drops_its_weakness_is_another_sensor() -> None:
+    weak = msgspec.structs.replace(STRONG, strength="match-only")
+    assert weak != STRONG
+    assert encode(weak) != encode(STRONG)
+    assert msgspec.structs.replace(weak, strength=msgspec.UNSET) == STRONG
+
+
+def forged(**changes: object) -> str:
+    head, _, tail = V["both"]["jws"].split(".")
+    return f"{head}.{b64url(json.dumps(V['both']['claims'] | changes, sort_keys=True).encode())}.{tail}"
+
+
+def test_the_builder_of_forgeries_makes_good_tokens_too() -> None:
+    assert read_claims(forged()) == read_claims(V["both"]["jws"])
+
+
+@pytest.mark.parametrize(
+    "presence",
+    [None, True, "seat", {}, {"kind": "seat"}, {**msgspec.structs.asdict(CLAIM), "more": 1}]
+    + [msgspec.structs.asdict(CLAIM) | {name: "x" * 65} for name in ("kind", "driver", "driver_sha256", "transport")],
+)
+def test_a_malformed_presence_is_refused(presence: object) -> None:
+    with pytest.raises(ProtocolViolation):
+        read_claims(forged(presence=presence))
+
+
+@pytest.mark.parametrize("strength", [None, "", "strong", True, False, 1])
+def test_no_other_strength_is_understood(strength: object) -> None:
+    first, second = V["both"]["claims"]["sensors"]
+    with pytest.raises(ProtocolViolation):
+        read_claims(forged(sensors=[first, second | {"strength": strength}]))
