@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,7 +71,37 @@ def load_driver(name: str, pinned_sha256: str | None) -> tuple[Driver, DriverEnt
 
 def available_plugins(group: str, what: str) -> dict[str, PluginEntry]:
     """What installed packages offer in an entry-point group, by name; `what` is its word in errors."""
-    found: dict[str, PluginEntry] = {}
+    return {name: entry for name, (entry, _) in _installed(group, what).items()}
+
+
+def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> tuple[Callable[..., Any], PluginEntry]:
+    """Import what the entry point names, once its package hashes to `pinned_sha256`; it is not called yet.
+
+    `None` skips the pin. Raises `NotFound` and `PermissionDenied`.
+    """
+    installed = _installed(group, what)
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise NotFound(f"no {what} named {name!r} is installed", remedy=f"Install its package; installed are: {known}.")
+    entry, point = installed[name]
+    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
+        raise PermissionDenied(
+            f"{what} {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
+            remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
+        )
+    try:
+        plugin: Callable[..., Any] = point.load()
+    except AttributeError as error:
+        raise NotFound(
+            f"the package of the {what} {name!r} does not have what it offers: {error}",
+            remedy="Install the package again, in the version that was approved.",
+        ) from error
+    return plugin, entry
+
+
+def _installed(group: str, what: str) -> dict[str, tuple[PluginEntry, EntryPoint]]:
+    """What is in a group, from one reading of the packages' metadata: what was hashed is what is loaded."""
+    found: dict[str, tuple[PluginEntry, EntryPoint]] = {}
     sha256_of = cache(_package_sha256)
     for point in entry_points(group=group):
         if point.name in found:
@@ -81,28 +111,8 @@ def available_plugins(group: str, what: str) -> dict[str, PluginEntry]:
             )
         with suppress(NotFound):
             sha256 = sha256_of(point.module.partition(".")[0])
-            found[point.name] = PluginEntry(point.name, point.module, sha256)
+            found[point.name] = PluginEntry(point.name, point.module, sha256), point
     return found
-
-
-def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> tuple[Callable[..., Any], PluginEntry]:
-    """Import what the entry point names, once its package hashes to `pinned_sha256`; it is not called yet.
-
-    `None` skips the pin. Raises `NotFound` and `PermissionDenied`.
-    """
-    available = available_plugins(group, what)
-    entry = available.get(name)
-    if entry is None:
-        known = ", ".join(sorted(available)) or "none"
-        raise NotFound(f"no {what} named {name!r} is installed", remedy=f"Install its package; installed are: {known}.")
-    if pinned_sha256 is not None and entry.sha256 != pinned_sha256.lower():
-        raise PermissionDenied(
-            f"{what} {name!r} has SHA-256 {entry.sha256}, but the configuration pins {pinned_sha256.lower()}",
-            remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
-        )
-    (point,) = entry_points(group=group, name=name)
-    plugin: Callable[..., Any] = point.load()
-    return plugin, entry
 
 
 def _package_sha256(package: str) -> str:
@@ -117,7 +127,10 @@ def _package_sha256(package: str) -> str:
     root = origin.parent
     files = sorted(root.rglob("*.py")) if spec.submodule_search_locations else [origin]
     digest = hashlib.sha256()
-    for file in files:
-        name = file.relative_to(root).as_posix().encode()
-        digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    try:
+        for file in files:
+            name = file.relative_to(root).as_posix().encode()
+            digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    except FileNotFoundError:
+        raise NotFound(f"the package {package!r} is being replaced") from None
     return digest.hexdigest()
