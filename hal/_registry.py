@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hal._errors import NotFound, PermissionDenied
 from hal._values import Deadline, Device, DeviceInfo
@@ -35,6 +35,15 @@ class Driver(Protocol):
         Raises `NotFound`, `Busy`, `PermissionDenied`, `TimedOut`, and other errors of the tree. One claimant at a time:
         a second opening raises `Busy`, unless the device has the capability `SHARED`.
         """
+        ...
+
+
+@runtime_checkable
+class MakesDevice(Protocol):
+    """A driver whose `open` makes the device when it is missing; who must not make any asks before."""
+
+    def is_made(self, options: Mapping[str, Any]) -> bool:
+        """Whether the device that `options` name was made; changes nothing, raises what `list` raises."""
         ...
 
 
