@@ -20,6 +20,7 @@ from hal import (
     Driver,
     DriverEntry,
     Enclave,
+    MakesDevice,
     NotFound,
     PermissionDenied,
     available_drivers,
@@ -33,13 +34,17 @@ ENCLAVE = "enclave"
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """One line of `keyvigil devices`: a driver, and what it sees or why it sees nothing."""
+    """One line of `keyvigil devices`: a driver, and what it sees or why it sees nothing.
+
+    `unmade` tells that its device is one that the driver makes at first use, and that was not used yet.
+    """
 
     driver: str
     sha256: str
     attached: tuple[DeviceInfo, ...]
     error: str = ""
     remedy: str = ""
+    unmade: bool = False
 
 
 class Devices:
@@ -137,9 +142,10 @@ def look(entry: DriverEntry, options: Mapping[str, Any], sha256: str | None = No
     try:
         driver, _ = load_driver(entry.name, sha256)
         infos = tuple(replace(info, driver_sha256=entry.sha256) for info in driver.list(options))
+        unmade = bool(options) and isinstance(driver, MakesDevice) and not driver.is_made(options)
     except DeviceError as error:
         return DeviceReport(entry.name, entry.sha256, (), str(error), error.remedy)
     except ImportError as error:
         remedy = "Install the extra of this driver, for example `pip install keyvigil[agent]`."
         return DeviceReport(entry.name, entry.sha256, (), f"a library is missing: {error.name}", remedy)
-    return DeviceReport(entry.name, entry.sha256, infos)
+    return DeviceReport(entry.name, entry.sha256, infos, unmade=unmade)

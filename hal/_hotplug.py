@@ -116,14 +116,17 @@ def watch(
 ) -> Iterator[PlugEvent]:
     """Arrivals and departures of a driver's devices, beginning with those that are there; ends when `stop` says so.
 
-    Raises what listing raises, but for a device that goes away while it is looked at: the next look tells.
+    A device may go away while it is looked at, and then the next look tells. A place that is gone for two looks (a
+    USB/IP server that ended) has taken its devices with it. Raises whatever else listing raises.
     """
     clock = clock or SystemClock()
     known: list[DeviceInfo] = []
+    gone = False
     while not stop():
-        present = known
-        with suppress(NotFound, Disconnected):
-            present = list(driver.list(options))
+        try:
+            present, gone = list(driver.list(options)), False
+        except (NotFound, Disconnected):
+            present, gone = [] if gone else known, True
         for device in _missing(known, present):
             yield PlugEvent(device, arrived=False)
         for device in _missing(present, known):

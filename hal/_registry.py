@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hal._errors import NotFound, PermissionDenied
 from hal._pinning import PackageCode
@@ -33,6 +33,15 @@ class Driver(Protocol):
         Raises `NotFound`, `Busy`, `PermissionDenied`, `TimedOut`, and other errors of the tree. One claimant at a time:
         a second opening raises `Busy`, unless the device has the capability `SHARED`.
         """
+        ...
+
+
+@runtime_checkable
+class MakesDevice(Protocol):
+    """A driver whose `open` makes the device when it is missing; who must not make any asks before."""
+
+    def is_made(self, options: Mapping[str, Any]) -> bool:
+        """Whether the device that `options` name was made; changes nothing, raises what `list` raises."""
         ...
 
 
@@ -90,7 +99,13 @@ def load_plugin(group: str, what: str, name: str, pinned_sha256: str | None) -> 
                 remedy=f"If the change of the {what} is meant, put the new hash into the configuration.",
             )
         offer.code.pin()
-    plugin: Callable[..., Any] = offer.point.load()
+    try:
+        plugin: Callable[..., Any] = offer.point.load()
+    except AttributeError as error:
+        raise NotFound(
+            f"the package of the {what} {name!r} does not have what it offers: {error}",
+            remedy="Install the package again, in the version that was approved.",
+        ) from error
     return plugin, offer.entry
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from cryptography import x509
 
-from agent.diagnostics.findings import Fact, Finding, Severity
+from agent.diagnostics.findings import Fact, Finding, Severity, not_made
 from agent.diagnostics.machine import Machine
 from agent.diagnostics.sensors import VIRTUAL
 from agent.diagnostics.targets import Target
@@ -53,6 +53,9 @@ class EnclaveExam:
         """Everything that can be said of the enclave; the device is released on every path."""
         subject = target.subject
         try:
+            if not target.is_made():
+                yield not_made(subject)
+                return
             with cast(Enclave, target.open(deadline)) as enclave:
                 for part in (_identity, _lockout, self._certificates, _pcrs, self._event_log):
                     yield from _guarded(part, enclave, subject)

@@ -61,6 +61,11 @@ class Finding:
         }
 
 
+def not_made(subject: str) -> Finding:
+    """An enclave that its driver makes at first use, which a diagnosis is not."""
+    return Finding("enclave.made", Severity.INFO, "the enclave is not there yet", "`keyvigil join` makes it.", subject)
+
+
 def failed(identity: str, error: BaseException, subject: str = "") -> Finding:
     """An error of the house as a finding; anything else is a defect of ours, named by its type and place alone."""
     if isinstance(error, DeviceError | AgentError):

@@ -12,7 +12,7 @@ from rich.text import Text
 from agent.config import Config
 from agent.devices import DeviceReport
 from agent.diagnostics.attached import Unclaimed
-from agent.diagnostics.findings import Finding, Severity
+from agent.diagnostics.findings import Finding, Severity, not_made
 from agent.diagnostics.needs import Missing
 from agent.diagnostics.rendering import trouble_lines
 from agent.diagnostics.targets import configured_targets
@@ -70,6 +70,8 @@ def _wanted(config: Config, reports: Sequence[DeviceReport]) -> Iterator[Finding
             yield Finding("device.pin", Severity.ERROR, what, remedy, target.name)
         elif report.error:
             yield Finding("device.driver", Severity.ERROR, report.error, report.remedy, target.name)
+        elif report.unmade:
+            yield not_made(target.name)
         elif not report.attached:
             remedy = "Plug it in, or correct its options in the configuration."
             what = f"the driver {target.driver} does not see the configured device"
@@ -120,11 +122,12 @@ def _show_rest(inventory: Inventory, console: Console) -> None:
 
 
 def change_line(change: Change) -> Text:
-    """One arrival or departure on one line."""
+    """One arrival or departure on one line; an error has its remedy on a second."""
     sign, style = ("+", "green") if change.arrived else ("-", "yellow")
     if change.error:
         sign, style = "!", "red"
-    return Text(printable(f"{sign} {change.driver or change.bus}  {change.text}"), style=style)
+    line = Text(printable(f"{sign} {change.driver or change.bus}  {change.text}"), style=style)
+    return line.append(printable(f"\n  → {change.remedy}"), style="dim italic") if change.remedy else line
 
 
 def _plain(report: DeviceReport) -> dict[str, Any]:

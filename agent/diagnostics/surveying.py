@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.devices import DeviceReport, look
-from agent.diagnostics.findings import Finding
+from agent.diagnostics.findings import Finding, failed
 from agent.diagnostics.running import Check, Note, Progress, run_checks
 from hal import Deadline, DriverEntry, available_drivers
 
@@ -27,7 +27,11 @@ def survey(
 
     def asking(name: str, entry: DriverEntry) -> Check:
         def ask(_deadline: Deadline, _note: Note) -> Iterator[Finding]:
-            reports[name] = look(entry, options.get(name, {}), (pins or {}).get(name))
+            try:
+                reports[name] = look(entry, options.get(name, {}), (pins or {}).get(name))
+            except Exception as error:  # noqa: BLE001 - a driver's defect is its own report, and hides no other's
+                defect = failed("device.driver", error)
+                reports[name] = DeviceReport(name, entry.sha256, (), defect.what, defect.remedy)
             yield from ()
 
         return Check(f"driver {name}", name, LIST_S, ask)

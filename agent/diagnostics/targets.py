@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.config import Config, DeviceSection
 from agent.devices import DeviceReport
-from hal import Deadline, Device, DeviceInfo, load_driver
+from hal import Deadline, Device, DeviceInfo, MakesDevice, load_driver
 
 ENCLAVE = "enclave"
 
@@ -34,6 +34,11 @@ class Target:
     def kind(self) -> str:
         """What its driver drives; raises `NotFound`, `PermissionDenied`, `ImportError`."""
         return load_driver(self.driver, self.sha256)[0].kind
+
+    def is_made(self) -> bool:
+        """Whether there is something to open: some drivers would make it, which is not for a diagnosis to do."""
+        driver, _ = load_driver(self.driver, self.sha256)
+        return not isinstance(driver, MakesDevice) or driver.is_made(self.options)
 
     def open(self, deadline: Deadline) -> Device:
         """The device, claimed; raises what the driver raises."""

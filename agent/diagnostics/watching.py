@@ -13,19 +13,10 @@ from typing import Any
 
 from agent.clocks import StoppableClock
 from agent.diagnostics.attached import Unclaimed, unclaimed
+from agent.diagnostics.findings import failed
 from agent.diagnostics.machine import Machine
 from agent.log import printable
-from hal import (
-    DeviceError,
-    DeviceInfo,
-    Driver,
-    NotFound,
-    PermissionDenied,
-    PlugEvent,
-    available_drivers,
-    load_driver,
-    watch,
-)
+from hal import DeviceInfo, PlugEvent, available_drivers, load_driver, watch
 
 RETRY_S = 5.0
 """Between two tries of a driver that cannot list its devices."""
@@ -42,6 +33,7 @@ class Change:
     driver: str = ""
     bus: str = ""
     error: bool = False
+    remedy: str = ""
 
     def plain(self) -> dict[str, Any]:
         """For JSON lines."""
@@ -52,6 +44,7 @@ class Change:
             "driver": self.driver,
             "bus": self.bus,
             "device": printable(self.text),
+            "remedy": printable(self.remedy),
         }
 
 
@@ -68,9 +61,7 @@ def watch_all(
     """
     watching = _Watching(machine or Machine())
     for name in available_drivers():
-        with suppress(ImportError, NotFound, PermissionDenied):
-            driver, _ = load_driver(name, (pins or {}).get(name))
-            watching.start(f"watch {name}", watching.drive, name, driver, options.get(name, {}))
+        watching.start(f"watch {name}", watching.drive, name, options.get(name, {}), (pins or {}).get(name))
     watching.start("watch the rest", watching.look_around)
     try:
         yield from watching.changes(seconds)
@@ -97,19 +88,23 @@ class _Watching:
             with suppress(queue.Empty):
                 yield self._changes.get(timeout=min(LOOK_S, left))
 
-    def drive(self, name: str, driver: Driver, options: Mapping[str, Any]) -> None:
+    def drive(self, name: str, options: Mapping[str, Any], pin: str | None) -> None:
         last_error = ""
         while not self.stop.is_set():
             try:
+                driver, _ = load_driver(name, pin)
                 for event in watch(driver, options, self.stop.is_set, self._clock):
                     last_error = ""
                     self._claim(name, event)
                     self._changes.put(_of_driver(name, event))
-            except (DeviceError, OSError) as error:
+            except ImportError:
+                return
+            except Exception as error:  # noqa: BLE001 - a driver's defect is told, and ends no other's watch
+                trouble = failed("device.driver", error)
                 # A server that went away and comes back is worth one line each time, not one every try.
-                if str(error) != last_error:
-                    last_error = str(error)
-                    self._changes.put(Change(time.time(), arrived=False, text=last_error, driver=name, error=True))
+                if trouble.what != last_error:
+                    last_error = trouble.what
+                    self._changes.put(Change(time.time(), False, last_error, name, error=True, remedy=trouble.remedy))
                 self._clock.sleep(RETRY_S)
 
     def look_around(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import errno
 import importlib
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -29,6 +31,12 @@ Backend = Any
 
 _HOST_ERROR = -9999
 _SETTLE_SECONDS = 1.0
+_TRIAL_SECONDS = 5
+_SERVER_REMEDY = "Restart the sound server (pulseaudio, pipewire), then try again."
+_CONFIGURATION_REMEDY = (
+    "Mend the ALSA configuration (/etc/asound.conf, ~/.asoundrc, or what ALSA_CONFIG_PATH names); "
+    "that of the system comes back with `sudo apt-get install --reinstall libasound2-data`."
+)
 _PORTAUDIO: dict[int, type[DeviceError]] = {
     -9998: Unsupported,
     -9997: Unsupported,
@@ -61,7 +69,14 @@ _ALSA: dict[int, type[DeviceError]] = {
 
 
 def load_backend() -> Backend:
-    """Import `sounddevice`, which initialises PortAudio and reads the ALSA configuration; raises `Unsupported`."""
+    """Import `sounddevice`, which initialises PortAudio and reads the ALSA configuration; raises `Unsupported`.
+
+    PortAudio aborts the process where the ALSA configuration has nothing that it looks for, so that the first import of
+    a process is tried in a child.
+    """
+    if _BINDING not in sys.modules:
+        require_alsa_configuration(os.environ.get("ALSA_CONFIG_PATH", ""))
+        _try_in_a_child()
     try:
         return importlib.import_module(_BINDING)
     except ImportError:
@@ -72,6 +87,41 @@ def load_backend() -> Backend:
         raise Unsupported(
             "the PortAudio library is not installed", remedy="Install it: apt-get install libportaudio2."
         ) from None
+
+
+def require_alsa_configuration(path: str) -> None:
+    """Raise `Unsupported` when `path`, files or folders with ":" between them, names none that can be read."""
+    if path and not any(os.access(part, os.R_OK) for part in path.split(":") if part):
+        raise Unsupported(
+            f"ALSA_CONFIG_PATH names no readable file: {path}",
+            remedy="Correct the variable ALSA_CONFIG_PATH, or unset it to use the configuration of the system.",
+        )
+
+
+def _try_in_a_child() -> None:
+    """Raise `Unsupported` when PortAudio ends the process that loads it, `TimedOut` when it does not come up.
+
+    What else goes wrong there goes wrong again here, and is told then. The alarm ends a child whose parent ended first.
+    """
+    alarm = f"import signal; signal.alarm({_TRIAL_SECONDS + 1}); import {_BINDING}"
+    argv = [sys.executable, "-P", "-c", alarm]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_TRIAL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimedOut("PortAudio does not start: the sound system does not answer", remedy=_SERVER_REMEDY) from None
+    except OSError:
+        return
+    if done.returncode < 0:
+        raise Unsupported(
+            f"PortAudio ends every program that loads it (signal {-done.returncode})", remedy=_CONFIGURATION_REMEDY
+        )
 
 
 class OpenStreams:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drivers.software_enclave._enclave import SoftwareEnclave, identity, peek
+from drivers.software_enclave._enclave import MASTER_FILE, SoftwareEnclave, identity, peek
 from hal import Deadline, DeviceInfo, DeviceKind, Enclave, Unsupported
 
 
@@ -17,11 +17,22 @@ class SoftwareEnclaveDriver:
 
     def list(self, options: Mapping[str, Any]) -> Sequence[DeviceInfo]:
         """The enclave in the folder that `options` names, if one was made there."""
-        if "folder" not in options:
+        if "folder" not in options or not self.is_made(options):
             return []
         path, _ = _settings(options)
         serial = peek(path)
         return [] if serial is None else [identity(str(path), serial)]
+
+    def is_made(self, options: Mapping[str, Any]) -> bool:
+        """Whether there is a master key in the folder; where that cannot be seen, opening tells why and makes none."""
+        path, _ = _settings(options)
+        try:
+            (path / MASTER_FILE).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> Enclave:
         """Claim the folder, making it and its master key when they are missing.

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from drivers.portaudio import PortAudioDriver
+from drivers.portaudio._backend import require_alsa_configuration
 from hal import (
     AudioBlock,
     Deadline,
@@ -123,7 +124,7 @@ def play_missing() -> None:
     try:
         PortAudioDriver().open({"device": "no such microphone"})
     except DeviceError as error:
-        answer(error=type(error).__name__, text=str(error))
+        answer(error=type(error).__name__, text=str(error), remedy=error.remedy)
 
 
 def run(environment: dict[str, str], play: Callable[..., None], *arguments: object) -> dict[str, Any]:
@@ -201,6 +202,23 @@ def test_missing_microphone_names_those_found(microphone: AlsaMicrophone) -> Non
     found = run(microphone.environment(), play_missing)
     assert found["error"] == "NotFound"
     assert "keyvigil-sim" in found["text"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("nosuch", "no readable file"), ("empty", "ends every program")])
+def test_an_alsa_configuration_that_ends_portaudio_does_not_end_us(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "empty").touch()
+    broken = {"ALSA_CONFIG_PATH": str(tmp_path / name)}
+    found = run(broken, play_missing)
+    assert (found["error"], said in found["text"]) == ("Unsupported", True)
+    assert "ALSA" in found["remedy"]
+    control = subprocess.run([sys.executable, "-c", "import sounddevice"], env={**os.environ, **broken}, check=False)
+    assert control.returncode < 0, "it ends whoever loads it unguarded"
+
+
+@pytest.mark.parametrize("also", ["", ":/nonexistent", "/nonexistent:"])
+def test_one_readable_part_of_the_alsa_configuration_is_enough(microphone: AlsaMicrophone, also: str) -> None:
+    path = microphone.environment()["ALSA_CONFIG_PATH"]
+    require_alsa_configuration(also + path if also.endswith(":") else path + also)
 
 
 def test_live_microphone_delivers_speech_in_one_piece(live: LiveAlsaMicrophone, tmp_path: Path) -> None:

@@ -325,6 +325,16 @@ def test_a_device_that_goes_while_it_is_looked_at_does_not_end_the_watch(clock: 
     assert [event.arrived for event in bus.watched(clock)] == [True, False]
 
 
+@pytest.mark.parametrize("error", [NotFound("nothing answers there"), Disconnected("nothing answers there")])
+def test_a_place_that_is_gone_has_taken_its_devices_and_may_come_back(clock: ManualClock, error: DeviceError) -> None:
+    bus = Bus([READER, OTHER], error, error, error, [READER], error, [READER])
+    assert bus.watched(clock)[2:] == [
+        PlugEvent(READER, arrived=False),
+        PlugEvent(OTHER, arrived=False),
+        PlugEvent(READER, arrived=True),
+    ]
+
+
 def test_a_bus_that_cannot_be_listed_ends_the_watch(clock: ManualClock) -> None:
     with pytest.raises(PermissionDenied):
         Bus([READER], PermissionDenied("no rights")).watched(clock)

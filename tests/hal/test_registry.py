@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import EntryPoints, entry_points
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -85,6 +86,26 @@ def test_a_package_without_its_module_is_left_out(install: Install) -> None:
     package.rmdir()
     assert "floor-f" not in available_drivers()
     assert "uru4000" in available_drivers()
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_metadata_that_change_after_they_were_read_change_nothing(
+    install: Install, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    """An upgrade under way: what was hashed is what is loaded, though a second reading finds it gone or twice."""
+    install("kvt_h", "floor-h")
+    readings: list[EntryPoints] = [entry_points(group=DRIVER_GROUP)]
+    one = next(iter(readings[0].select(name="floor-h")))
+    readings.append(EntryPoints([one] * copies))
+    monkeypatch.setattr("hal._registry.entry_points", lambda **_: readings.pop(0))
+    assert load_driver("floor-h", None)[0].kind == "floor"
+    assert len(readings) == 1
+
+
+def test_a_package_without_the_class_that_it_offers_is_not_found(install: Install) -> None:
+    (install("kvt_j", "floor-j") / "inner.py").write_text("")
+    with pytest.raises(NotFound, match="does not have what it offers"):
+        load_driver("floor-j", None)
 
 
 def test_what_is_not_installed_is_not_found_and_the_remedy_has_what_is() -> None:

@@ -82,6 +82,9 @@ class Slot(Target):
 
     enclave: Enclave
 
+    def is_made(self) -> bool:
+        return True
+
     def open(self, deadline: Deadline) -> Enclave:
         return self.enclave
 
@@ -164,6 +167,19 @@ def test_a_tpm_that_is_not_there() -> None:
     (found,) = EnclaveExam(Machine()).examine(target, Deadline.after(60))
     assert (found.id, found.severity) == ("enclave.usable", Severity.ERROR)
     assert found.remedy
+
+
+def test_a_software_enclave_is_examined_and_never_made(tmp_path: Path) -> None:
+    folder = tmp_path / "enclave"
+    target = Target("enclave", "software", {"folder": str(folder)})
+    (found,) = EnclaveExam(Machine()).examine(target, Deadline.after(60))
+    assert (found.id, found.severity) == ("enclave.made", Severity.INFO)
+    assert not folder.exists()
+    with target.open(Deadline.after(60)):
+        pass
+    before = sorted(folder.iterdir())
+    assert next(iter(EnclaveExam(Machine()).examine(target, Deadline.after(60)))).id == "enclave.usable"
+    assert sorted(folder.iterdir()) == before
 
 
 def test_one_answer_that_fails_does_not_hide_the_next() -> None:

@@ -88,6 +88,7 @@ def test_configured_devices_that_are_wrong_are_findings() -> None:
     assert found(DeviceReport("tpm2", "1" * 64, ())) == ["device.pin"]
     assert found(DeviceReport("tpm2", "0" * 64, (), "no library", "install")) == ["device.driver"]
     assert found(DeviceReport("tpm2", "0" * 64, ())) == ["device.attached"]
+    assert found(DeviceReport("tpm2", "0" * 64, (), unmade=True)) == ["enclave.made"]
 
 
 def test_missing_packages_name_the_line_that_installs_them(tmp_path: object) -> None:
