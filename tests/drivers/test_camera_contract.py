@@ -145,7 +145,7 @@ class ImpatientClock(SystemClock):
 
 def test_interrupt_from_the_keyboard_while_it_opens_releases_it(rig: Rig) -> None:
     with pytest.raises(KeyboardInterrupt):
-        rig.open(Deadline.after(5, ImpatientClock()))
+        rig.open(Deadline.after(5, ImpatientClock()), warmup_frames=10)
     assert grabbers() == 0
     assert settled(rig)
     with rig.open() as camera:
