@@ -27,7 +27,7 @@ from agent.diagnostics.plan import Diagnosis
 from agent.diagnostics.rendering import NoProgress, ScreenProgress, report
 from agent.diagnostics.surveying import survey
 from agent.diagnostics.targets import configured_targets, found_targets
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StateError
 from agent.log import printable
 from hal import NotFound
 
@@ -122,4 +122,17 @@ def _print(findings: Sequence[Finding], wanted: Wishes, members: Sequence[str], 
     if wanted.picture is not None:
         paper = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True)
         paper.print(report(findings))
-        paper.save_svg(str(wanted.picture), title="keyvigil diag")
+        save(wanted.picture, paper.export_svg(title="keyvigil diag"))
+
+
+def save(path: Path, text: str) -> None:
+    """Write a new file whole; raises `StateError` and leaves nothing when that fails."""
+    made = False
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            made = True
+            file.write(text)
+    except OSError as error:
+        if made:
+            path.unlink(missing_ok=True)
+        raise StateError(f"{path}: {error.strerror}", remedy="Name a new file in a folder with room.") from None

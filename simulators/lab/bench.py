@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from simulators.lab import hook
 from simulators.lab.control import ControlServer
 from simulators.lab.faults import FaultBoard, OrderedFault
 from simulators.lab.models import MODELS, Served
@@ -34,6 +36,9 @@ from simulators.lab.station import personas_of
 
 CONTROL_SOCKET = "control"
 READY_FILE = "bench.json"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+"""A device's name is that of its folder too."""
+_PING_S = 5.0
 
 
 class BenchDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +66,8 @@ def load_bench(path: Path) -> BenchConfig:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LabError(f"{path}: {error}", "docs/lab.md has an example of a bench.") from None
     for name, device in config.devices.items():
+        if _NAME.fullmatch(name) is None:
+            raise LabError(f"{path}: {name!r} is no name of a device", "Use 1 to 40 of a-z, A-Z, 0-9, - and _.")
         if device.model not in MODELS:
             known = ", ".join(sorted(MODELS))
             raise LabError(f"{path}: device {name!r} has no model {device.model!r}", f"The models are {known}.")
@@ -123,7 +130,7 @@ def run_bench(config: BenchConfig, folder: Path, announce: Callable[[Mapping[str
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _take(folder)
     with ExitStack() as stack:
         bench = Bench(config, folder, stack)
         control = stack.enter_context(ControlServer(folder / CONTROL_SOCKET, bench))
@@ -134,6 +141,17 @@ def run_bench(config: BenchConfig, folder: Path, announce: Callable[[Mapping[str
         ready.rename(folder / READY_FILE)
         announce(bench.describe())
         done.wait()
+
+
+def _take(folder: Path) -> None:
+    """Make the folder; raises `LabError` when that fails, or when another bench or station serves there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"{folder}: {error.strerror}", "Name a folder that can be made, with --folder.") from None
+    with suppress(OSError, ValueError):
+        hook.ask(os.fspath(folder / CONTROL_SOCKET), {"op": "ping"}, _PING_S)
+        raise LabError(f"another bench serves in {folder}", "End it with Ctrl-C, or name another folder.")
 
 
 def _serve(name: str, device: BenchDevice, folder: Path, stack: ExitStack) -> Served:

@@ -31,8 +31,14 @@ def announce(devices: Mapping[str, Any], *, as_json: bool) -> None:
             click.echo(f"# needs {key}={value}")
         click.echo(f'driver = "{device["driver"]}"')
         click.echo(f'sha256 = "{drivers[device["driver"]].sha256}"')
-        options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in device["options"].items())
-        click.echo(f"options = {{ {options} }}\n")
+        click.echo(f"options = {_toml(device['options'])}\n")
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it on one line; JSON's strings, numbers and lists are TOML's too."""
+    if not isinstance(value, Mapping):
+        return json.dumps(value)
+    return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
 
 
 def order(folder: Path, command: dict[str, object], *, as_json: bool) -> None:

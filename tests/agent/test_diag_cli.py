@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import stat
@@ -23,8 +24,10 @@ import pytest
 from PIL import Image
 
 from agent.cli import run
+from agent.commands.diag import save
 from agent.diagnostics.fingerprint import PLACE
 from agent.diagnostics.udev import rules_text
+from agent.errors import StateError
 from agent.state import StateDirectory
 from hal import available_drivers
 from simulators.devices.alsa_microphone import AlsaMicrophone
@@ -191,6 +194,19 @@ def test_the_report_for_people_and_nothing_else_is_made(bench: Bench) -> None:
     assert "→" in done.stdout
     assert "<svg" in (bench.folder / "r.svg").read_text()
     assert not bench.state.exists(), "joining makes it, and sets its mode"
+
+
+def test_a_picture_that_finds_no_room_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StateError, match=r"r\.svg"):
+            save(tmp_path / "r.svg", "x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    save(tmp_path / "r.svg", "x" * 10_000)
+    assert (tmp_path / "r.svg").stat().st_size == 10_000
 
 
 @pytest.mark.slow

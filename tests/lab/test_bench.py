@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pytest
 
 from hal import Deadline, Disconnected, NotFound, TimedOut, load_driver
 from simulators.lab import hook
-from simulators.lab.bench import CONTROL_SOCKET, READY_FILE, load_bench
+from simulators.lab.bench import CONTROL_SOCKET, READY_FILE, BenchConfig, load_bench, run_bench
 from simulators.lab.processes import Child, LabError, command
+from simulators.lab.show import announce
 from simulators.lab.world import wait_for
 
 BENCH = """
@@ -141,6 +143,7 @@ def test_a_bench_that_does_not_run_is_named(tmp_path: Path) -> None:
         ('[devices.a]\nmodel = "toaster"', "toaster"),
         ('[devices.a]\nmodel = "uru4000"\ncolour = 1', "colour"),
         ("[devices", "Expected"),
+        ('[devices."../a"]\nmodel = "uru4000"', "no name"),
         ('[devices.a]\nmodel = "uru4000"\n[[devices.a.faults]]\nfault = "flood"', "flood"),
     ],
 )
@@ -149,6 +152,28 @@ def test_a_wrong_configuration_is_refused_with_its_cause(tmp_path: Path, text: s
     with pytest.raises(LabError) as caught:
         load_bench(tmp_path / "bench.toml")
     assert said in str(caught.value) + caught.value.remedy
+
+
+def test_a_folder_in_which_a_bench_serves_is_not_taken_from_it(bench: Path) -> None:
+    argv = [command("keyvigil-lab"), "bench", "--config", os.fspath(bench / "bench.toml"), "--folder", os.fspath(bench)]
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert "another bench serves" in second.stderr
+    assert "remedy" in second.stderr
+    assert hook.ask(os.fspath(bench / CONTROL_SOCKET), {"op": "ping"}) == {"ok": True}
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(LabError, match="/dev/null/bench"):
+        run_bench(BenchConfig({}), Path("/dev/null/bench"), lambda _: None)
+
+
+def test_what_is_announced_is_toml(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"module": 'a"b', "slots": [1, 2], "environment": {"SOFTHSM2_CONF": "/x", "odd.name": "y"}, "n": 1.5}
+    announce({"t": {"driver": "pkcs11", "options": options, "environment": {}, "faults": ["stall"]}}, as_json=False)
+    read = tomllib.loads(capsys.readouterr().out)
+    assert read["options"] == options
+    assert read["driver"] == "pkcs11"
 
 
 def test_the_control_socket_is_private_and_the_bench_ends_when_it_is_told_to(bench: Path) -> None:
