@@ -37,13 +37,19 @@ KINDS = {"fingerprint": DeviceKind.FINGERPRINT, "face": DeviceKind.CAMERA, "voic
 
 @dataclass
 class Scene:
-    """Who stands there: by modality, what each capture shows next (the last one for ever); an exception is raised."""
+    """Who stands there: by modality, what each capture shows next (the last one for ever); an exception is raised.
+
+    A device whose last line is that it went away stays away: it is in `gone` from then on, and cannot be opened.
+    """
 
     shows: dict[str, list[str | Exception]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def take(self, modality: str) -> str:
         line = self.shows.get(modality, ["nothing"])
         found = line.pop(0) if len(line) > 1 else line[0]
+        if isinstance(found, Disconnected) and line == [found]:
+            self.gone.add(modality)
         if isinstance(found, Exception):
             raise found
         return found
@@ -123,6 +129,8 @@ class FakeDevices:
 
     def open_sensor(self, name: str, deadline: Deadline) -> _Device:
         deadline.check("opening")
+        if name in self.scene.gone:
+            raise NotFound(f"the {name} device is not attached")
         return DEVICES[name](name, self.scene)
 
     def identify(self, name: str) -> SensorIdentity:

@@ -152,7 +152,7 @@ def test_somebody_who_leaves_ends_the_enrolment(desk: Desk) -> None:
 
 def test_a_device_that_goes_away_ends_the_enrolment(desk: Desk) -> None:
     with pytest.raises(Disconnected):
-        desk.enrol(GOOD | {"fingerprint": ["f1", *[GONE] * 50]}, capture_timeout_s=0.2)
+        desk.enrol(GOOD | {"fingerprint": ["f1", GONE]}, capture_timeout_s=0.2)
     assert desk.vault.headers() == []
 
 
