@@ -7,8 +7,9 @@ from agent.biometrics.errors import BiometricError, CaptureRefused, ModelError, 
 from agent.biometrics.face import FacePipeline
 from agent.biometrics.fingerprint import FingerprintPipeline
 from agent.biometrics.parameters import VERSION as PARAMETERS_VERSION
-from agent.biometrics.pipelines import Pipeline, Pipelines
+from agent.biometrics.pipelines import Pipeline, Pipelines, enrol, make_pipeline, match
 from agent.biometrics.recording import Recording
+from agent.biometrics.settings import FaceSettings, FingerprintSettings, VoiceSettings
 from agent.biometrics.template import Template
 from agent.biometrics.values import Features, MatchResult, Modality, Purpose, Quality, Sample
 from agent.biometrics.voice import VoicePipeline
@@ -18,8 +19,10 @@ __all__ = [
     "BiometricError",
     "CaptureRefused",
     "FacePipeline",
+    "FaceSettings",
     "Features",
     "FingerprintPipeline",
+    "FingerprintSettings",
     "MatchResult",
     "Modality",
     "ModelError",
@@ -33,4 +36,8 @@ __all__ = [
     "StraySample",
     "Template",
     "VoicePipeline",
+    "VoiceSettings",
+    "enrol",
+    "make_pipeline",
+    "match",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from agent.biometrics import _face_quality, embeddings, parameters
 from agent.biometrics._dlib import Box, DlibEngine
 from agent.biometrics.errors import BiometricError, CaptureRefused
+from agent.biometrics.settings import FaceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import Frame
 
@@ -33,13 +34,29 @@ class FacePipeline:
 
     modality = Modality.FACE
 
-    def __init__(self, engine: DlibEngine | None = None) -> None:
+    def __init__(self, settings: FaceSettings | None = None, engine: DlibEngine | None = None) -> None:
+        self.settings = settings or FaceSettings()
         self._engine = engine or DlibEngine()
 
     @property
     def model(self) -> str:
         """Name and SHA-256 of the network."""
         return f"{parameters.FACE_MODEL}/sha256:{parameters.FACE_MODEL_SHA256}"
+
+    @property
+    def threshold(self) -> parameters.Threshold:
+        """From which score a match is accepted."""
+        return parameters.THRESHOLDS[self.modality]
+
+    @property
+    def alike(self) -> float:
+        """The least score of each sample of a template against the others."""
+        return parameters.ALIKE[self.modality]
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """The least and the greatest number of samples of a template."""
+        return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
         """Load both models and run each once; raises `ModelError`."""

@@ -12,6 +12,7 @@ from agent.biometrics._nbis import Extraction, NbisEngine, model
 from agent.biometrics.errors import BiometricError, CaptureRefused
 from agent.biometrics.grading import Grading
 from agent.biometrics.minutiae import FIELDS
+from agent.biometrics.settings import FingerprintSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import FingerprintImage
 
@@ -25,13 +26,29 @@ class FingerprintPipeline:
 
     modality = Modality.FINGERPRINT
 
-    def __init__(self, engine: NbisEngine | None = None) -> None:
+    def __init__(self, settings: FingerprintSettings | None = None, engine: NbisEngine | None = None) -> None:
+        self.settings = settings or FingerprintSettings()
         self._engine = engine or NbisEngine()
 
     @property
     def model(self) -> str:
         """Name of the extractor; raises `ModelError` where it is not installed."""
         return model()
+
+    @property
+    def threshold(self) -> parameters.Threshold:
+        """From which score a match is accepted."""
+        return parameters.THRESHOLDS[self.modality]
+
+    @property
+    def alike(self) -> float:
+        """The least score of each sample of a template against the others."""
+        return parameters.ALIKE[self.modality]
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """The least and the greatest number of samples of a template."""
+        return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
         """Load the native library and run it once; raises `ModelError`."""

@@ -1,10 +1,11 @@
-"""The three pipelines together, and what is alike in them: enrolment and matching."""
+"""The three pipelines, and what is alike in them: making, enrolment and matching."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from agent.biometrics import parameters
 from agent.biometrics.errors import BiometricError, StraySample
 from agent.biometrics.face import FacePipeline
 from agent.biometrics.fingerprint import FingerprintPipeline
+from agent.biometrics.settings import FaceSettings, FingerprintSettings, VoiceSettings
 from agent.biometrics.template import Template
 from agent.biometrics.values import Features, MatchResult, Modality, Purpose, Quality, Sample
 from agent.biometrics.voice import VoicePipeline
@@ -30,7 +32,22 @@ class Pipeline(Protocol[Capture_contra]):
 
     @property
     def model(self) -> str:
-        """Name of the model as features carry it."""
+        """Name of the model as features carry it: with its hash, and the settings that change features."""
+        ...
+
+    @property
+    def threshold(self) -> parameters.Threshold:
+        """From which score a match is accepted."""
+        ...
+
+    @property
+    def alike(self) -> float:
+        """The least score of each sample of a template against the others."""
+        ...
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """The least and the greatest number of samples of a template."""
         ...
 
     def warm_up(self) -> None:
@@ -50,8 +67,56 @@ class Pipeline(Protocol[Capture_contra]):
         ...
 
 
+def make_pipeline(modality: Modality, settings: Mapping[str, object] | None = None) -> Pipeline[Any]:
+    """The pipeline of a modality with `settings` by name; raises `BiometricError` for those it does not have.
+
+    Values may be text, as a command line gives them.
+    """
+    form, make = _MAKERS[modality]
+    try:
+        return make(msgspec.convert(dict(settings or {}), form, strict=False))
+    except msgspec.ValidationError as error:
+        known = ", ".join(form.__struct_fields__) or "none"
+        raise BiometricError(f"{modality} settings: {error}", remedy=f"Settings of {modality}: {known}.") from None
+
+
+def enrol(pipeline: Pipeline[Any], samples: Sequence[Features]) -> Template:
+    """A template of several captures of one person.
+
+    Every capture must match the others, so that none of another person or finger enters: else `StraySample` names it.
+    Raises `BiometricError` for too few or too many samples, `ModelMismatch`.
+    """
+    template = Template.of(samples)
+    if len(template.vectors) > 1:
+        _require_alike(pipeline, template)
+    return template
+
+
+def match(pipeline: Pipeline[Any], template: Template, probe: Features | Sequence[Features]) -> MatchResult:
+    """Compare one capture, or several of the same person, with a template; raises `BiometricError`."""
+    probes = [probe] if isinstance(probe, Features) else list(probe)
+    if not probes:
+        raise BiometricError("there is no capture to compare")
+    for one in probes:
+        template.require_comparable(one)
+    score = pipeline.compare(template.vectors, tuple(one.vector for one in probes))
+    threshold = pipeline.threshold
+    share = (score - threshold.accept) / (threshold.typical - threshold.accept)
+    return MatchResult(score, threshold.accept, round(100 * min(1.0, max(0.0, share))))
+
+
+def _require_alike(pipeline: Pipeline[Any], template: Template) -> None:
+    scores = [
+        pipeline.compare(template.vectors[:index] + template.vectors[index + 1 :], (vector,))
+        for index, vector in enumerate(template.vectors)
+    ]
+    worst = int(np.argmin(scores))
+    if scores[worst] < pipeline.alike:
+        raise StraySample(template.modality, worst)
+
+
 class Pipelines:
-    """One pipeline per modality. A node's process keeps one object of this class: models are loaded once."""
+    """One pipeline per modality, each with the settings given or its usual ones."""
 
     def __init__(
         self,
@@ -63,53 +128,32 @@ class Pipelines:
         self.face = face or FacePipeline()
         self.voice = voice or VoicePipeline()
 
-    def model(self, modality: Modality) -> str:
-        """Name of the modality's model."""
-        return self._pipeline(modality).model
-
     def warm_up(self, modalities: Iterable[Modality] = Modality) -> None:
         """Load the models of the modalities and run each once; raises `ModelError`."""
         for modality in modalities:
-            self._pipeline(modality).warm_up()
+            self.of(modality).warm_up()
 
     def enrol(self, samples: Sequence[Features]) -> Template:
-        """A template of several captures of one person.
-
-        Every capture must match the others, so that none of another person or finger enters: else `StraySample` names
-        it. Raises `BiometricError` for too few or too many samples, `ModelMismatch`.
-        """
+        """`enrol` with the pipeline of the samples."""
         template = Template.of(samples)
-        if len(template.vectors) > 1:
-            self._require_alike(template)
-        return template
+        return enrol(self.of(template.modality), samples)
 
     def match(self, template: Template, probe: Features | Sequence[Features]) -> MatchResult:
-        """Compare one capture, or several of the same person, with a template; raises `BiometricError`."""
-        probes = [probe] if isinstance(probe, Features) else list(probe)
-        if not probes:
-            raise BiometricError("there is no capture to compare")
-        for one in probes:
-            template.require_comparable(one)
-        score = self._pipeline(template.modality).compare(template.vectors, tuple(one.vector for one in probes))
-        threshold = parameters.THRESHOLDS[template.modality]
-        share = (score - threshold.accept) / (threshold.typical - threshold.accept)
-        return MatchResult(score, threshold.accept, round(100 * min(1.0, max(0.0, share))))
+        """`match` with the pipeline of the template."""
+        return match(self.of(template.modality), template, probe)
 
-    def _require_alike(self, template: Template) -> None:
-        compare = self._pipeline(template.modality).compare
-        scores = [
-            compare(template.vectors[:index] + template.vectors[index + 1 :], (vector,))
-            for index, vector in enumerate(template.vectors)
-        ]
-        worst = int(np.argmin(scores))
-        if scores[worst] < parameters.ALIKE[template.modality]:
-            raise StraySample(template.modality, worst)
+    def of(self, modality: Modality) -> Pipeline[Any]:
+        """The modality's pipeline."""
+        pipelines: dict[Modality, Pipeline[Any]] = {
+            Modality.FINGERPRINT: self.fingerprint,
+            Modality.FACE: self.face,
+            Modality.VOICE: self.voice,
+        }
+        return pipelines[modality]
 
-    def _pipeline(self, modality: Modality) -> FingerprintPipeline | FacePipeline | VoicePipeline:
-        match modality:
-            case Modality.FINGERPRINT:
-                return self.fingerprint
-            case Modality.FACE:
-                return self.face
-            case Modality.VOICE:
-                return self.voice
+
+_MAKERS: Mapping[Modality, tuple[Any, Callable[[Any], Pipeline[Any]]]] = {
+    Modality.FINGERPRINT: (FingerprintSettings, FingerprintPipeline),
+    Modality.FACE: (FaceSettings, FacePipeline),
+    Modality.VOICE: (VoiceSettings, VoicePipeline),
+}

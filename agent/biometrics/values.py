@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+SIDE_BYTES: Final = 131_072
+"""The most that features carry beside their vector."""
 
 
 class Modality(StrEnum):
@@ -48,12 +52,14 @@ class Features:
     """What a model made of a capture: `vector` is int16 `[n]`, exactly what is matched and what evidence commits to.
 
     Fingerprint: five values per minutia (see `agent.biometrics.minutiae`). Face and voice: the embedding times the
-    scale of its modality (see `agent.biometrics.parameters`). `model` names the model and its SHA-256.
+    scale of its modality (see `agent.biometrics.parameters`). `model` names the model and its SHA-256. `side` is what a
+    comparison needs besides, at most `SIDE_BYTES`; templates keep it, evidence does not commit to it.
     """
 
     modality: Modality
     model: str
     vector: NDArray[np.int16] = field(repr=False)
+    side: bytes = field(default=b"", repr=False)
 
     def to_bytes(self) -> bytes:
         """The vector as little-endian int16, the form that commitments are made over."""

@@ -10,6 +10,7 @@ from agent.biometrics._campplus import CampPlusEngine
 from agent.biometrics.errors import CaptureRefused
 from agent.biometrics.grading import Grading
 from agent.biometrics.recording import Recording
+from agent.biometrics.settings import VoiceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 
 _CLIP = 32_700
@@ -20,13 +21,29 @@ class VoicePipeline:
 
     modality = Modality.VOICE
 
-    def __init__(self, engine: CampPlusEngine | None = None) -> None:
+    def __init__(self, settings: VoiceSettings | None = None, engine: CampPlusEngine | None = None) -> None:
+        self.settings = settings or VoiceSettings()
         self._engine = engine or CampPlusEngine()
 
     @property
     def model(self) -> str:
         """Name and SHA-256 of the network."""
         return f"{parameters.VOICE_MODEL}/sha256:{parameters.VOICE_MODEL_SHA256}"
+
+    @property
+    def threshold(self) -> parameters.Threshold:
+        """From which score a match is accepted."""
+        return parameters.THRESHOLDS[self.modality]
+
+    @property
+    def alike(self) -> float:
+        """The least score of each sample of a template against the others."""
+        return parameters.ALIKE[self.modality]
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """The least and the greatest number of samples of a template."""
+        return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
         """Load the network and run it once; raises `ModelError`."""

@@ -16,21 +16,20 @@ _PURPOSE = {"enrolment": biometrics.Purpose.ENROL, "challenge": biometrics.Purpo
 
 @dataclass(frozen=True)
 class OwnPipeline:
-    """One modality of `biometrics.Pipelines`, whose models are loaded per modality."""
+    """One pipeline of `agent.biometrics`."""
 
-    pipelines: biometrics.Pipelines
-    modality: Modality
+    inner: biometrics.Pipeline[Any]
 
     @classmethod
-    def of(cls, name: str) -> OwnPipeline:
-        """The pipeline of the modality `name`."""
-        return cls(biometrics.Pipelines(), Modality(name))
+    def of(cls, name: str, **settings: object) -> OwnPipeline:
+        """The pipeline of the modality `name`; raises `BiometricError` for settings that it does not have."""
+        return cls(biometrics.make_pipeline(Modality(name), settings))
 
     @property
     def model(self) -> ModalityModel:
         """Name and hash of the model, version of the parameters."""
-        model = self.pipelines.model(self.modality)
-        return ModalityModel(modality=self.modality.value, model=model, parameters=biometrics.PARAMETERS_VERSION)
+        modality, model = self.inner.modality.value, self.inner.model
+        return ModalityModel(modality=modality, model=model, parameters=biometrics.PARAMETERS_VERSION)
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
         """Features, or every reason against the captures."""
@@ -42,24 +41,23 @@ class OwnPipeline:
 
     def enrol(self, samples: Sequence[Any]) -> bytes:
         """The template's byte form."""
-        return self.pipelines.enrol(cast("Sequence[Features]", samples)).to_bytes()
+        return biometrics.enrol(self.inner, cast("Sequence[Features]", samples)).to_bytes()
 
     def match(self, template: bytes, sample: Any) -> Match:
         """The comparison's result without its score."""
-        result = self.pipelines.match(Template.from_bytes(template), cast(Features, sample))
+        result = biometrics.match(self.inner, Template.from_bytes(template), cast(Features, sample))
         return Match(result.accepted, result.margin)
 
     def warm_up(self) -> None:
         """Load the modality's models."""
-        self.pipelines.warm_up([self.modality])
+        self.inner.warm_up()
 
     def _extract(self, captures: Sequence[Any], purpose: biometrics.Purpose) -> biometrics.Sample:
-        match self.modality:
+        match self.inner.modality:
             case Modality.FINGERPRINT:
-                return self.pipelines.fingerprint.extract(captures[0], purpose)
+                return self.inner.extract(captures[0], purpose)
             case Modality.FACE:
-                return self.pipelines.face.extract(captures, purpose)
+                return self.inner.extract(captures, purpose)
             case Modality.VOICE:
                 speech = captures[0]
-                recording = biometrics.Recording(speech.pcm, speech.rate, speech.overflow)
-                return self.pipelines.voice.extract(recording, purpose)
+                return self.inner.extract(biometrics.Recording(speech.pcm, speech.rate, speech.overflow), purpose)

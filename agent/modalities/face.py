@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from agent.config import Count, Section
+from agent.config import Count, Section, Sha256
 from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import Camera, DeviceKind, Frame
@@ -15,10 +15,15 @@ FRAME_GAP_S = 0.4
 
 
 class FaceOptions(Section, frozen=True):
-    """`enrolled_frames` make a template; `frames` are looked at together at a challenge."""
+    """`enrolled_frames` make a template; `frames` are looked at together at a challenge.
+
+    `model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash, in place of the shipped one.
+    """
 
     enrolled_frames: Count = 5
     frames: Count = 3
+    model: str = ""
+    model_sha256: Sha256 | None = None
 
 
 class Face:
@@ -44,7 +49,7 @@ class Face:
         """Descriptors of frontal faces."""
         from agent.modalities._own import OwnPipeline
 
-        return OwnPipeline.of(self.name)
+        return OwnPipeline.of(self.name, model=self._options.model, model_sha256=self._options.model_sha256 or "")
 
 
 def _frames(camera: Camera, sensor: Sensor, count: int) -> list[Frame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from agent.capabilities import with_image
 from agent.config import Count, Section
@@ -15,10 +15,11 @@ LIFT_S = 5.0
 
 
 class FingerprintOptions(Section, frozen=True):
-    """`impressions` make a template; `tries` per challenge count refused ones too."""
+    """`impressions` make a template; `tries` per challenge count refused ones too. `extractor` finds the minutiae."""
 
     impressions: Count = 4
     tries: Count = 3
+    extractor: Literal["neural", "fast"] = "neural"
 
 
 class Fingerprint:
@@ -29,8 +30,8 @@ class Fingerprint:
     alone = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        chosen = options_as(FingerprintOptions, self.name, options)
-        self.effort = Effort(chosen.impressions, chosen.tries)
+        self._options = options_as(FingerprintOptions, self.name, options)
+        self.effort = Effort(self._options.impressions, self._options.tries)
 
     def captures(self, sensor: Sensor) -> Generator[Sequence[FingerprintImage], None, None]:
         """Impressions."""
@@ -41,7 +42,7 @@ class Fingerprint:
         """Minutiae."""
         from agent.modalities._own import OwnPipeline
 
-        return OwnPipeline.of(self.name)
+        return OwnPipeline.of(self.name, extractor=self._options.extractor)
 
 
 def _impression(reader: FingerprintReader, sensor: Sensor) -> FingerprintImage:

@@ -133,9 +133,9 @@ class TwoPeople(DlibEngine):
 
 
 def test_frames_of_two_people_are_refused(frame: Frame):
-    assert FacePipeline(TwoPeople(0.4)).extract([frame, frame])
+    assert FacePipeline(engine=TwoPeople(0.4)).extract([frame, frame])
     with pytest.raises(CaptureRefused, match="same face"):
-        FacePipeline(TwoPeople(0.7)).extract([frame, frame])
+        FacePipeline(engine=TwoPeople(0.7)).extract([frame, frame])
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (480, 640, 4), (20, 20, 3), (5000, 100, 3)])

@@ -98,7 +98,7 @@ def test_the_quick_look_agrees_on_area_and_needs_no_native_code(fingers):
 
     from agent.biometrics import FingerprintPipeline
 
-    pipeline = FingerprintPipeline(NoEngine())
+    pipeline = FingerprintPipeline(engine=NoEngine())
     assert pipeline.assess(fingers[1][0]).acceptable
     empty = FingerprintImage(np.full((374, 388), 250, np.uint8), 500, 0, 0)
     assert pipeline.assess(empty).reasons

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agent.biometrics import BiometricError, Features, Modality, ModelMismatch, Pipelines, Template
 from agent.biometrics.minutiae import Minutia, check_vector, to_native, to_vector
+from agent.biometrics.values import SIDE_BYTES
 
 MINUTIAE = to_vector(Minutia(x, 2 * x, x % 256, 1 + x % 2, x % 64) for x in range(10, 60))
 
@@ -50,13 +51,16 @@ def test_a_changed_template_is_refused_or_still_well_formed(data: st.DataObject)
 @pytest.mark.parametrize(
     "change",
     [
-        {0: 2},
+        {0: 1},
         {1: "gait"},
         {4: []},
         {4: [b"\x00\x01"] * 3},
         {4: [b"\x00"] * 3},
         {4: [MINUTIAE.tobytes()] * 7},
-        {5: "more"},
+        {5: []},
+        {5: [b"x"] * 2},
+        {5: [bytes(SIDE_BYTES + 1)] + [b""] * 2},
+        {6: "more"},
     ],
 )
 def test_a_wrong_field_is_refused(change: dict[int, object]):
@@ -70,7 +74,7 @@ def test_a_wrong_field_is_refused(change: dict[int, object]):
 
 def test_an_oversized_template_is_refused_before_it_is_decoded():
     with pytest.raises(BiometricError, match="longer"):
-        Template.from_bytes(bytes(100_000))
+        Template.from_bytes(bytes(1_048_577))
 
 
 @pytest.mark.parametrize(
@@ -133,3 +137,16 @@ def test_a_template_of_other_parameters_is_refused():
 def test_a_probe_of_another_modality_is_refused():
     with pytest.raises(BiometricError):
         Pipelines().match(Template.of([features(Modality.FACE)]), features(Modality.VOICE))
+
+
+def test_what_lies_beside_a_vector_comes_back_with_it():
+    samples = [Features(Modality.FACE, "m/1", features(Modality.FACE).vector, bytes([n])) for n in range(3)]
+    assert Template.from_bytes(Template.of(samples).to_bytes()).sides == (b"\0", b"\1", b"\2")
+
+
+def test_vectors_of_different_length_neither_join_nor_compare():
+    short, long = (Features(Modality.FACE, "m/1", np.ones(length, np.int16)) for length in (128, 512))
+    with pytest.raises(BiometricError, match="differ in length"):
+        Template.of([short, long])
+    with pytest.raises(ModelMismatch, match="another length"):
+        Pipelines().match(Template.of([short]), long)

@@ -117,7 +117,7 @@ def test_live_feedback_needs_no_model(voices):
     class NoEngine:
         """Fails whatever is asked of it."""
 
-    assert VoicePipeline(NoEngine()).assess(voices["low"][0]).acceptable
+    assert VoicePipeline(engine=NoEngine()).assess(voices["low"][0]).acceptable
 
 
 def test_blocks_are_joined_and_a_gap_between_them_is_kept_in_mind():

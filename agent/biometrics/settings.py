@@ -1,0 +1,31 @@
+"""What a site may choose about a pipeline; everything else that decides is in `agent.biometrics.parameters`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class FingerprintSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`extractor`: minutiae by a neural network, or faster and less exact by NIST's mindtct."""
+
+    extractor: Literal["neural", "fast"] = "neural"
+
+
+class FaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash; empty for the shipped model.
+
+    `aligned` takes every picture as a face that is aligned already, and is for evaluation only.
+    """
+
+    model: str = ""
+    model_sha256: str = ""
+    aligned: bool = False
+
+
+class VoiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Nothing to choose yet."""
+
+
+Settings = FingerprintSettings | FaceSettings | VoiceSettings
