@@ -73,7 +73,8 @@ def _probit_axes(axes: Any) -> None:
         axis.set_label_text(name)
     axes.set(xlim=edges, ylim=edges, title="Detection error trade-off")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right", fontsize="small")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right", fontsize="small")
 
 
 def _draw_scores(axes: Any, trials: Trials, threshold: float) -> None:
@@ -103,7 +104,13 @@ def _draw_discards(axes: Any, name: str, found: Discards | None) -> None:
         weight = 2.2 if curve.measure == TOTAL else 1.0
         axes.plot(100 * np.array(SHARES), known, linewidth=weight, label=f"{curve.measure} ({curve.keep} kept)")
     first = _percentages(found.curves[0].fnmr)[0]
-    axes.plot(100 * np.array(SHARES), np.maximum(0.0, first - 100 * np.array(SHARES)), ":", color="0.5", label="ideal")
+    axes.plot(
+        100 * np.array(SHARES),
+        np.maximum(0.0, first - 100 * np.array(SHARES)),
+        ":",
+        color="0.5",
+        label="as fast as discarding",
+    )
     axes.set(title=f"{title}, threshold {found.threshold:.3g} ({found.origin})", ylim=(0, None))
     axes.set(xlabel="captures discarded, worst first, %", ylabel="FNMR, %")
     axes.grid(alpha=0.3)

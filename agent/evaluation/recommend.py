@@ -20,7 +20,8 @@ _RISK = 0.05
 class Recommendation:
     """The lowest threshold whose measured FMR is at most `wanted_fmr`, and how far that can be trusted.
 
-    `fmr_upper_bootstrap` is the upper end of the 95 % interval over subjects; `fmr_upper_by_rule` the 95 % upper
+    `fmr_upper_bootstrap` is the upper end of the 95 % interval over subjects, None without a false match, from which no
+    draw can make one; `fmr_upper_by_rule` the 95 % upper
     bound when each pair of subjects counts as one trial: 3/n without a false match (rule of three; Hanley and
     Lippman-Hand 1983), the exact Poisson bound with some. `production_*` are the same of the product's own threshold.
     """
@@ -54,7 +55,7 @@ def recommend(impostor: Attempts, plan: Plan, wanted: float, production: float) 
         threshold=threshold,
         threshold_interval=bootstrap.interval(bootstrap.thresholds(impostor, plan, wanted), plan.confidence),
         fmr=rates.fmr(impostor.scores, threshold),
-        fmr_upper_bootstrap=replicates[1] if replicates else None,
+        fmr_upper_bootstrap=replicates[1] if replicates and matched.any() else None,
         fmr_upper_by_rule=upper,
         false_matches=int(matched.sum()),
         impostor_attempts=len(impostor),

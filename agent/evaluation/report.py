@@ -20,6 +20,7 @@ from agent.evaluation.bootstrap import LEAST_SUBJECTS, Interval, Plan
 from agent.evaluation.discard import SHARES
 from agent.evaluation.evaluating import TARGETS, Evaluation
 from agent.evaluation.operational import Outcome
+from agent.evaluation.recommend import upper_bound
 
 FORM = 1
 _LIBRARIES = (
@@ -121,6 +122,10 @@ def _rates(trials: Trials, plan: Plan) -> dict[str, Any]:
         "fnmr_at_fmr": {_key(target): rates.fnmr_at_fmr(genuine, impostor, target) for target in TARGETS},
         "threshold_at_fmr": {_key(target): rates.threshold_at(impostor, target) for target in resolved},
         "intervals": _intervals(trials, plan, resolved),
+        "without_errors": {
+            "fnmr_upper": upper_bound(0, len(np.unique(trials.genuine.one))),
+            "fmr_upper": upper_bound(0, trials.impostor.subject_pairs),
+        },
         "det": _det(genuine, impostor),
     }
 

@@ -17,8 +17,12 @@ _BEST_MEASURES = 3
 
 def rendered(report: Mapping[str, Any]) -> RenderableType:
     """The rates of both protocols with their intervals, what happened besides, and the recommendation."""
-    parts = [_rates(report), *map(_paragraph, (_lines(report), _setbacks(report), _advice(report["recommendation"])))]
-    return Group(_title(report), *(part for each in parts for part in (each, "")))
+    parts: list[RenderableType] = [
+        _rates(report),
+        *map(_paragraph, (_lines(report), _setbacks(report), _advice(report["recommendation"]))),
+    ]
+    spaced: list[RenderableType] = [part for each in parts for part in (each, Text())]
+    return Group(_title(report), *spaced)
 
 
 def _paragraph(lines: Iterable[str]) -> Text:
@@ -60,7 +64,12 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         f"{_percent(operational['failure_to_enrol'])}; with them FRR {_percent(operational['frr'])} and FAR "
         f"{_percent(operational['far'])}."
     )
-    yield "Intervals: 95 %, bootstrap over subjects. Unresolved: too few impostor attempts for that FMR."
+    bounds = operational["without_errors"]
+    yield (
+        "Intervals: 95 %, bootstrap over subjects. Unresolved: too few impostor attempts for that FMR. Where no error "
+        f"was seen, these subjects show an FNMR below {_percent(bounds['fnmr_upper'])} and their pairs an FMR below "
+        f"{_percent(bounds['fmr_upper'])} only (rule of three)."
+    )
     if timing["features_p50"] is not None and timing["match_p50"] is not None:
         yield (
             f"CPU: features {timing['features_p50']:.0f} ms (95 %: {timing['features_p95']:.0f}), "
@@ -79,7 +88,8 @@ def _setbacks(report: Mapping[str, Any]) -> Iterator[str]:
     for reason, count in setbacks["refused_at_verification"].items():
         yield f"Refused {count} times: {reason}"
     if setbacks["subjects_without_samples"]:
-        yield f"Without samples: {', '.join(setbacks['subjects_without_samples'])}."
+        why = " (a string of digits takes six files)" if report["material"] == "digit strings" else ""
+        yield f"Without a sample{why}: {', '.join(setbacks['subjects_without_samples'])}."
     if setbacks["files_ignored"]:
         yield f"Ignored: {', '.join(f'{count} ({what})' for what, count in setbacks['files_ignored'].items())}."
 
@@ -97,6 +107,9 @@ def _discards(discards: Mapping[str, Any]) -> Iterator[str]:
         if found is None:
             continue
         total, *others = found["curves"].items()
+        if not total[1]["fnmr"][0]:
+            yield f"No genuine attempt fails at {found['threshold']:.4g}, {protocol}: there is nothing to gain."
+            continue
         shown = [f"{name} {_gain(curve)}" for name, curve in (total, *others[:_BEST_MEASURES])]
         yield f"FNMR saved by refusing the worst captures (mean over 0 to 30 %), {protocol}: {', '.join(shown)}."
 
