@@ -7,6 +7,7 @@ both sides drawn, as pairs share people on both). Pairs between copies of one su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,6 @@ from agent.evaluation.rates import crossing
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
-_CELLS = 4_000_000
-"""Weights held at once: bounds memory to some 100 MB."""
 LEAST_SUBJECTS = 3
 
 
@@ -61,129 +60,116 @@ def interval(values: Array, confidence: float = 0.95) -> Interval | None:
 
 def share(attempts: Attempts, hits: NDArray[np.bool_], plan: Plan) -> Array:
     """Replicates of the share of attempts that are `hits` (bool `[n]`): an FMR or FNMR at a fixed threshold."""
-    total = _table(attempts, np.ones(len(attempts), bool), plan.subjects)
-    hit = _table(attempts, hits, plan.subjects)
-    genuine = bool((attempts.one == attempts.other).all())
-
-    def weigh(table: Array, drawn: Array) -> float:
-        return _weigh(table, drawn, genuine=genuine)
-
-    return np.array([_ratio(weigh(hit, drawn), weigh(total, drawn)) for drawn in plan.draws()])
-
-
-def curves(trials: Trials, plan: Plan, targets: Sequence[float]) -> Replicates:
-    """Replicates of the EER and of the FNMR at each target FMR.
-
-    Only scores between the lowest genuine and the highest impostor one are sorted anew: the others move no figure.
-    """
-    work = _Overlap.of(trials, plan.subjects)
-    rows: list[tuple[float, ...]] = []
-    for drawn in _stacked(plan, work.width):
-        rows += work.figures(drawn, targets)
-    table = np.array(rows)
-    return Replicates(table[:, 0], {target: table[:, 1 + index] for index, target in enumerate(targets)})
+    cells = _cells(attempts, plan)
+    total, hit = _count(cells, plan), _count(cells[hits], plan)
+    return np.array([_ratio(float(hit @ weights), float(total @ weights)) for weights in map(_weights, plan.draws())])
 
 
 def thresholds(impostor: Attempts, plan: Plan, target: float) -> Array:
     """Replicates of the lowest threshold whose FMR is at most `target`, `[r]`."""
-    order = np.argsort(-impostor.scores, kind="stable")
-    one, other, scores = impostor.one[order], impostor.other[order], impostor.scores[order]
-    found: list[float] = []
-    for drawn in _stacked(plan, len(scores)):
-        reached = np.cumsum(drawn[:, one] * drawn[:, other], axis=1)
-        allowed = reached[:, -1:] * target + 1e-9
-        first = np.argmax(reached > allowed, axis=1)
-        found += np.where(reached[:, -1] > 0, np.nextafter(scores[first], np.inf), np.nan).tolist()
-    return np.array(found)
+    ordered = _Ordered.of(impostor, plan)
+    found = []
+    for weights in map(_weights, plan.draws()):
+        reached = ordered.reached(weights)
+        found.append(ordered.scores[_first_beyond(reached, target)] if reached[-1] else math.nan)
+    above: Array = np.nextafter(np.array(found), np.inf)
+    return above
+
+
+def curves(trials: Trials, plan: Plan, targets: Sequence[float]) -> Replicates:
+    """Replicates of the EER and of the FNMR at each target FMR."""
+    work = _Curves.of(trials, plan)
+    table = np.array([work.figures(weights, targets) for weights in map(_weights, plan.draws())])
+    return Replicates(table[:, 0], {target: table[:, 1 + index] for index, target in enumerate(targets)})
 
 
 @dataclass(frozen=True, eq=False)
-class _Overlap:
-    """The scores that matter, ascending, and the whole number of attempts per pair of subjects.
+class _Ordered:
+    """Scores ascending, and the pair of subjects that each is of; `lower` counts per pair those that were left out."""
 
-    `levels` `[k]` are the distinct scores; `ends` `[k]` where each ends in the sorted order.
-    """
-
-    one: NDArray[np.int32]
-    other: NDArray[np.int32]
-    is_genuine: NDArray[np.bool_]
-    levels: Array
-    ends: NDArray[np.intp]
-    low_impostor: Array
-    all_genuine: Array
-    all_impostor: Array
-
-    @property
-    def width(self) -> int:
-        return max(1, len(self.is_genuine))
+    scores: Array
+    cells: NDArray[np.int64]
+    lower: Array
 
     @classmethod
-    def of(cls, trials: Trials, subjects: int) -> _Overlap:
-        genuine, impostor = trials.genuine, trials.impostor
-        least, most = genuine.scores.min(), impostor.scores.max()
-        near = genuine.scores <= most
-        high = impostor.scores >= least
-        scores = np.concatenate([genuine.scores[near], impostor.scores[high]])
-        order = np.argsort(scores, kind="stable")
-        levels, first = np.unique(scores[order], return_index=True)
-        one = np.concatenate([genuine.one[near], impostor.one[high]])[order]
-        other = np.concatenate([genuine.other[near], impostor.other[high]])[order]
-        is_genuine = np.concatenate([np.ones(near.sum(), bool), np.zeros(high.sum(), bool)])[order]
+    def of(cls, attempts: Attempts, plan: Plan, least: float = -math.inf) -> _Ordered:
+        """All attempts, but for scores below `least`."""
+        cells = _cells(attempts, plan)
+        kept = attempts.scores >= least
+        order = np.flatnonzero(kept)[np.argsort(attempts.scores[kept], kind="stable")]
+        return cls(attempts.scores[order], cells[order], _count(cells[~kept], plan))
+
+    def reached(self, weights: Array) -> Array:
+        """The weight of what was left out, and of that and everything up to each score: `[1 + n]`."""
+        return float(self.lower @ weights) + np.concatenate([[0.0], np.cumsum(weights[self.cells])])
+
+
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Genuine and impostor scores in order; impostor scores lower than every genuine one move no figure.
+
+    The DET has a point just below and one just above each distinct genuine score; whatever the impostor scores between
+    two of those do, FNMR stays. `genuine_counts` and `impostor_counts` `[2 levels]` are how many scores lie below these
+    thresholds, `missed` `[1 + impostors]` how many genuine ones do not exceed each impostor score.
+    """
+
+    genuine: _Ordered
+    impostor: _Ordered
+    genuine_counts: NDArray[np.intp]
+    impostor_counts: NDArray[np.intp]
+    missed: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, trials: Trials, plan: Plan) -> _Curves:
+        genuine = _Ordered.of(trials.genuine, plan)
+        impostor = _Ordered.of(trials.impostor, plan, least=float(genuine.scores[0]))
+        levels = np.unique(genuine.scores)
         return cls(
-            one,
-            other,
-            is_genuine,
-            levels,
-            np.append(first[1:], len(scores))[: len(levels)] - 1,
-            _table(impostor, ~high, subjects),
-            _table(genuine, np.ones(len(genuine), bool), subjects),
-            _table(impostor, np.ones(len(impostor), bool), subjects),
+            genuine,
+            impostor,
+            _both_sides(genuine.scores, levels),
+            _both_sides(impostor.scores, levels),
+            np.concatenate([[0], np.searchsorted(genuine.scores, impostor.scores, side="right")]),
         )
 
-    def figures(self, drawn: Array, targets: Sequence[float]) -> list[tuple[float, ...]]:
-        """EER, then the FNMR per target, for each row of `drawn` `[replicate, subject]`."""
-        once = drawn[:, self.one]
-        weights = np.where(self.is_genuine, once, once * drawn[:, self.other])
-        missed = np.cumsum(np.where(self.is_genuine, weights, 0.0), axis=1)[:, self.ends]
-        below = np.cumsum(np.where(self.is_genuine, 0.0, weights), axis=1)[:, self.ends]
-        return [self._of_one(replicate, missed[row], below[row], targets) for row, replicate in enumerate(drawn)]
-
-    def _of_one(self, drawn: Array, missed: Array, below: Array, targets: Sequence[float]) -> tuple[float, ...]:
-        """Figures of one replicate; `missed` and `below` `[k]` are weights of the scores up to each level."""
-        genuine = _weigh(self.all_genuine, drawn, genuine=True)
-        impostor = _weigh(self.all_impostor, drawn, genuine=False)
-        if not (genuine and impostor):
-            return (np.nan,) * (1 + len(targets))
-        if not self.levels.size:
-            return (0.0,) * (1 + len(targets))
-        start = _weigh(self.low_impostor, drawn, genuine=False)
-        fmr = np.maximum(0.0, 1.0 - (start + np.concatenate([[0.0], below])) / impostor)
-        fnmr = np.concatenate([[0.0], missed]) / genuine
-        return (crossing(fmr, fnmr), *(float(fnmr[np.argmax(fmr <= target + 1e-12)]) for target in targets))
+    def figures(self, weights: Array, targets: Sequence[float]) -> tuple[float, ...]:
+        """EER, and the FNMR at each target, of one replicate; not a number where it has no attempts of a kind."""
+        missed, below = self.genuine.reached(weights), self.impostor.reached(weights)
+        if not (missed[-1] and below[-1]):
+            return (math.nan,) * (1 + len(targets))
+        fnmr = missed / missed[-1]
+        equal = crossing(1.0 - below[self.impostor_counts] / below[-1], fnmr[self.genuine_counts])
+        return (equal, *(float(fnmr[self.missed[_first_beyond(below, target) + 1]]) for target in targets))
 
 
-def _stacked(plan: Plan, width: int) -> Iterator[Array]:
-    """The draws in portions whose weights fit into memory."""
-    portion = max(1, _CELLS // width)
-    rows: list[Array] = []
-    for drawn in plan.draws():
-        rows.append(drawn)
-        if len(rows) == portion:
-            yield np.stack(rows)
-            rows = []
-    if rows:
-        yield np.stack(rows)
+def _both_sides(scores: Array, levels: Array) -> NDArray[np.intp]:
+    """How many of the ordered scores lie below a threshold at, and just above, each level; `[2 levels]`."""
+    sides = [np.searchsorted(scores, levels, side=side) for side in ("left", "right")]
+    return np.stack(sides, axis=1).ravel()
 
 
-def _table(attempts: Attempts, chosen: NDArray[np.bool_], subjects: int) -> Array:
-    """How many of the chosen attempts there are per pair of subjects, `[subjects, subjects]`."""
-    cell = attempts.one[chosen].astype(np.int64) * subjects + attempts.other[chosen]
-    return np.bincount(cell, minlength=subjects * subjects).reshape(subjects, subjects).astype(np.float64)
+def _first_beyond(reached: Array, target: float) -> int:
+    """Number of the lowest score above which at most `target` of the weight lies; -1 if already what was left out is
+    all but that."""
+    return int(np.searchsorted(reached, reached[-1] * (1.0 - target) - 1e-9 * reached[-1])) - 1
 
 
-def _weigh(table: Array, drawn: Array, *, genuine: bool) -> float:
-    return float(table.diagonal() @ drawn) if genuine else float(drawn @ table @ drawn)
+def _cells(attempts: Attempts, plan: Plan) -> NDArray[np.int64]:
+    """The number of each attempt's cell in the table of weights; a subject's genuine attempts have the last column."""
+    column = np.where(attempts.one == attempts.other, plan.subjects, attempts.other)
+    cells: NDArray[np.int64] = attempts.one.astype(np.int64) * (plan.subjects + 1) + column
+    return cells
+
+
+def _weights(drawn: Array) -> Array:
+    """The table of weights, row by row: subject times other subject, and in the last column the subject alone."""
+    return np.outer(drawn, np.append(drawn, 1.0)).ravel()
+
+
+def _count(cells: NDArray[np.int64], plan: Plan) -> Array:
+    """How many attempts there are per cell of the table of weights."""
+    return np.bincount(cells, minlength=plan.subjects * (plan.subjects + 1)).astype(np.float64)
 
 
 def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+    return part / whole if whole else math.nan

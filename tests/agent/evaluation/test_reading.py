@@ -15,12 +15,11 @@ from agent.evaluation.settings import Settings, known_keys
 RATE = 16_000
 
 
-def chirps(seconds: float, seed: int = 0) -> Recording:
-    """Half-second bursts of tone with pauses as long between them, over a faint floor."""
+def bursts(seconds: float, seed: int = 0) -> Recording:
+    """Half-second bursts of noise with pauses as long between them, over a faint floor."""
     time = np.arange(int(seconds * RATE)) / RATE
-    burst = (time % 1.0 < 0.5) * 0.1 * np.sin(2 * np.pi * 300 * time)
-    floor = np.random.default_rng(seed).normal(0, 0.0003, time.size)
-    return Recording(((burst + floor) * 32767).astype(np.int16), RATE)
+    loudness = np.where(time % 1.0 < 0.5, 0.05, 0.0003)
+    return Recording((np.random.default_rng(seed).normal(0, loudness) * 32767).astype(np.int16), RATE)
 
 
 def test_subjects_and_samples_come_in_natural_order_and_the_rest_is_counted(tmp_path):
@@ -84,7 +83,7 @@ def test_what_cannot_be_decoded_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
 def test_sound_is_read_as_it_was_written_and_channels_are_averaged(tmp_path, suffix):
-    pcm = chirps(1.0).pcm
+    pcm = bursts(1.0).pcm
     path = tmp_path / f"voice.{suffix}"
     soundfile.write(path, pcm, RATE, subtype="PCM_16")
     assert np.array_equal(sounds.read(path).pcm, pcm)
@@ -93,17 +92,17 @@ def test_sound_is_read_as_it_was_written_and_channels_are_averaged(tmp_path, suf
 
 
 def test_a_recording_is_cut_to_the_seconds_of_speech_that_are_wanted():
-    whole = chirps(12.0)
+    whole = bursts(12.0)
     cut = sounds.cut(whole, 3.0)
     assert speech.find(cut.samples()).seconds == pytest.approx(3.0, abs=0.1)
     assert np.array_equal(cut.pcm, whole.pcm[: len(cut.pcm)])
     with pytest.raises(LeftOut, match="less than 3 s of speech"):
-        sounds.cut(chirps(4.0), 3.0)
+        sounds.cut(bursts(4.0), 3.0)
 
 
 @pytest.mark.parametrize("snr_db", [15.0, 5.0, 0.0])
 def test_fans_are_as_loud_as_asked_for(snr_db):
-    quiet = chirps(6.0)
+    quiet = bursts(6.0)
     power = float((speech.find(quiet.samples()).samples ** 2).mean())
     noisy = sounds.Preparation(noise_snr_db=snr_db).apply(quiet, seed=1)
     added = noisy.pcm / 32767.0 - quiet.pcm / 32768.0
