@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,16 +17,9 @@ _BEST_MEASURES = 3
 
 def rendered(report: Mapping[str, Any]) -> RenderableType:
     """The rates of both protocols with their intervals, what happened besides, and the recommendation."""
-    parts: list[RenderableType] = [
-        _rates(report),
-        *map(_paragraph, (_lines(report), _setbacks(report), _advice(report["recommendation"]))),
-    ]
-    spaced: list[RenderableType] = [part for each in parts for part in (each, Text())]
-    return Group(_title(report), *spaced)
-
-
-def _paragraph(lines: Iterable[str]) -> Text:
-    return Text("\n".join(map(printable, lines)))
+    told = [list(lines) for lines in (_lines(report), _setbacks(report), _advice(report["recommendation"]))]
+    paragraphs = [Text("\n".join(map(printable, ["", *lines]))) for lines in told if lines]
+    return Group(_title(report), _rates(report), *paragraphs)
 
 
 def _title(report: Mapping[str, Any]) -> Text:
@@ -121,10 +114,13 @@ def _gain(curve: Mapping[str, Any]) -> str:
 def _advice(advice: Mapping[str, Any] | None) -> Iterator[str]:
     if advice is None:
         return
-    upper = _percent(advice["fmr_upper_bootstrap"]), _percent(advice["fmr_upper_by_rule"])
+    by_bootstrap, by_rule = _percent(advice["fmr_upper_bootstrap"]), _percent(advice["fmr_upper_by_rule"])
+    upper = (
+        f"at most {by_bootstrap} by the bootstrap and {by_rule}" if advice["false_matches"] else f"at most {by_rule}"
+    )
     yield (
         f"For an FMR of {_percent(advice['wanted_fmr'])}: threshold {advice['threshold']:.4g}, where the FMR is "
-        f"{_percent(advice['fmr'])}, at most {upper[0]} by the bootstrap and {upper[1]} by pairs of subjects."
+        f"{_percent(advice['fmr'])}, {upper} by pairs of subjects."
     )
     yield str(advice["statement"])
     upper_now = _percent(advice["production_fmr_upper_by_rule"])
