@@ -52,7 +52,8 @@ FINGERPRINT_DPI_RANGE: Final = (250, 1200)
 FINGERPRINT_SIDE_RANGE: Final = (100, 1000)
 """Side of an image in pixels once it is at 500 dpi; the native code crashes on very small pictures."""
 MINUTIAE_MAXIMUM: Final = 150
-"""bozorth3 looks at the 150 best minutiae at most."""
+RIDGES_MAXIMUM: Final = 8192
+"""int16 values that an impression's ridge features may take."""
 MINUTIAE_MINIMUM: Final = {Purpose.ENROL: 18, Purpose.VERIFY: 14}
 MINUTIAE_GOOD: Final = 40
 NFIQ2_MINIMUM: Final = {Purpose.ENROL: 30, Purpose.VERIFY: 20}
