@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from agent.biometrics import parameters
 from agent.biometrics.finger.alignment import Alignment, align
-from agent.biometrics.finger.cylinders import Cylinders, describe, similarity
-from agent.biometrics.finger.geometry import Points, inside, points
+from agent.biometrics.finger.cylinders import similarity
+from agent.biometrics.finger.geometry import inside
+from agent.biometrics.finger.prepared import Prepared
 from agent.biometrics.finger.relaxation import relax
-from agent.biometrics.minutiae import from_vector
 
 _PRIOR = 3.0
 """Minutiae added to those expected in the overlap, so that a few in a small one are no proof."""
 _FLOOR = 0.2
 """What coincidence alone counts, without any likeness of what surrounds the minutiae."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An impression as it is compared; made of its vector alone."""
-
-    points: Points
-    cylinders: Cylinders
-    foreground: NDArray[np.bool_]
-    ridges: NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -37,11 +25,10 @@ class Evidence:
     coincident: float
 
 
-def prepare(vector: NDArray[np.int16]) -> Prepared:
-    """The form of a vector in which it is compared; raises `BiometricError`."""
-    impression = from_vector(vector)
-    places = points(impression.minutiae)
-    return Prepared(places, describe(places), impression.foreground, impression.ridges)
+def compare(one: Prepared, other: Prepared) -> float:
+    """The score of two impressions, 0 or more: about 1 for two fingers, 10 for two good impressions of one."""
+    evidence, _ = weigh(one, other)
+    return parameters.FINGERPRINT_RELAXED_WEIGHT * evidence.relaxed + evidence.coincident
 
 
 def weigh(one: Prepared, other: Prepared) -> tuple[Evidence, Alignment]:

@@ -25,13 +25,8 @@ _GRID = np.stack(np.meshgrid(_STEP, _STEP, indexing="ij")).reshape(2, -1).astype
 _ALONG, _ACROSS = _GRID[:, np.hypot(*_GRID) <= RADIUS]
 _DIRECTIONS = (-math.pi + (np.arange(_LAYERS) + 0.5) * 2 * math.pi / _LAYERS).astype(np.float32)
 _TABLE = np.linspace(-2 * math.pi, 2 * math.pi, 1025)
-_HALF = math.pi / _LAYERS
-_SHARE = np.array(
-    [
-        0.5 * (math.erf((angle + _HALF) / (_TURN_SPREAD * 2**0.5)) - math.erf((angle - _HALF) / (_TURN_SPREAD * 2**0.5)))
-        for angle in _TABLE
-    ]
-)
+_HALF, _WIDTH = math.pi / _LAYERS, _TURN_SPREAD * math.sqrt(2)
+_SHARE = np.array([math.erf((angle + _HALF) / _WIDTH) - math.erf((angle - _HALF) / _WIDTH) for angle in _TABLE]) / 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,8 @@ def relax(one: Points, other: Points, similarity: Floats) -> Relaxed:
     agree = _agreement(one[left], other[right], left, right)
     first = strength = similarity[left, right]
     for _ in range(_ROUNDS):
-        strength = _INERTIA * strength + (1 - _INERTIA) * (agree @ strength) / max(1, len(left) - 1)
+        backing = (agree @ strength) / np.float32(max(1, len(left) - 1))
+        strength = np.asarray(_INERTIA * strength + (1 - _INERTIA) * backing, np.float32)
     kept = np.argsort(-strength / np.maximum(first, 1e-6), kind="stable")[: _scored(least)]
     return Relaxed(left, right, strength, agree, float(strength[kept].mean()))
 
