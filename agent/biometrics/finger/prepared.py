@@ -39,6 +39,11 @@ class PreparedVectors:
     def __init__(self) -> None:
         self._made: dict[int, tuple[weakref.ref[NDArray[np.int16]], Prepared]] = {}
 
+    @property
+    def held(self) -> int:
+        """How many vectors are prepared at present."""
+        return len(self._made)
+
     def of(self, vector: NDArray[np.int16]) -> Prepared:
         """`prepare(vector)`, made now or before; raises `BiometricError`."""
         key = id(vector)
