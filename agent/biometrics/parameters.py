@@ -61,7 +61,7 @@ LEADER_RELIABILITY: Final = 0.4
 FINGERPRINT_RELAXED_WEIGHT: Final = 20.0
 """Weight of the relaxed strength of pairs beside the number of coincident minutiae in a score."""
 FINGERPRINT_THRESHOLDS: Final = {
-    "neural": Threshold(accept=1.9, typical=9.0),
+    "neural": Threshold(accept=1.8, typical=9.0),
     "fast": Threshold(accept=1.9, typical=5.0),
 }
 """Mean of the two best scores over the enrolled impressions."""

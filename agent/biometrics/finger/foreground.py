@@ -27,8 +27,11 @@ def foreground(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def interior(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The foreground cells that have foreground all around: ridges that end elsewhere end with the contact only."""
-    padded = np.pad(cells, 1)
+    """The foreground cells without background beside them, where ridges end because the contact does.
+
+    The edge of the image is no background.
+    """
+    padded = np.pad(cells, 1, constant_values=True)
     rows, columns = cells.shape
     shifted = [padded[row : row + rows, column : column + columns] for row in range(3) for column in range(3)]
     return np.asarray(np.logical_and.reduce(shifted), np.bool_)

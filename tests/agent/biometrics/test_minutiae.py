@@ -29,7 +29,7 @@ def changed(index: int, value: int) -> np.ndarray:
 @given(st.integers(0, 2**32 - 1))
 def test_every_impression_survives_its_vector(seed: int):
     random = np.random.default_rng(seed)
-    rows = random.integers(0, (1000, 1000, 256, 2, 64), (random.integers(1, 200), FIELDS)) + (0, 0, 0, 1, 0)
+    rows = random.integers((0, 0, 0, 1, 0), (1000, 1000, 256, 3, 64), (random.integers(1, 200), FIELDS))
     foreground = random.random(random.integers(1, 63, 2)) < 0.5
     foreground[0, 0] = True
     further = random.integers(-9, 9, random.integers(0, 40)).astype(np.int16)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from agent.biometrics import BiometricError, Features, Modality, ModelMismatch, Pipelines, Template
 from agent.biometrics.minutiae import check_vector
-from tests.agent.biometrics.made import IMPRESSION
 from agent.biometrics.values import SIDE_BYTES
+from tests.agent.biometrics.made import IMPRESSION
 
 
 def features(modality: Modality, seed: int = 0, model: str = "m/1") -> Features:
