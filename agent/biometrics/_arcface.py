@@ -1,7 +1,7 @@
 """ArcFace-class networks (arXiv 1801.07698) that a site brings: one face of 112 x 112 in, one embedding out.
 
-The site names the file and its SHA-256. What the network wants is read from the file: the side of its input, whether the
-subtraction of the mean is part of it, the length of its embedding.
+The site names the file and its SHA-256. What the network wants is read from the file: the side of its input, whether
+the subtraction of the mean is part of it, the length of its embedding.
 """
 
 from __future__ import annotations

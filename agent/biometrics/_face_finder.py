@@ -1,7 +1,7 @@
 """Where faces are: dlib's convolutional detector (max-margin object detection, arXiv 1502.00046) over a pyramid.
 
-The network answers with a margin for a window of 80 x 80 pixels every eight pixels. Coarse levels are looked at first: a
-large face costs little, and finer levels are searched only while another person as far as the first could hide in them.
+The network answers with a margin for a window of 80 x 80 pixels every eight pixels. Coarse levels are looked at first:
+a large face costs little, and finer levels are searched only for another person about as far away as the first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STRIDE = 8
 _FIRST = 14
 """Middle of the network's first window in pixels."""
 _STEP = 5 / 6
-_BORDER = 40
+_BORDER = 24
 """Empty pixels around a level, so that a face at the edge of the picture is found."""
 _EMPTY = (123, 117, 104)
 """The mean colour of the network's training, which it sees as nothing."""
@@ -66,7 +66,7 @@ class FaceFinder:
                     self._session = open_session(path, parameters.FACE_FINDER_SHA256)
 
     def find(self, rgb: NDArray[np.uint8]) -> list[Box]:
-        """Faces in uint8 `[height, width, 3]`, the surest first; of an eighth of the longer side and wider."""
+        """Faces in uint8 `[height, width, 3]`, the surest first; of 40 pixels and an eighth of the longer side."""
         self.load()
         windows: list[tuple[float, ...]] = []
         finer = parameters.FACE_FINER_LEVELS
@@ -90,7 +90,7 @@ class FaceFinder:
     def _windows(
         self, picture: NDArray[np.uint8], factor: float, origin: tuple[float, float]
     ) -> Iterator[tuple[float, ...]]:
-        """Left, top, right, bottom and margin in the whole picture, of which `picture` is a part `factor` times as large."""
+        """Left, top, right, bottom and margin in the whole picture, of which `picture` is a part at `factor`."""
         margins = self._session.run(["out"], {"rgb": picture[np.newaxis]})[0][0, 0]
         for row, column in zip(*np.nonzero(margins > _CANDIDATE), strict=True):
             left = origin[0] + (_STRIDE * column + _FIRST - _WINDOW / 2) / factor
@@ -102,7 +102,8 @@ class FaceFinder:
 def _factors(height: int, width: int) -> Iterator[float]:
     """How much larger than the picture each level of the pyramid is, the coarsest first."""
     least, most = parameters.FACE_SEARCH_SIDE
-    finest = min(max(least, max(height, width)), most) / max(height, width)
+    longest = max(height, width)
+    finest = min(max(least, 2 * longest), most) / longest
     count = int(np.log(_LEAST_SIDE / (finest * min(height, width))) / np.log(_STEP))
     return (finest * _STEP**index for index in range(max(count, 0), -1, -1))
 
@@ -119,9 +120,7 @@ def _level(rgb: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return level
 
 
-def _surroundings(
-    rgb: NDArray[np.uint8], near: Box, factor: float
-) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+def _surroundings(rgb: NDArray[np.uint8], near: Box, factor: float) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """A square around a face at `factor`, and where its corner is in the picture."""
     import cv2
 
@@ -142,8 +141,9 @@ def _merge(windows: Iterable[tuple[float, ...]]) -> Iterator[Box]:
     while len(left) and left[0, 4] >= parameters.FACE_FOUND:
         union, covered = _overlap(left[0], left)
         own = left[union > parameters.FACE_SAME_UNION]
-        place = np.average(own[:, :4], axis=0, weights=(own[:, 4] + 1.0) ** 2).round().astype(int)
-        yield Box(*(int(side) for side in place), confidence=float(left[0, 4]))
+        place = np.average(own[:, :4], axis=0, weights=(own[:, 4] + 1.0) ** 2)
+        edges = [round(float(edge)) for edge in place]
+        yield Box(edges[0], edges[1], edges[2], edges[3], float(left[0, 4]))
         left = left[(union <= parameters.FACE_SAME_UNION) & (covered <= parameters.FACE_SAME_COVER)]
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from agent.biometrics import embeddings, parameters
 from agent.biometrics._arcface import ArcFaceEngine
 from agent.biometrics._dlib import DlibEngine
-from agent.biometrics.errors import ModelError
-from agent.biometrics.parameters import FaceDecision
+from agent.biometrics.errors import BiometricError, ModelError
+from agent.biometrics.parameters import FaceDecision, Threshold
 from agent.biometrics.settings import FaceSettings
 
 Vector = NDArray[np.float64]
+_LEAST_SPAN = 0.05
+"""Between a threshold and the score of a full margin."""
 
 
 class FaceModel(Protocol):
@@ -94,3 +96,16 @@ def choose(settings: FaceSettings, engine: DlibEngine) -> FaceModel:
             remedy="Set model_sha256 to the SHA-256 of the file, as its maker gives it.",
         )
     return ArcFaceModel(Path(settings.model), settings.model_sha256.lower())
+
+
+def threshold(settings: FaceSettings, model: FaceModel) -> Threshold:
+    """The model's threshold, or the site's own; raises `BiometricError` for one outside the range that makes sense."""
+    documented, own = model.decision.threshold, settings.threshold
+    if not own:
+        return documented
+    if not model.decision.least <= own <= documented.typical:
+        raise BiometricError(
+            f"the face threshold {own:g} is outside {model.decision.least:g} to {documented.typical:g}",
+            remedy="Set the threshold that `keyvigil evaluate face` recommends on your own people, or none.",
+        )
+    return Threshold(own, max(documented.typical, own + _LEAST_SPAN))

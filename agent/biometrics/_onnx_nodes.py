@@ -1,7 +1,7 @@
 """The first operations of an ONNX file, read from its bytes: onnxruntime does not tell them.
 
-A model is a Protocol Buffers message: its graph is field 7, in which field 1 is a node, of which field 4 is the operation
-(onnx/onnx.proto). Nothing else is looked at, and whatever is not of that form ends the reading.
+A model is a Protocol Buffers message: its graph is field 7, in which field 1 is a node, of which field 4 is the
+operation (onnx/onnx.proto). Nothing else is looked at, and whatever is not of that form ends the reading.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agent.biometrics import _face_quality, embeddings, parameters
 from agent.biometrics._alignment import SIDE, TEMPLATE
 from agent.biometrics._dlib import Box, DlibEngine
-from agent.biometrics._face_models import choose
+from agent.biometrics._face_models import choose, threshold
 from agent.biometrics.errors import BiometricError, CaptureRefused
 from agent.biometrics.settings import FaceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
@@ -42,6 +42,7 @@ class FacePipeline:
         self.settings = settings or FaceSettings()
         self._engine = engine or DlibEngine()
         self._model = choose(self.settings, self._engine)
+        self._threshold = threshold(self.settings, self._model)
 
     @property
     def model(self) -> str:
@@ -51,7 +52,7 @@ class FacePipeline:
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        return self._model.decision.threshold
+        return self._threshold
 
     @property
     def alike(self) -> float:

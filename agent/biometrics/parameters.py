@@ -34,7 +34,7 @@ class Limit:
 
 THRESHOLDS: Final = {
     Modality.FINGERPRINT: Threshold(accept=56.0, typical=190.0),
-    Modality.FACE: Threshold(accept=0.56, typical=0.78),
+    Modality.FACE: Threshold(accept=0.55, typical=0.80),
     Modality.VOICE: Threshold(accept=0.55, typical=0.87),
 }
 """Fingerprint: sum of the two best bozorth3 scores. Face: 1 - Euclidean distance. Voice: cosine."""
@@ -72,9 +72,9 @@ FACE_POINTS_SHA256: Final = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d3
 FACE_SCALE: Final = 16384.0
 """Embedding value 1.0 as int16: values of the descriptor stay within +-0.6."""
 FACE_SEARCH_SIDE: Final = (320, 640)
-"""The finest level that is searched for faces has a longest side within this range."""
-FACE_FINER_LEVELS: Final = 3
-"""How many levels beyond that of the first find are searched: for faces down to 0.58 of its size."""
+"""A picture is searched for faces at twice its size, but with a longest side within this range."""
+FACE_FINER_LEVELS: Final = 2
+"""How many levels beyond that of the first find are searched: for faces down to 0.69 of its size."""
 FACE_FOUND: Final = 0.0
 FACE_SAME_UNION: Final = 0.34
 FACE_SAME_COVER: Final = 0.6
@@ -82,7 +82,7 @@ FACE_SAME_COVER: Final = 0.6
 FACE_FOLLOW_SIZE: Final = 1.8
 """A face is followed from frame to frame within a square of this many of its widths."""
 FACE_FRAMES_MAXIMUM: Final = 5
-FACE_SECOND_SHARE: Final = 0.6
+FACE_SECOND_SHARE: Final = 0.7
 """Another face of this share of the largest face's width counts as a second person."""
 FACE_SECOND_CONFIDENCE: Final = 0.5
 FACE_CONFIDENCE: Final = Limit(poor=0.0, good=1.0, refuse=0.4)
@@ -110,18 +110,20 @@ FACE_MODEL_BYTES: Final = 300_000_000
 class FaceDecision:
     """What belongs to the vectors of one kind of network, in its measure of likeness.
 
-    `alike` is asked of each enrolled sample against the others, `together` of any two frames of one capture.
+    `alike` is asked of each enrolled sample against the others, `together` of any two frames of one capture; `least` is
+    the lowest threshold that a site may set.
     """
 
     threshold: Threshold
     alike: float
     together: float
+    least: float
 
 
-FACE_DLIB: Final = FaceDecision(THRESHOLDS[Modality.FACE], ALIKE[Modality.FACE], together=0.45)
-FACE_ARCFACE: Final = FaceDecision(Threshold(accept=0.42, typical=0.85), alike=0.25, together=0.25)
-FACE_OWN_THRESHOLD: Final = (0.30, 0.95)
-"""Within this a site may set the threshold of its own model."""
+FACE_DLIB: Final = FaceDecision(THRESHOLDS[Modality.FACE], ALIKE[Modality.FACE], together=0.45, least=0.50)
+"""1 - Euclidean distance."""
+FACE_ARCFACE: Final = FaceDecision(Threshold(accept=0.40, typical=0.85), alike=0.20, together=0.25, least=0.30)
+"""Cosine."""
 
 # Voice
 VOICE_MODEL: Final = "campplus-192"
