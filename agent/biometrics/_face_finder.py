@@ -66,7 +66,7 @@ class FaceFinder:
                     self._session = open_session(path, parameters.FACE_FINDER_SHA256)
 
     def find(self, rgb: NDArray[np.uint8]) -> list[Box]:
-        """Faces in uint8 `[height, width, 3]`, the surest first; of 40 pixels and an eighth of the longer side."""
+        """Faces in uint8 `[height, width, 3]`, the surest first; of an eighth of the longer side and wider."""
         self.load()
         windows: list[tuple[float, ...]] = []
         finer = parameters.FACE_FINER_LEVELS
