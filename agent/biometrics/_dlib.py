@@ -1,9 +1,13 @@
-"""dlib: face detection, five landmarks and the 128-d descriptor, as face_recognition calls them."""
+"""dlib's faces: found, five landmarks, and the 128-d descriptor as face_recognition computes it.
+
+Detector and descriptor are dlib's networks in ONNX form (agent/models/README.md): dlib's wheel computes them without a
+linear algebra library, twelve times slower. The landmarks and the cut-out of the face are dlib's own.
+"""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -11,78 +15,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
+from agent.biometrics._face_finder import Box, FaceFinder
 from agent.biometrics._files import require_sha256
+from agent.biometrics._onnx import open_session
 from agent.biometrics.errors import ModelError
 
+__all__ = ["Box", "DlibEngine"]
 
-@dataclass(frozen=True)
-class Box:
-    """A face's rectangle in pixels of the picture; it may reach over the edge.
-
-    `confidence` is the detector's margin: false finds stay below 0.5, a face in good light is at 1 to 3.
-    """
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    confidence: float = 0.0
-
-    @property
-    def width(self) -> int:
-        """Pixels from edge to edge."""
-        return self.right - self.left
-
-    def scaled(self, factor: float) -> Box:
-        """The rectangle in a picture that is `factor` times as large."""
-        left, top, right, bottom = (round(side * factor) for side in (self.left, self.top, self.right, self.bottom))
-        return Box(left, top, right, bottom, self.confidence)
+_CHIP = 150
+_CHIP_PADDING = 0.25
 
 
 class DlibEngine:
-    """The detector (HOG), the 5-point predictor and the network; one thread at a time uses them.
+    """The detector, the 5-point predictor and the descriptor; each loads on first use.
 
     The 68-point predictor is never loaded: its training data excludes commercial use.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._finder = FaceFinder()
         self._dlib: Any = None
-        self._detector: Any = None
         self._predictor: Any = None
         self._network: Any = None
 
     def load(self) -> None:
-        """Load and check both models; raises `ModelError`."""
+        """Load and check every model; raises `ModelError`."""
+        self._finder.load()
         with self._lock:
-            self._load()
+            self._load_predictor()
+            self._load_network()
 
-    def detect(self, rgb: NDArray[np.uint8], upsample: int = 0) -> list[Box]:
-        """Faces in uint8 `[height, width, 3]` of 80 pixels or more, half of that for each `upsample`."""
-        with self._lock:
-            self._load()
-            found, confidences, _ = self._detector.run(rgb, upsample, 0.0)
-        pairs = zip(found, confidences, strict=True)
-        return [Box(one.left(), one.top(), one.right(), one.bottom(), confidence) for one, confidence in pairs]
+    def detect(self, rgb: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
+        """Faces in uint8 `[height, width, 3]`, the surest first.
+
+        With `near`, the face of a frame shortly before, only its surroundings are searched.
+        """
+        return self._finder.find(rgb) if near is None else self._finder.follow(rgb, near)
 
     def points(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
         """Five landmarks `[5, 2]` in pixels: both corners of each eye, then the base of the nose."""
         with self._lock:
-            self._load()
             shape = self._shape(rgb, box)
         return np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
 
-    def describe(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
-        """The descriptor `[128]`, equal to `face_recognition.face_encodings` of that rectangle."""
+    def describe(self, rgb: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The descriptor `[128]` of the face with landmarks `[5, 2]`: face_recognition's to within 0.001 a value."""
         with self._lock:
-            self._load()
-            return np.array(self._network.compute_face_descriptor(rgb, self._shape(rgb, box), 1), dtype=np.float64)
+            self._load_predictor()
+            places = [self._dlib.point(round(x), round(y)) for x, y in points]
+            shape = self._dlib.full_object_detection(self._dlib.rectangle(), places)
+            chip = self._dlib.get_face_chip(rgb, shape, _CHIP, _CHIP_PADDING)
+        return self.describe_chip(chip)
+
+    def describe_chip(self, chip: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The descriptor of a face that is cut out already: uint8 `[150, 150, 3]`."""
+        with self._lock:
+            self._load_network()
+        descriptor: NDArray[np.float32] = self._network.run(["out"], {"rgb": chip[np.newaxis]})[0][0]
+        return descriptor.astype(np.float64)
 
     def _shape(self, rgb: NDArray[np.uint8], box: Box) -> Any:
+        self._load_predictor()
         return self._predictor(rgb, self._dlib.rectangle(box.left, box.top, box.right, box.bottom))
 
-    def _load(self) -> None:
-        if self._dlib is not None:
+    def _load_predictor(self) -> None:
+        if self._predictor is not None:
             return
         try:
             import dlib
@@ -90,10 +88,11 @@ class DlibEngine:
         except ImportError as error:
             raise ModelError(f"the face library does not load: {error}") from None
         points = Path(models.pose_predictor_five_point_model_location())
-        network = Path(models.face_recognition_model_location())
         require_sha256(points, parameters.FACE_POINTS_SHA256)
-        require_sha256(network, parameters.FACE_MODEL_SHA256)
-        self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(points))
-        self._network = dlib.face_recognition_model_v1(str(network))
         self._dlib = dlib
+
+    def _load_network(self) -> None:
+        if self._network is None:
+            with as_file(files("agent") / "models" / parameters.FACE_MODEL_FILE) as path:
+                self._network = open_session(path, parameters.FACE_MODEL_SHA256)

@@ -1,15 +1,18 @@
-"""Faces: frames to quality, one averaged descriptor and score."""
+"""Faces: frames to quality, one averaged vector and score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import _face_quality, embeddings, parameters
+from agent.biometrics._alignment import SIDE, TEMPLATE
 from agent.biometrics._dlib import Box, DlibEngine
+from agent.biometrics._face_models import choose, threshold
 from agent.biometrics.errors import BiometricError, CaptureRefused
 from agent.biometrics.settings import FaceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
@@ -25,33 +28,36 @@ class _Sighting:
     """A face in a frame, acceptable or not."""
 
     rgb: NDArray[np.uint8]
-    box: Box | None
     quality: Quality
+    points: NDArray[np.float64] | None = None
+    box: Box | None = None
 
 
 class FacePipeline:
-    """dlib's descriptor, averaged over up to five frames; Euclidean distance."""
+    """One vector of up to five frames, by dlib's network or one that the site brings."""
 
     modality = Modality.FACE
 
     def __init__(self, settings: FaceSettings | None = None, engine: DlibEngine | None = None) -> None:
         self.settings = settings or FaceSettings()
         self._engine = engine or DlibEngine()
+        self._model = choose(self.settings, self._engine)
+        self._threshold = threshold(self.settings, self._model)
 
     @property
     def model(self) -> str:
-        """Name and SHA-256 of the network."""
-        return f"{parameters.FACE_MODEL}/sha256:{parameters.FACE_MODEL_SHA256}"
+        """Name and SHA-256 of the network, and whether pictures were taken as aligned."""
+        return self._model.name + ("/aligned" if self.settings.aligned else "")
 
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        return parameters.THRESHOLDS[self.modality]
+        return self._threshold
 
     @property
     def alike(self) -> float:
         """The least score of each sample of a template against the others."""
-        return parameters.ALIKE[self.modality]
+        return self._model.decision.alike
 
     @property
     def samples(self) -> tuple[int, int]:
@@ -59,60 +65,64 @@ class FacePipeline:
         return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
-        """Load both models and run each once; raises `ModelError`."""
+        """Load every model and run each once; raises `ModelError`."""
         blank = np.zeros((160, 160, 3), dtype=np.uint8)
+        self._engine.load()
+        self._model.load()
         self._engine.detect(blank)
-        self._engine.describe(blank, Box(30, 30, 130, 130))
+        self._model.describe(blank, self._engine.points(blank, Box(30, 30, 130, 130)))
 
     def assess(self, frames: Sequence[Frame], purpose: Purpose = Purpose.VERIFY) -> Quality:
         """The quality of the newest frame, for live feedback; raises `BiometricError` for a malformed frame."""
         if not frames:
             return Quality(0, (_NO_FACE,))
-        return self._sight(frames[-1], purpose).quality
+        return self._sight(frames[-1], purpose, None).quality
 
     def extract(self, frames: Sequence[Frame], purpose: Purpose = Purpose.VERIFY) -> Sample:
-        """The mean descriptor of the five best acceptable frames, and their mean quality.
+        """The mean vector of the five best acceptable frames, and their mean quality.
 
         Raises `CaptureRefused` when no frame is acceptable or the frames show different faces, `BiometricError`.
         """
-        sightings = sorted((self._sight(frame, purpose) for frame in frames), key=_merit, reverse=True)
+        sightings = sorted(self._sight_all(frames, purpose), key=_merit, reverse=True)
         if not sightings or not sightings[0].quality.acceptable:
             raise CaptureRefused(sightings[0].quality if sightings else Quality(0, (_NO_FACE,)))
         best = [one for one in sightings if one.quality.acceptable][: parameters.FACE_FRAMES_MAXIMUM]
-        descriptors = np.array([self._engine.describe(one.rgb, one.box) for one in best if one.box is not None])
-        if _spread(descriptors) > parameters.FACE_FRAME_SPREAD:
+        vectors = [self._model.describe(one.rgb, one.points) for one in best if one.points is not None]
+        if self._least_alike(vectors) < self._model.decision.together:
             raise CaptureRefused(Quality(0, (_OTHER_FACE,)))
-        vector = embeddings.quantise(descriptors.mean(axis=0), parameters.FACE_SCALE)
+        vector = embeddings.quantise(np.mean(vectors, axis=0), self._model.scale)
         return Sample(Features(self.modality, self.model, vector), _mean_quality([one.quality for one in best]))
 
     def compare(self, enrolled: tuple[NDArray[np.int16], ...], probes: tuple[NDArray[np.int16], ...]) -> float:
-        """1 - Euclidean distance between the mean of the enrolled and the mean of the probes' descriptors."""
-        scale = parameters.FACE_SCALE
-        gap = embeddings.mean(enrolled, scale) - embeddings.mean(probes, scale)
-        return float(1.0 - np.linalg.norm(gap))
+        """How alike the mean of the enrolled and the mean of the probes' vectors are, as the model measures it."""
+        scale = self._model.scale
+        return self._model.alike(embeddings.mean(enrolled, scale), embeddings.mean(probes, scale))
 
-    def _sight(self, frame: Frame, purpose: Purpose) -> _Sighting:
+    def _least_alike(self, vectors: Sequence[NDArray[np.float64]]) -> float:
+        """The least likeness of any two."""
+        return min((self._model.alike(one, other) for one, other in combinations(vectors, 2)), default=1.0)
+
+    def _sight_all(self, frames: Sequence[Frame], purpose: Purpose) -> Iterator[_Sighting]:
+        """What each frame shows; a face is looked for first where the frame before had it."""
+        near: Box | None = None
+        for frame in frames:
+            sighting = self._sight(frame, purpose, near)
+            near = sighting.box if sighting.quality.acceptable else None
+            yield sighting
+
+    def _sight(self, frame: Frame, purpose: Purpose, near: Box | None) -> _Sighting:
         rgb = _rgb(frame)
-        boxes = self._find(rgb)
+        if self.settings.aligned:
+            points = TEMPLATE * min(rgb.shape[:2]) / SIDE
+            return _Sighting(rgb, _face_quality.judge(rgb, points, purpose, None), points)
+        boxes = (self._engine.detect(rgb, near) if near else []) or self._engine.detect(rgb)
         if not boxes:
-            return _Sighting(rgb, None, Quality(0, (_NO_FACE,)))
+            return _Sighting(rgb, Quality(0, (_NO_FACE,)))
         box = boxes[0]
         if any(_is_second_person(other, box) for other in boxes[1:]):
-            return _Sighting(rgb, box, Quality(0, (_SECOND_FACE,)))
+            return _Sighting(rgb, Quality(0, (_SECOND_FACE,)))
         points = self._engine.points(rgb, box)
-        return _Sighting(rgb, box, _face_quality.judge(rgb, box, points, purpose))
-
-    def _find(self, rgb: NDArray[np.uint8]) -> list[Box]:
-        """Faces, the surest first, searched in a picture of bounded size for speed."""
-        import cv2
-
-        least, most = parameters.FACE_SEARCH_SIDE
-        longest = max(rgb.shape[:2])
-        factor = min(1.0, most / longest) if longest > least else least / longest
-        searched = rgb if factor == 1.0 else cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        boxes = self._engine.detect(searched) or self._engine.detect(searched, upsample=1)
-        found = boxes if factor == 1.0 else [box.scaled(1.0 / factor) for box in boxes]
-        return sorted(found, key=lambda box: -box.confidence)
+        return _Sighting(rgb, _face_quality.judge(rgb, points, purpose, box.confidence), points, box)
 
 
 def _rgb(frame: Frame) -> NDArray[np.uint8]:
@@ -129,11 +139,6 @@ def _is_second_person(other: Box, main: Box) -> bool:
     """Whether another find is large and sure enough to be somebody and not a pattern in the background."""
     large = other.width > parameters.FACE_SECOND_SHARE * main.width
     return large and other.confidence >= parameters.FACE_SECOND_CONFIDENCE
-
-
-def _spread(descriptors: NDArray[np.float64]) -> float:
-    """The largest distance between any two of descriptors `[frames, 128]`."""
-    return float(np.linalg.norm(descriptors[:, np.newaxis] - descriptors[np.newaxis], axis=2).max())
 
 
 def _merit(sighting: _Sighting) -> tuple[bool, int, int]:

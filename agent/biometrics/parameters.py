@@ -34,7 +34,7 @@ class Limit:
 
 THRESHOLDS: Final = {
     Modality.FINGERPRINT: Threshold(accept=56.0, typical=190.0),
-    Modality.FACE: Threshold(accept=0.53, typical=0.75),
+    Modality.FACE: Threshold(accept=0.55, typical=0.80),
     Modality.VOICE: Threshold(accept=0.55, typical=0.87),
 }
 """Fingerprint: sum of the two best bozorth3 scores. Face: 1 - Euclidean distance. Voice: cosine."""
@@ -75,30 +75,67 @@ FINGER_PALE: Final = 232.0
 """Mean grey of the ridge area above which pressure or moisture is missing."""
 
 # Face
-FACE_MODEL: Final = "dlib-resnet-v1"
-FACE_MODEL_SHA256: Final = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+FACE_MODEL: Final = "dlib-resnet-v1-onnx"
+FACE_MODEL_FILE: Final = "dlib_resnet_128_fp16w.onnx"
+FACE_MODEL_SHA256: Final = "2180e5afcfe52fd71cdb1f4f542a8ed3939b1a0e19e5a172e55276dc123c8bb7"
+FACE_FINDER_FILE: Final = "dlib_mmod_fp16w.onnx"
+FACE_FINDER_SHA256: Final = "348d8581543d2db57c3c545c94c40f33366991c740ff394f7af884099d41046d"
 FACE_POINTS_SHA256: Final = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
-FACE_DIMENSIONS: Final = 128
 FACE_SCALE: Final = 16384.0
 """Embedding value 1.0 as int16: values of the descriptor stay within +-0.6."""
-FACE_SEARCH_SIDE: Final = (480, 640)
-"""A picture is searched for faces at a longest side within this range."""
+FACE_SEARCH_SIDE: Final = (320, 640)
+"""A picture is searched for faces at twice its size, but with a longest side within this range."""
+FACE_FINER_LEVELS: Final = 2
+"""How many levels beyond that of the first find are searched: for faces down to 0.69 of its size."""
+FACE_FOUND: Final = 0.0
+FACE_SAME_UNION: Final = 0.34
+FACE_SAME_COVER: Final = 0.6
+"""Two windows that share more than this of their union, or of the smaller one, are of one face."""
+FACE_FOLLOW_SIZE: Final = 1.8
+"""A face is followed from frame to frame within a square of this many of its widths."""
 FACE_FRAMES_MAXIMUM: Final = 5
-FACE_SECOND_SHARE: Final = 0.5
+FACE_SECOND_SHARE: Final = 0.7
 """Another face of this share of the largest face's width counts as a second person."""
-FACE_SECOND_CONFIDENCE: Final = 0.6
-FACE_CONFIDENCE: Final = Limit(poor=0.0, good=1.0, refuse=0.1)
-FACE_FRAME_SPREAD: Final = 0.55
-"""Two frames whose descriptors are further apart than this do not show the same face."""
-FACE_EYE_DISTANCE: Final = {Purpose.ENROL: Limit(20.0, 60.0, 32.0), Purpose.VERIFY: Limit(16.0, 60.0, 24.0)}
-FACE_DARK: Final = Limit(poor=30.0, good=90.0, refuse=45.0)
-FACE_BRIGHT: Final = Limit(poor=240.0, good=190.0, refuse=225.0)
-FACE_CONTRAST: Final = Limit(poor=8.0, good=35.0, refuse=14.0)
-FACE_CLIPPED: Final = Limit(poor=0.35, good=0.05, refuse=0.25)
-FACE_IMBALANCE: Final = Limit(poor=0.75, good=0.15, refuse=0.55)
-FACE_SHARPNESS: Final = Limit(poor=10.0, good=250.0, refuse=25.0)
-FACE_YAW: Final = Limit(poor=0.45, good=0.10, refuse=0.30)
-FACE_ROLL: Final = Limit(poor=45.0, good=8.0, refuse=30.0)
+FACE_SECOND_CONFIDENCE: Final = 0.5
+FACE_CONFIDENCE: Final = Limit(poor=0.0, good=1.0, refuse=0.4)
+FACE_EYE_DISTANCE: Final = {Purpose.ENROL: Limit(8.0, 60.0, 24.0), Purpose.VERIFY: Limit(4.0, 50.0, 16.0)}
+FACE_YAW: Final = {Purpose.ENROL: Limit(0.60, 0.05, 0.40), Purpose.VERIFY: Limit(0.75, 0.05, 0.60)}
+FACE_PITCH: Final = Limit(poor=0.90, good=0.10, refuse=0.70)
+FACE_ROLL: Final = Limit(poor=45.0, good=8.0, refuse=35.0)
+FACE_DARK: Final = Limit(poor=0.0, good=90.0, refuse=28.0)
+FACE_BRIGHT: Final = Limit(poor=255.0, good=200.0, refuse=240.0)
+FACE_RANGE: Final = Limit(poor=0.0, good=60.0, refuse=25.0)
+FACE_CLIPPED: Final = Limit(poor=0.60, good=0.02, refuse=0.40)
+FACE_IMBALANCE: Final = Limit(poor=0.95, good=0.15, refuse=0.80)
+FACE_SHARPNESS: Final = Limit(poor=0.0, good=120.0, refuse=15.0)
+FACE_DETAIL: Final = Limit(poor=0.0, good=0.20, refuse=0.004)
+FACE_EYES: Final = Limit(poor=0.0, good=0.60, refuse=0.12)
+FACE_MOUTH: Final = Limit(poor=0.0, good=0.50, refuse=0.15)
+FACE_SYMMETRY: Final = Limit(poor=-0.50, good=0.70, refuse=-0.40)
+FACE_UNIT_SCALE: Final = 32767.0
+"""Embedding value 1.0 as int16, for embeddings of length one."""
+FACE_MODEL_BYTES: Final = 300_000_000
+"""The largest network that a site may bring: an R100 has 250 MB."""
+
+
+@dataclass(frozen=True)
+class FaceDecision:
+    """What belongs to the vectors of one kind of network, in its measure of likeness.
+
+    `alike` is asked of each enrolled sample against the others, `together` of any two frames of one capture; `least` is
+    the lowest threshold that a site may set.
+    """
+
+    threshold: Threshold
+    alike: float
+    together: float
+    least: float
+
+
+FACE_DLIB: Final = FaceDecision(THRESHOLDS[Modality.FACE], ALIKE[Modality.FACE], together=0.45, least=0.50)
+"""1 - Euclidean distance."""
+FACE_ARCFACE: Final = FaceDecision(Threshold(accept=0.40, typical=0.85), alike=0.20, together=0.25, least=0.30)
+"""Cosine."""
 
 # Voice
 VOICE_MODEL: Final = "campplus-192"

@@ -16,11 +16,13 @@ class FingerprintSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class FaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash; empty for the shipped model.
 
+    `threshold` is the least score of a match, as `keyvigil evaluate` recommends it; 0 for that of the parameters.
     `aligned` takes every picture as a face that is aligned already, and is for evaluation only.
     """
 
     model: str = ""
     model_sha256: str = ""
+    threshold: float = 0.0
     aligned: bool = False
 
 

@@ -17,13 +17,15 @@ FRAME_GAP_S = 0.4
 class FaceOptions(Section, frozen=True):
     """`enrolled_frames` make a template; `frames` are looked at together at a challenge.
 
-    `model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash, in place of the shipped one.
+    `model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash, in place of the shipped one;
+    `threshold` is the least score of a match, 0 for the documented one.
     """
 
     enrolled_frames: Count = 5
     frames: Count = 3
     model: str = ""
     model_sha256: Sha256 | None = None
+    threshold: float = 0.0
 
 
 class Face:
@@ -49,7 +51,10 @@ class Face:
         """Descriptors of frontal faces."""
         from agent.modalities._own import OwnPipeline
 
-        return OwnPipeline.of(self.name, model=self._options.model, model_sha256=self._options.model_sha256 or "")
+        chosen = self._options
+        return OwnPipeline.of(
+            self.name, model=chosen.model, model_sha256=chosen.model_sha256 or "", threshold=chosen.threshold
+        )
 
 
 def _frames(camera: Camera, sensor: Sensor, count: int) -> list[Frame]:
