@@ -96,10 +96,18 @@ VOICE_DIMENSIONS: Final = 192
 VOICE_SCALE: Final = 32767.0
 VOICE_RATE: Final = 16_000
 VOICE_RATE_RANGE: Final = (8_000, 192_000)
+VOICE_CENTRE_FILE: Final = "voice_centre.npy"
+VOICE_CENTRE_SHA256: Final = "6765ad00f868669d810ca37e887ddc729720e3ce02062b2c610748fca9eabf5d"
+VOICE_CENTRE_SHARE: Final = 0.5
+"""Share of the mean embedding of all people that is taken off; more of it blurs persons on a telephone band."""
+VOICE_CENTRE_PRIOR: Final = 20
+"""How many people the present centre counts as when a site's own are learnt."""
+VOICE_DITHER_DB: Final = 40.0
+"""White noise this far below the speech goes into telephone-band recordings: the network knows no empty band."""
 VOICE_SECONDS_MAXIMUM: Final = 15.0
 """Speech beyond this is not looked at: it bounds time and memory."""
-VOICE_SPEECH_SECONDS: Final = {Purpose.ENROL: Limit(1.5, 5.0, 2.5), Purpose.VERIFY: Limit(1.0, 4.0, 2.0)}
-VOICE_SNR_DB: Final = Limit(poor=8.0, good=35.0, refuse=15.0)
+VOICE_SPEECH_SECONDS: Final = {Purpose.ENROL: Limit(0.8, 4.0, 2.0), Purpose.VERIFY: Limit(0.8, 3.0, 1.5)}
+VOICE_SNR_DB: Final = Limit(poor=0.0, good=25.0, refuse=5.0)
 VOICE_CLIPPED: Final = Limit(poor=0.01, good=0.0, refuse=0.001)
 VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
 """Level of the loudest twentieth of the speech frames."""

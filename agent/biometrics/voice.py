@@ -12,8 +12,11 @@ from agent.biometrics.grading import Grading
 from agent.biometrics.recording import Recording
 from agent.biometrics.settings import VoiceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
+from agent.biometrics.voice_centre import VoiceCentre, opened
 
 _CLIP = 32_700
+_DITHER_SEED = 0
+_LEAST_MARGIN = 0.05
 
 
 class VoicePipeline:
@@ -27,13 +30,16 @@ class VoicePipeline:
 
     @property
     def model(self) -> str:
-        """Name and SHA-256 of the network."""
-        return f"{parameters.VOICE_MODEL}/sha256:{parameters.VOICE_MODEL_SHA256}"
+        """Name and SHA-256 of the network, and the beginning of the centre's."""
+        centre = self.settings.centre_sha256 if self.settings.centre else parameters.VOICE_CENTRE_SHA256
+        return f"{parameters.VOICE_MODEL}/sha256:{parameters.VOICE_MODEL_SHA256}/centre:{centre[:16]}"
 
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        return parameters.THRESHOLDS[self.modality]
+        shipped = parameters.THRESHOLDS[self.modality]
+        own = self.settings.threshold
+        return parameters.Threshold(own, max(shipped.typical, own + _LEAST_MARGIN)) if own else shipped
 
     @property
     def alike(self) -> float:
@@ -46,7 +52,8 @@ class VoicePipeline:
         return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
-        """Load the network and run it once; raises `ModelError`."""
+        """Load the network and the centre, and run once; raises `ModelError`."""
+        self._centre()
         noise = np.random.default_rng(0).normal(0.0, 0.05, parameters.VOICE_RATE).astype(np.float32)
         self._engine.describe(noise)
 
@@ -56,11 +63,8 @@ class VoicePipeline:
 
     def extract(self, recording: Recording, purpose: Purpose = Purpose.VERIFY) -> Sample:
         """The speaker embedding of a recording; raises `CaptureRefused` with every reason, `ModelError`."""
-        found = speech.find(recording.samples())
-        quality = _judge(recording, found, purpose)
-        if not quality.acceptable:
-            raise CaptureRefused(quality)
-        embedding = embeddings.unit(self._engine.describe(found.samples))
+        raw, narrow, quality = self._embed(recording, purpose)
+        embedding = self._centre().off(raw, narrow=narrow)
         vector = embeddings.quantise(embedding, parameters.VOICE_SCALE)
         return Sample(Features(self.modality, self.model, vector), quality)
 
@@ -69,6 +73,33 @@ class VoicePipeline:
         scale = parameters.VOICE_SCALE
         one, other = (embeddings.unit(embeddings.mean(group, scale)) for group in (enrolled, probes))
         return float(one @ other)
+
+    def raw_embedding(self, recording: Recording) -> tuple[NDArray[np.float32], bool]:
+        """What the network says `[192]` before the centre is taken off, and whether the band is a telephone's.
+
+        For learning a centre (`VoiceCentre.adapted`); raises `CaptureRefused`, `ModelError`.
+        """
+        raw, narrow, _ = self._embed(recording, Purpose.VERIFY)
+        return raw, narrow
+
+    def _embed(self, recording: Recording, purpose: Purpose) -> tuple[NDArray[np.float32], bool, Quality]:
+        found = speech.find(recording.samples())
+        quality = _judge(recording, found, purpose)
+        if not quality.acceptable:
+            raise CaptureRefused(quality)
+        return self._engine.describe(heard(found)), found.narrow, quality
+
+    def _centre(self) -> VoiceCentre:
+        return opened(self.settings.centre, self.settings.centre_sha256)
+
+
+def heard(found: speech.Speech) -> NDArray[np.float32]:
+    """The samples for the network: on a telephone band with faint white noise, always the same, in the empty half."""
+    if not found.narrow:
+        return found.samples
+    sigma = 10 ** ((found.level_dbfs - parameters.VOICE_DITHER_DB) / 20)
+    noise = np.random.default_rng(_DITHER_SEED).normal(0.0, sigma, len(found.samples))
+    return (found.samples + noise).astype(np.float32)
 
 
 def _judge(recording: Recording, found: speech.Speech, purpose: Purpose) -> Quality:
