@@ -42,11 +42,17 @@ def band_power(samples: NDArray[np.float32]) -> Bands:
 def noise_floor(power: Bands) -> NDArray[np.float32]:
     """Power of the stationary noise in each band `[20]`, over the frames that carry any sound at all."""
     smooth = smoothed(power)
-    sounding = smooth[smooth.sum(axis=1) > 2 * BANDS * _LEAST]
+    sounding = smooth[is_sounding(smooth)]
     if not len(sounding):
         return np.full(BANDS, _LEAST, np.float32)
     floor: NDArray[np.float32] = (_BIAS * np.percentile(sounding, _PERCENTILE, axis=0)).astype(np.float32)
     return floor
+
+
+def is_sounding(power: Bands) -> NDArray[np.bool_]:
+    """Which frames hold anything at all: a muted microphone sends zeros, which are not the noise of the place."""
+    sounding: NDArray[np.bool_] = power.sum(axis=1) > 2 * BANDS * _LEAST
+    return sounding
 
 
 def smoothed(power: Bands) -> Bands:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics._bands import FRAME, Bands, band_power, noise_floor, smoothed, telephone_band
+from agent.biometrics._bands import FRAME, Bands, band_power, is_sounding, noise_floor, smoothed, telephone_band
 
 _FLOOR_DB = -90.0
 _RISE_LIMIT_DB = 15.0
@@ -72,7 +72,7 @@ def _active(power: Bands, floor: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _noise(power: Bands, floor: NDArray[np.float32], active: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Power of the noise in each band `[20]`: what is heard away from the speech, or the floor where nothing is."""
-    away = ~_widen(active, 3)
+    away = is_sounding(power) & ~_widen(active, 3)
     if away.sum() < _QUIET_FRAMES:
         return floor
     noise: NDArray[np.float32] = power[away].mean(axis=0)

@@ -20,7 +20,7 @@ _LEAST_MARGIN = 0.05
 
 
 class VoicePipeline:
-    """CAM++ embeddings compared by their cosine."""
+    """CAM++ embeddings, the centre of all voices taken off, compared by their cosine."""
 
     modality = Modality.VOICE
 
@@ -65,14 +65,18 @@ class VoicePipeline:
         """The speaker embedding of a recording; raises `CaptureRefused` with every reason, `ModelError`."""
         raw, narrow, quality = self._embed(recording, purpose)
         embedding = self._centre().off(raw, narrow=narrow)
-        vector = embeddings.quantise(embedding, parameters.VOICE_SCALE)
+        length = parameters.VOICE_TELEPHONE_LENGTH if narrow else 1.0
+        vector = embeddings.quantise(length * embedding, parameters.VOICE_SCALE)
         return Sample(Features(self.modality, self.model, vector), quality)
 
     def compare(self, enrolled: tuple[NDArray[np.int16], ...], probes: tuple[NDArray[np.int16], ...]) -> float:
-        """Cosine between the mean of the enrolled and the mean of the probes' embeddings."""
-        scale = parameters.VOICE_SCALE
-        one, other = (embeddings.unit(embeddings.mean(group, scale)) for group in (enrolled, probes))
-        return float(one @ other)
+        """Cosine between the means of the enrolled and of the probes' embeddings, times the lengths of both.
+
+        An embedding of the full band has length one and one of the telephone band, where strangers are more alike, a
+        little less (`VOICE_TELEPHONE_LENGTH`), so that one threshold serves both.
+        """
+        (one, length), (other, length_of_other) = (_mean(group) for group in (enrolled, probes))
+        return float(one @ other) * length * length_of_other
 
     def raw_embedding(self, recording: Recording) -> tuple[NDArray[np.float32], bool]:
         """What the network says `[192]` before the centre is taken off, and whether the band is a telephone's.
@@ -93,6 +97,12 @@ class VoicePipeline:
         return opened(self.settings.centre, self.settings.centre_sha256)
 
 
+def _mean(group: tuple[NDArray[np.int16], ...]) -> tuple[NDArray[np.float64], float]:
+    """Direction of the mean embedding, and the mean of the lengths, none of which counts as more than one."""
+    lengths = np.linalg.norm(np.stack(group).astype(np.float64) / parameters.VOICE_SCALE, axis=1)
+    return embeddings.unit(embeddings.mean(group, parameters.VOICE_SCALE)), min(1.0, float(lengths.mean()))
+
+
 def heard(found: speech.Speech) -> NDArray[np.float32]:
     """The samples for the network: on a telephone band with faint white noise, always the same, in the empty half."""
     if not found.narrow:
@@ -105,11 +115,12 @@ def heard(found: speech.Speech) -> NDArray[np.float32]:
 def _judge(recording: Recording, found: speech.Speech, purpose: Purpose) -> Quality:
     grading = Grading()
     clipped = float((np.abs(recording.pcm.astype(np.int32)) >= _CLIP).mean()) if recording.pcm.size else 0.0
-    grading.judge(
-        "level_dbfs", found.level_dbfs, parameters.VOICE_QUIET_DBFS, "Speak louder or closer to the microphone."
-    )
+    level = parameters.VOICE_QUIET_DBFS
+    grading.judge("level_dbfs", found.level_dbfs, level, "Speak louder or closer to the microphone.")
     grading.judge("clipped", clipped, parameters.VOICE_CLIPPED, "Speak more softly, or turn the microphone down.")
-    grading.judge("snr_db", found.snr_db, parameters.VOICE_SNR_DB, "Find a quieter place, or come closer.")
+    if found.level_dbfs >= level.refuse:
+        noisy = "Find a quieter place, or come closer to the microphone."
+        grading.judge("snr_db", found.snr_db, parameters.VOICE_SNR_DB[purpose], noisy)
     least = parameters.VOICE_SPEECH_SECONDS[purpose]
     longer = f"Speak longer: {least.refuse:g} seconds of speech are needed."
     grading.judge("speech_seconds", found.seconds, least, longer)
