@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Learns a centre of voices from recordings `<person>/<recording>`: the shipped one, or a site's own from it.
 
-The shipped agent/models/voice_centre.npy comes of 119 readers of LibriSpeech, one recording each (agent/models/README.md):
+The shipped agent/models/voice_centre.npy comes of readers of LibriSpeech, one recording each (agent/models/README.md):
 
     tools/learn_voice_centre.py --people DIR --omit 8226 --anew --output agent/models/voice_centre.npy
 
@@ -28,12 +28,14 @@ Embeddings = list[list[np.ndarray]]
 
 
 def recordings(person: Path) -> Iterator[Recording]:
+    """What a person said, the first channel of each file."""
     for path in sorted(path for path in person.iterdir() if path.is_file()):
         pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
         yield Recording(np.ascontiguousarray(pcm[:, 0]), rate)
 
 
 def on_telephone(recording: Recording) -> Recording:
+    """The recording at 8 kHz."""
     pcm = soxr.resample(recording.pcm.astype(np.float64), recording.rate, TELEPHONE)
     return Recording(np.clip(np.rint(pcm), -32768, 32767).astype(np.int16), TELEPHONE)
 
@@ -56,6 +58,7 @@ def learn(pipeline: VoicePipeline, people: list[Path]) -> dict[bool, Embeddings]
 
 
 def main() -> None:
+    """Read the recordings, write the centre."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=Path, required=True, metavar="DIR")
     parser.add_argument("--omit", action="append", default=[], metavar="PERSON")

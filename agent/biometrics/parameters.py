@@ -97,7 +97,7 @@ VOICE_SCALE: Final = 32767.0
 VOICE_RATE: Final = 16_000
 VOICE_RATE_RANGE: Final = (8_000, 192_000)
 VOICE_CENTRE_FILE: Final = "voice_centre.npy"
-VOICE_CENTRE_SHA256: Final = "6765ad00f868669d810ca37e887ddc729720e3ce02062b2c610748fca9eabf5d"
+VOICE_CENTRE_SHA256: Final = "f8fd726187f9d6de9633e96f2ab2de967ac9c87156f2823a7708141dd867fdf7"
 VOICE_CENTRE_SHARE: Final = 0.5
 """Share of the mean embedding of all people that is taken off; more of it blurs persons on a telephone band."""
 VOICE_CENTRE_PRIOR: Final = 20
@@ -109,7 +109,7 @@ VOICE_DITHER_DB: Final = 40.0
 VOICE_SECONDS_MAXIMUM: Final = 15.0
 """Speech beyond this is not looked at: it bounds time and memory."""
 VOICE_SPEECH_SECONDS: Final = {Purpose.ENROL: Limit(0.8, 4.0, 2.0), Purpose.VERIFY: Limit(0.6, 3.0, 1.2)}
-VOICE_SNR_DB: Final = {Purpose.ENROL: Limit(5.0, 30.0, 15.0), Purpose.VERIFY: Limit(0.0, 20.0, 5.0)}
+VOICE_SNR_DB: Final = {Purpose.ENROL: Limit(5.0, 30.0, 10.0), Purpose.VERIFY: Limit(0.0, 20.0, 5.0)}
 """Speech over stationary noise between 100 Hz and 7.6 kHz."""
 VOICE_CLIPPED: Final = Limit(poor=0.01, good=0.0, refuse=0.001)
 VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
