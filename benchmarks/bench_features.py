@@ -61,11 +61,11 @@ def voice(data: Path | None) -> Recording:
     if not data:
         from tests.agent.biometrics.conftest import speak
 
-        return speak(90.0, (300.0, 870.0, 2240.0), 1.5, 0, seconds=5.0)
+        return speak(90.0, (300.0, 870.0, 2240.0), 1.5, 0, seconds=3.0)
     import soundfile
 
     pcm, rate = soundfile.read(first(data / "voice/librispeech"), dtype="int16")
-    return Recording(pcm[: 5 * rate], rate)
+    return Recording(pcm[: 3 * rate], rate)
 
 
 MAKERS: dict[Modality, RealOrMade] = {Modality.FINGERPRINT: fingerprint, Modality.FACE: face, Modality.VOICE: voice}

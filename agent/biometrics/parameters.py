@@ -35,7 +35,7 @@ class Limit:
 THRESHOLDS: Final = {
     Modality.FINGERPRINT: Threshold(accept=56.0, typical=190.0),
     Modality.FACE: Threshold(accept=0.55, typical=0.80),
-    Modality.VOICE: Threshold(accept=0.55, typical=0.87),
+    Modality.VOICE: Threshold(accept=0.50, typical=0.84),
 }
 """Fingerprint: sum of the two best bozorth3 scores. Face: 1 - Euclidean distance. Voice: cosine."""
 
@@ -145,10 +145,21 @@ VOICE_DIMENSIONS: Final = 192
 VOICE_SCALE: Final = 32767.0
 VOICE_RATE: Final = 16_000
 VOICE_RATE_RANGE: Final = (8_000, 192_000)
+VOICE_CENTRE_FILE: Final = "voice_centre.npy"
+VOICE_CENTRE_SHA256: Final = "f8fd726187f9d6de9633e96f2ab2de967ac9c87156f2823a7708141dd867fdf7"
+VOICE_CENTRE_SHARE: Final = 0.5
+"""Share of the mean embedding of all people that is taken off; more of it blurs persons on a telephone band."""
+VOICE_CENTRE_PRIOR: Final = 20
+"""How many people the present centre counts as when a site's own are learnt."""
+VOICE_TELEPHONE_LENGTH: Final = 0.95
+"""Length of an embedding of the telephone band: strangers in it score 0.50 to 0.53 where others score 0.37 to 0.46."""
+VOICE_DITHER_DB: Final = 40.0
+"""White noise this far below the speech goes into telephone-band recordings: the network knows no empty band."""
 VOICE_SECONDS_MAXIMUM: Final = 15.0
 """Speech beyond this is not looked at: it bounds time and memory."""
-VOICE_SPEECH_SECONDS: Final = {Purpose.ENROL: Limit(1.5, 5.0, 2.5), Purpose.VERIFY: Limit(1.0, 4.0, 2.0)}
-VOICE_SNR_DB: Final = Limit(poor=8.0, good=35.0, refuse=15.0)
+VOICE_SPEECH_SECONDS: Final = {Purpose.ENROL: Limit(0.8, 4.0, 2.0), Purpose.VERIFY: Limit(0.6, 3.0, 1.2)}
+VOICE_SNR_DB: Final = {Purpose.ENROL: Limit(5.0, 30.0, 10.0), Purpose.VERIFY: Limit(0.0, 20.0, 5.0)}
+"""Speech over stationary noise between 100 Hz and 7.6 kHz."""
 VOICE_CLIPPED: Final = Limit(poor=0.01, good=0.0, refuse=0.001)
 VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
 """Level of the loudest twentieth of the speech frames."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -27,7 +27,14 @@ class FaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class VoiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Nothing to choose yet."""
+    """`centre` is the path of a site's own centre of voices and `centre_sha256` its hash; empty for the shipped one.
+
+    `threshold` is the least score of a match that the site measured on its own people; 0 for the shipped one.
+    """
+
+    centre: str = ""
+    centre_sha256: str = ""
+    threshold: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
 
 
 Settings = FingerprintSettings | FaceSettings | VoiceSettings

@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import Count, Seconds, Section
+from agent.config import Count, Seconds, Section, Sha256
 from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import AudioBlock, DeviceKind, Microphone
 
 
 class VoiceOptions(Section, frozen=True):
-    """`utterances` of `enrolled_s` seconds make a template; a challenge takes one of `seconds`."""
+    """`utterances` of `enrolled_s` seconds make a template; a challenge takes one of `seconds`.
+
+    `centre` is the path of a site's own centre of voices and `centre_sha256` its hash, in place of the shipped one.
+    `threshold` is a score that the site measured, in place of the shipped one; a policy may refuse that.
+    """
 
     utterances: Count = 3
     enrolled_s: Seconds = 5.0
     seconds: Seconds = 5.0
+    centre: str = ""
+    centre_sha256: Sha256 | None = None
+    threshold: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,13 @@ class Voice:
     def pipeline(self) -> Pipeline:
         """Speaker embeddings."""
         from agent.modalities._own import OwnPipeline
+        from agent.modalities._own_threshold import OwnThreshold
 
-        return OwnPipeline.of(self.name)
+        options = self._options
+        settings = {"centre": options.centre, "centre_sha256": options.centre_sha256 or ""}
+        if options.threshold is None:
+            return OwnPipeline.of(self.name, **settings)
+        return OwnThreshold.of(self.name, **settings, threshold=options.threshold)
 
 
 def _record(microphone: Microphone, sensor: Sensor, seconds: float) -> Utterance:

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from agent.biometrics import (
     BiometricError,
@@ -12,12 +13,21 @@ from agent.biometrics import (
     Recording,
     StraySample,
     VoicePipeline,
+    VoiceSettings,
     speech,
 )
 from agent.biometrics._campplus import filter_bank
+from agent.biometrics.pipelines import enrol, match
 from agent.biometrics.voice_report import examine
 from hal import AudioBlock
 from tests.agent.biometrics.conftest import speak
+from tests.agent.biometrics.fans import FANS, in_noise
+
+
+def telephone(recording: Recording) -> Recording:
+    """The recording at 8 kHz."""
+    pcm = soxr.resample(recording.pcm.astype(np.float64), recording.rate, 8_000)
+    return Recording(np.clip(np.rint(pcm), -32768, 32767).astype(np.int16), 8_000)
 
 
 def changed(recording: Recording, change) -> Recording:
@@ -61,17 +71,17 @@ def test_silence_around_the_speech_is_cut_off(pipelines: Pipelines, voices):
     hiss = np.random.default_rng(0).normal(0, 12, 32_000)
     padded = dataclasses.replace(plain, pcm=np.concatenate([hiss, plain.pcm, hiss]).astype(np.int16))
     found = speech.find(padded.samples())
-    assert abs(len(found.samples) / 16_000 - plain.seconds) < 0.5
+    assert abs(len(found.samples) / 16_000 - plain.seconds) < 0.8
     one, other = (pipelines.voice.extract(each).features.vector / 32767 for each in (plain, padded))
     assert one @ other > 0.97
 
 
 def test_another_rate_gives_nearly_the_same_embedding(pipelines: Pipelines, voices):
-    plain = voices["low"][0]
-    positions = np.arange(0, len(plain.pcm) - 1, 1 / 3)
-    fast = Recording(np.interp(positions, np.arange(len(plain.pcm)), plain.pcm).astype(np.int16), 48_000)
-    one, other = (pipelines.voice.extract(each).features.vector / 32767 for each in (plain, fast))
-    assert one @ other > 0.9
+    plain = voices["high"][0]
+    for rate in (44_100, 48_000):
+        pcm = np.rint(soxr.resample(plain.pcm.astype(np.float64), 16_000, rate)).astype(np.int16)
+        one, other = (pipelines.voice.extract(each).features.vector / 32767 for each in (plain, Recording(pcm, rate)))
+        assert one @ other > 0.99
 
 
 def test_the_filter_bank_follows_the_recipe():
@@ -90,7 +100,7 @@ def test_the_filter_bank_follows_the_recipe():
         (lambda pcm: pcm * 0.0, "Speak louder"),
         (lambda pcm: pcm * 0.01, "Speak louder"),
         (lambda pcm: pcm * 30.0, "more softly"),
-        (lambda pcm: pcm[:16_000], "Speak longer"),
+        (lambda pcm: pcm[:12_000], "Speak longer"),
         (lambda pcm: pcm + np.random.default_rng(0).normal(0, 4000, pcm.size), "quieter place"),
         (lambda pcm: pcm[:0], "Speak louder"),
     ],
@@ -102,7 +112,7 @@ def test_a_bad_recording_is_refused_with_something_to_do(pipelines: Pipelines, v
 
 
 def test_enrolment_asks_for_more_speech_than_verification(pipelines: Pipelines):
-    short = speak(90.0, (300.0, 870.0, 2240.0), 1.5, 9, seconds=2.3)
+    short = speak(90.0, (300.0, 870.0, 2240.0), 1.5, 9, seconds=1.8)
     assert pipelines.voice.assess(short, Purpose.VERIFY).acceptable
     assert not pipelines.voice.assess(short, Purpose.ENROL).acceptable
 
@@ -111,6 +121,68 @@ def test_lost_samples_are_refused(pipelines: Pipelines, voices):
     assert pipelines.voice.assess(voices["low"][0]).acceptable
     quality = pipelines.voice.assess(dataclasses.replace(voices["low"][0], lost=True))
     assert "lost sound" in quality.reasons[-1]
+
+
+def test_loud_fans_are_refused_and_kept_out_of_templates_sooner(pipelines: Pipelines, voices):
+    def judged(snr_db: float, purpose: Purpose):
+        recording = dataclasses.replace(voices["high"][0], pcm=in_noise(voices["high"][0].pcm, FANS["rack"], snr_db, 1))
+        return pipelines.voice.assess(recording, purpose)
+
+    assert judged(15, Purpose.ENROL).acceptable
+    assert judged(6, Purpose.VERIFY).acceptable
+    assert "quieter place" in " ".join(judged(6, Purpose.ENROL).reasons)
+    assert "quieter place" in " ".join(judged(0, Purpose.VERIFY).reasons)
+
+
+def test_more_noise_is_a_lower_quality(pipelines: Pipelines, voices):
+    plain = voices["high"][0]
+    noisy = [dataclasses.replace(plain, pcm=in_noise(plain.pcm, FANS["air flow"], snr, 1)) for snr in (15, 10, 5)]
+    scores = [pipelines.voice.assess(one).score for one in (plain, *noisy)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > scores[-1] + 30
+
+
+def test_silence_is_not_called_noise(pipelines: Pipelines, voices):
+    reasons = pipelines.voice.assess(changed(voices["low"][0], lambda pcm: pcm * 0.0)).reasons
+    assert "Speak louder" in reasons[0]
+    assert not any("quieter" in reason for reason in reasons)
+
+
+def test_a_voice_on_the_telephone_matches_itself_and_no_other(pipelines: Pipelines, voices):
+    calls = {
+        name: [pipelines.voice.extract(telephone(one)).features for one in group] for name, group in voices.items()
+    }
+    template = enrol(pipelines.voice, calls["low"][:3])
+    assert match(pipelines.voice, template, calls["low"][3]).accepted
+    assert not any(match(pipelines.voice, template, one).accepted for one in calls["high"])
+
+
+def test_the_length_of_an_embedding_tells_its_band_and_lowers_its_scores(pipelines: Pipelines, voices):
+    wide = pipelines.voice.extract(voices["low"][0]).features.vector
+    narrow = pipelines.voice.extract(telephone(voices["low"][0])).features.vector
+    assert np.isclose(np.linalg.norm(wide / 32767), 1.0, atol=1e-3)
+    assert np.isclose(np.linalg.norm(narrow / 32767), 0.95, atol=1e-3)
+    compare = pipelines.voice.compare
+    assert np.isclose(compare((wide,), (wide,)), 1.0, atol=1e-3)
+    assert np.isclose(compare((narrow,), (narrow,)), 0.95**2, atol=1e-3)
+    assert np.isclose(compare((narrow, wide), (wide,)), compare((wide,), (wide, narrow)))
+
+
+def test_no_vector_scores_more_for_being_long(pipelines: Pipelines):
+    long = np.full(192, 32_767, np.int16)
+    assert pipelines.voice.compare((long,), (long,)) <= 1.0 + 1e-9
+
+
+def test_the_same_call_gives_the_same_vector(pipelines: Pipelines, voices):
+    one, other = (pipelines.voice.extract(telephone(voices["low"][0])).features.vector for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_a_sites_threshold_replaces_the_shipped_one(pipelines: Pipelines):
+    strict = VoicePipeline(VoiceSettings(threshold=0.9)).threshold
+    assert strict.accept == 0.9
+    assert strict.typical > strict.accept
+    assert pipelines.voice.threshold == VoicePipeline().threshold
 
 
 def test_live_feedback_needs_no_model(voices):
