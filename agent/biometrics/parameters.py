@@ -119,7 +119,7 @@ VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
 # Spoken digits (docs/biometrics/digits.md)
 DIGITS_MODEL: Final = "digits-tdnn"
 DIGITS_MODEL_FILE: Final = "digits_tdnn.f16"
-DIGITS_MODEL_SHA256: Final = "c15b4f7ecb4feffb04be9e19c8106af01687ba8afbd1838f84492ab0289b6c4d"
+DIGITS_MODEL_SHA256: Final = "f9e4a422bbee03491ed478db6e080fc7d9a8773fef1bc1d7e91be368c33b7f0f"
 DIGITS_FRAME_CAP: Final = 20.0
 """The most by which one frame of 20 ms can speak against a state, in nepers."""
 DIGITS_SOUND_COST: Final = 1.0

@@ -27,8 +27,8 @@ SPEECH_BELOW_DB = 30.0
 class VoiceOptions(Section, frozen=True):
     """`utterances` make a template; a challenge takes one. A recording ends after the speech.
 
-    `enrolled_s` and `seconds` are the longest that one may last at enrolment and at a challenge. `spoken_digits` has the
-    digits verified; without it anything may be said, and a recording of the person passes.
+    `enrolled_s` and `seconds` are the longest that one may last at enrolment and at a challenge. `spoken_digits` has
+    the digits verified; without it anything may be said, and a recording of the person passes.
     """
 
     utterances: Count = 3

@@ -16,6 +16,7 @@ from agent.biometrics.digits._mel import BINS
 from agent.biometrics.errors import ModelError
 
 Array = NDArray[np.float32]
+Layers = tuple[tuple[Array, Array], ...]
 
 DIGITS: Final = 10
 PARTS: Final = 3
@@ -63,9 +64,10 @@ class Frames:
 class DigitNetwork:
     """The network in the calling thread; numpy decides how many more it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Layers = ()) -> None:
+        """`layers` of `parse` in place of the shipped ones are for evaluation."""
         self._lock = threading.Lock()
-        self._layers: tuple[tuple[Array, Array], ...] = ()
+        self._layers = layers
 
     def load(self) -> None:
         """Check and load the weights; raises `ModelError`."""
@@ -85,7 +87,7 @@ class DigitNetwork:
         return Frames(hidden, _states(_log_softmax(_affine(hidden, *self._layers[len(_LAYERS)]))))
 
     def embed(self, spans: Array) -> Array:
-        """Embeddings `[n, 64]` of spans `[n, 288]`: the mean of `hidden` over each third of a word, one after another."""
+        """Embeddings `[n, 64]` of spans `[n, 288]`: the means of `hidden` over the thirds of a word, joined."""
         self.load()
         return _affine(spans, *self._layers[-2])
 
@@ -97,7 +99,7 @@ class DigitNetwork:
         return np.delete(words, DIGITS, axis=1)
 
 
-def parse(data: bytes) -> tuple[tuple[Array, Array], ...]:
+def parse(data: bytes) -> Layers:
     """The layers in `data`; raises `ModelError` unless it has exactly their length."""
     sizes = [int(np.prod(shape)) for pair in SHAPES for shape in pair]
     if len(data) != 2 * sum(sizes):

@@ -36,7 +36,8 @@ class Reading:
 
     def scores(self) -> Array:
         """Score of each string `[n]` in nepers: how likely it was said, whoever spoke; about 0 at best."""
-        result: Array = np.maximum(self.names, -parameters.DIGITS_NAME_CAP).sum(axis=1) + self._gains()
+        named = np.maximum(self.names, -parameters.DIGITS_NAME_CAP).sum(axis=1)
+        result: Array = (named + self._gains()).astype(np.float32)
         return result
 
     def own_scores(self, strings: Indices, own: Takes) -> Array:
@@ -44,11 +45,12 @@ class Reading:
         likeness = own_likeness(self.embeddings, own)
         chosen = np.take_along_axis(likeness, strings[:, :, None], axis=2)[:, :, 0]
         places = np.maximum(self.names + chosen, -parameters.DIGITS_OWN_CAP)
-        result: Array = places.sum(axis=1) + self._gains()
+        result: Array = (places.sum(axis=1) + self._gains()).astype(np.float32)
         return result
 
     def _gains(self) -> Array:
-        gains: Array = np.maximum(self.gain, -parameters.DIGITS_GAIN_CAP) / parameters.DIGITS_GAIN_SHARE
+        bounded = np.maximum(self.gain, -parameters.DIGITS_GAIN_CAP)
+        gains: Array = (bounded / parameters.DIGITS_GAIN_SHARE).astype(np.float32)
         return gains
 
 

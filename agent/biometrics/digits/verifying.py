@@ -71,7 +71,7 @@ class DigitVerifier:
         reading = read(self.network, sound, string[np.newaxis])
         scored = zip(reading.bounds[0] * FRAME_S, reading.names[0], strict=True)
         spoken = tuple(Spoken(float(start), float(end), float(name)) for (start, end), name in scored)
-        return Heard(float(reading.scores()[0]), spoken, _takes(reading, string).to_bytes())
+        return Heard(float(reading.scores()[0]), spoken, takes_of(reading, string).to_bytes())
 
 
 def consistency(enrolled: Sequence[bytes], probe: bytes) -> float:
@@ -107,5 +107,6 @@ def digits_of(text: str) -> NDArray[np.int64]:
     return np.array([int(letter) for letter in text], np.int64)
 
 
-def _takes(reading: Reading, string: NDArray[np.int64]) -> Takes:
+def takes_of(reading: Reading, string: NDArray[np.int64]) -> Takes:
+    """The digits of the first string of a reading, as templates and probes keep them."""
     return Takes(string, reading.names[0], reading.embeddings[0], float(reading.gain[0]))
