@@ -119,7 +119,7 @@ VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
 # Spoken digits (docs/biometrics/digits.md)
 DIGITS_MODEL: Final = "digits-tdnn"
 DIGITS_MODEL_FILE: Final = "digits_tdnn.f16"
-DIGITS_MODEL_SHA256: Final = "f9e4a422bbee03491ed478db6e080fc7d9a8773fef1bc1d7e91be368c33b7f0f"
+DIGITS_MODEL_SHA256: Final = "96a71373f20258a401fad06cc18f2a25a0b708c954ab92ce23bfa9cc5a77bd4f"
 DIGITS_FRAME_CAP: Final = 20.0
 """The most by which one frame of 20 ms can speak against a state, in nepers."""
 DIGITS_SOUND_COST: Final = 1.0
@@ -130,12 +130,12 @@ DIGITS_OWN_CAP: Final = 20.0
 """As `DIGITS_NAME_CAP`, with the person's own takes."""
 DIGITS_OWN_WEIGHT: Final = 20.0
 """Log probability of a digit by the person's own takes a unit of cosine."""
-DIGITS_GAIN_CAP: Final = 100.0
+DIGITS_GAIN_CAP: Final = 200.0
 DIGITS_GAIN_SHARE: Final = 8.0
 """The alignment's log likelihood ratio counts by this part, and as no worse than minus the cap."""
-DIGITS_HEARD: Final = Leeway(6.0, 3.0)
+DIGITS_HEARD: Final = Leeway(6.0, 2.5)
 """At the sensor, whoever speaks: refuses what is clearly something else."""
 DIGITS_STRANGER: Final = Leeway(4.0, 1.5)
 """At the match, where the template holds no takes of all ten digits."""
-DIGITS_OWN: Final = Leeway(6.0, 2.0)
+DIGITS_OWN: Final = Leeway(5.0, 2.0)
 """At the match, with the person's own takes."""

@@ -15,7 +15,7 @@ from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import AudioBlock, DeviceKind, Microphone
 
-SILENCE_S = 1.0
+SILENCE_S = 1.2
 """Silence after which nothing more is expected; between two digits most people leave less than half of it."""
 
 SPEECH_S_A_DIGIT = 0.2
