@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import embeddings, parameters, speech
 from agent.biometrics._campplus import CampPlusEngine
+from agent.biometrics.digits import DigitVerifier, consistent
 from agent.biometrics.errors import CaptureRefused
 from agent.biometrics.grading import Grading
 from agent.biometrics.recording import Recording
@@ -17,6 +20,7 @@ from agent.biometrics.voice_centre import VoiceCentre, opened
 _CLIP = 32_700
 _DITHER_SEED = 0
 _LEAST_MARGIN = 0.05
+_SAY_AGAIN = "Say exactly the digits shown, one after another."
 
 
 class VoicePipeline:
@@ -24,9 +28,15 @@ class VoicePipeline:
 
     modality = Modality.VOICE
 
-    def __init__(self, settings: VoiceSettings | None = None, engine: CampPlusEngine | None = None) -> None:
+    def __init__(
+        self,
+        settings: VoiceSettings | None = None,
+        engine: CampPlusEngine | None = None,
+        verifier: DigitVerifier | None = None,
+    ) -> None:
         self.settings = settings or VoiceSettings()
         self._engine = engine or CampPlusEngine()
+        self._verifier = verifier or DigitVerifier()
 
     @property
     def model(self) -> str:
@@ -56,18 +66,25 @@ class VoicePipeline:
         self._centre()
         noise = np.random.default_rng(0).normal(0.0, 0.05, parameters.VOICE_RATE).astype(np.float32)
         self._engine.describe(noise)
+        self._verifier.warm_up()
 
     def assess(self, recording: Recording, purpose: Purpose = Purpose.VERIFY) -> Quality:
         """Level, noise, clipping and the seconds of speech so far, without the network."""
         return _judge(recording, speech.find(recording.samples()), purpose)
 
     def extract(self, recording: Recording, purpose: Purpose = Purpose.VERIFY) -> Sample:
-        """The speaker embedding of a recording; raises `CaptureRefused` with every reason, `ModelError`."""
-        raw, narrow, quality = self._embed(recording, purpose)
+        """The speaker embedding of a recording; raises `CaptureRefused` with every reason, `ModelError`.
+
+        Where digits were expected they must have been said, and the features carry how they were (`consistent`).
+        """
+        samples = recording.samples()
+        found, quality = _hear(recording, samples, purpose)
+        takes = self._takes(samples, recording.expected, quality)
+        raw, narrow = self._engine.describe(heard(found)), found.narrow
         embedding = self._centre().off(raw, narrow=narrow)
         length = parameters.VOICE_TELEPHONE_LENGTH if narrow else 1.0
         vector = embeddings.quantise(length * embedding, parameters.VOICE_SCALE)
-        return Sample(Features(self.modality, self.model, vector), quality)
+        return Sample(Features(self.modality, self.model, vector, takes), quality)
 
     def compare(self, enrolled: tuple[NDArray[np.int16], ...], probes: tuple[NDArray[np.int16], ...]) -> float:
         """Cosine between the means of the enrolled and of the probes' embeddings, times the lengths of both.
@@ -83,15 +100,8 @@ class VoicePipeline:
 
         For learning a centre (`VoiceCentre.adapted`); raises `CaptureRefused`, `ModelError`.
         """
-        raw, narrow, _ = self._embed(recording, Purpose.VERIFY)
-        return raw, narrow
-
-    def _embed(self, recording: Recording, purpose: Purpose) -> tuple[NDArray[np.float32], bool, Quality]:
-        found = speech.find(recording.samples())
-        quality = _judge(recording, found, purpose)
-        if not quality.acceptable:
-            raise CaptureRefused(quality)
-        return self._engine.describe(heard(found)), found.narrow, quality
+        found, _ = _hear(recording, recording.samples(), Purpose.VERIFY)
+        return self._engine.describe(heard(found)), found.narrow
 
     def _centre(self) -> VoiceCentre:
         return opened(self.settings.centre, self.settings.centre_sha256)
@@ -110,6 +120,30 @@ def heard(found: speech.Speech) -> NDArray[np.float32]:
     sigma = 10 ** ((found.level_dbfs - parameters.VOICE_DITHER_DB) / 20)
     noise = np.random.default_rng(_DITHER_SEED).normal(0.0, sigma, len(found.samples))
     return (found.samples + noise).astype(np.float32)
+
+    def consistent(self, enrolled: Sequence[bytes], probe: bytes) -> bool:
+        """Whether the digits of a probe were said as those of the template were; both are `Features.side`.
+
+        A probe that was asked for no digits is consistent with anything. Raises `BiometricError` for damaged bytes.
+        """
+        return not probe or consistent(enrolled, probe)
+
+    def _takes(self, samples: NDArray[np.float32], expected: str, quality: Quality) -> bytes:
+        if not expected:
+            return b""
+        heard = self._verifier.listen(samples, expected)
+        if not heard.accepted:
+            raise CaptureRefused(Quality(0, (_SAY_AGAIN,), quality.measures))
+        return heard.takes
+
+
+def _hear(recording: Recording, samples: NDArray[np.float32], purpose: Purpose) -> tuple[speech.Speech, Quality]:
+    """The speech and its quality; raises `CaptureRefused`."""
+    found = speech.find(samples)
+    quality = _judge(recording, found, purpose)
+    if not quality.acceptable:
+        raise CaptureRefused(quality)
+    return found, quality
 
 
 def _judge(recording: Recording, found: speech.Speech, purpose: Purpose) -> Quality:

@@ -60,4 +60,5 @@ class OwnPipeline:
                 return self.inner.extract(captures, purpose)
             case Modality.VOICE:
                 speech = captures[0]
-                return self.inner.extract(biometrics.Recording(speech.pcm, speech.rate, speech.overflow), purpose)
+                recording = biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)
+                return self.inner.extract(recording, purpose)
