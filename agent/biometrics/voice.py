@@ -103,6 +103,21 @@ class VoicePipeline:
         found, _ = _hear(recording, recording.samples(), Purpose.VERIFY)
         return self._engine.describe(heard(found)), found.narrow
 
+    def consistent(self, enrolled: Sequence[bytes], probe: bytes) -> bool:
+        """Whether the digits of a probe were said as those of the template were; both are `Features.side`.
+
+        A probe that was asked for no digits is consistent with anything. Raises `BiometricError` for damaged bytes.
+        """
+        return not probe or consistent(enrolled, probe)
+
+    def _takes(self, samples: NDArray[np.float32], expected: str, quality: Quality) -> bytes:
+        if not expected:
+            return b""
+        heard = self._verifier.listen(samples, expected)
+        if not heard.accepted:
+            raise CaptureRefused(Quality(0, (_SAY_AGAIN,), quality.measures))
+        return heard.takes
+
     def _centre(self) -> VoiceCentre:
         return opened(self.settings.centre, self.settings.centre_sha256)
 
@@ -120,21 +135,6 @@ def heard(found: speech.Speech) -> NDArray[np.float32]:
     sigma = 10 ** ((found.level_dbfs - parameters.VOICE_DITHER_DB) / 20)
     noise = np.random.default_rng(_DITHER_SEED).normal(0.0, sigma, len(found.samples))
     return (found.samples + noise).astype(np.float32)
-
-    def consistent(self, enrolled: Sequence[bytes], probe: bytes) -> bool:
-        """Whether the digits of a probe were said as those of the template were; both are `Features.side`.
-
-        A probe that was asked for no digits is consistent with anything. Raises `BiometricError` for damaged bytes.
-        """
-        return not probe or consistent(enrolled, probe)
-
-    def _takes(self, samples: NDArray[np.float32], expected: str, quality: Quality) -> bytes:
-        if not expected:
-            return b""
-        heard = self._verifier.listen(samples, expected)
-        if not heard.accepted:
-            raise CaptureRefused(Quality(0, (_SAY_AGAIN,), quality.measures))
-        return heard.takes
 
 
 def _hear(recording: Recording, samples: NDArray[np.float32], purpose: Purpose) -> tuple[speech.Speech, Quality]:
