@@ -1,9 +1,8 @@
-"""The native NIST library: minutiae by mindtct, comparison by bozorth3, quality by NFIQ 2."""
+"""The native NIST library: minutiae by mindtct, quality by NFIQ 2."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,22 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.biometrics import minutiae
 from agent.biometrics.errors import ModelError
-from agent.biometrics.minutiae import Minutia
+from agent.biometrics.finger.foreground import interior
+from agent.biometrics.minutiae import CELL, Minutia
 
-
-@dataclass(frozen=True)
-class Extraction:
-    """Minutiae as an int16 vector (possibly empty) and the NFIQ 2 score 0..100, 0 where it cannot be computed."""
-
-    vector: NDArray[np.int16]
-    nfiq2: int
+_FINE, _COARSE, _REACH = 1.0, 6.0, 14.0
+_GREY, _CONTRAST, _NOISE = 128.0, 55.0, 5.0
 
 
 @cache
-def model() -> str:
-    """Name of the extractor as features carry it; raises `ModelError`."""
+def library() -> str:
+    """Name and version of the library; raises `ModelError`."""
     try:
         return f"nbis-py-{version('nbis-py')}"
     except PackageNotFoundError:
@@ -47,22 +41,27 @@ class NbisEngine:
         with self._lock:
             self._load()
 
-    def extract(self, pixels: NDArray[np.uint8]) -> Extraction:
-        """Minutiae and quality of uint8 `[height, width]` at 500 dpi, ridges dark."""
-        import cv2
+    def minutiae(self, pixels: NDArray[np.uint8], foreground: NDArray[np.bool_]) -> list[Minutia]:
+        """Minutiae of uint8 `[height, width]` at 500 dpi, ridges dark, inside the foreground in cells.
 
-        encoded = cv2.imencode(".png", pixels)[1].tobytes()
+        Raises `ModelError`.
+        """
+        encoded = _encode(even(pixels))
         with self._lock:
             self._load()
-            found, nfiq2 = self._minutiae(encoded)
-            return Extraction(minutiae.to_vector(self._convert(item) for item in found.get()), nfiq2)
+            found = [self._convert(item) for item in self._without_nfiq2.extract_minutiae(encoded).get()]
+        kept = np.pad(np.kron(interior(foreground), np.ones((CELL, CELL), np.bool_)), (0, CELL), mode="edge")
+        return [minutia for minutia in found if kept[minutia.y, minutia.x]]
 
-    def compare(self, one: NDArray[np.int16], other: NDArray[np.int16]) -> int:
-        """bozorth3 score of two vectors that `minutiae.check_vector` accepts."""
+    def nfiq2(self, pixels: NDArray[np.uint8]) -> int:
+        """The NFIQ 2 score 0..100 of uint8 `[height, width]` at 500 dpi; 0 where it cannot be computed."""
+        encoded = _encode(pixels)
         with self._lock:
             self._load()
-            loaded = [self._without_nfiq2.load_iso_19794_2_2005(minutiae.to_native(vector)) for vector in (one, other)]
-            return int(loaded[0].compare(loaded[1]))
+            try:
+                return min(100, max(0, int(self._with_nfiq2.extract_minutiae(encoded).quality().score)))
+            except self._nbis.NbisError.Nfiq2ComputeFailed:
+                return 0
 
     def _load(self) -> None:
         if self._nbis is not None:
@@ -75,18 +74,27 @@ class NbisEngine:
         self._without_nfiq2 = nbis.new_nbis_extractor(_settings(nbis, nfiq2=False))
         self._nbis = nbis
 
-    def _minutiae(self, encoded: bytes) -> tuple[Any, int]:
-        try:
-            found = self._with_nfiq2.extract_minutiae(encoded)
-            return found, min(100, max(0, int(found.quality().score)))
-        except self._nbis.NbisError.Nfiq2ComputeFailed:
-            return self._without_nfiq2.extract_minutiae(encoded), 0
-
     def _convert(self, item: Any) -> Minutia:
         kind = 1 if item.kind() == self._nbis.MinutiaKind.RIDGE_ENDING else 2
         angle = round(item.angle() * 256 / 360) % 256
         reliability = min(63, max(0, int(item.reliability() * 63)))
         return Minutia(int(item.x()), int(item.y()), angle, kind, reliability)
+
+
+def even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The ridges alone, with the same contrast everywhere: mindtct breaks fewer of them, and invents fewer."""
+    import cv2
+
+    grey = pixels.astype(np.float32)
+    ridges = cv2.GaussianBlur(grey, (0, 0), _FINE) - cv2.GaussianBlur(grey, (0, 0), _COARSE)
+    deviation = np.sqrt(cv2.GaussianBlur(ridges * ridges, (0, 0), _REACH))
+    return np.asarray(np.clip(_GREY + _CONTRAST * ridges / (deviation + _NOISE), 0, 255), np.uint8)
+
+
+def _encode(pixels: NDArray[np.uint8]) -> bytes:
+    import cv2
+
+    return bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
 
 
 def _settings(nbis: Any, *, nfiq2: bool) -> Any:

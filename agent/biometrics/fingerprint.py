@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from itertools import starmap
-
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics._nbis import Extraction, NbisEngine, model
+from agent.biometrics._leader import LeaderEngine
+from agent.biometrics._nbis import NbisEngine, library
 from agent.biometrics.errors import BiometricError, CaptureRefused
+from agent.biometrics.finger.comparison import compare
+from agent.biometrics.finger.foreground import foreground, ridged
+from agent.biometrics.finger.prepared import Prepared, PreparedVectors
 from agent.biometrics.grading import Grading
-from agent.biometrics.minutiae import FIELDS
+from agent.biometrics.minutiae import CELL, Impression, Minutia, most_reliable, to_vector
 from agent.biometrics.settings import FingerprintSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import FingerprintImage
 
-_BLOCK = 16
-_BLOCK_CONTRAST = 14.0
-_BLOCK_MM2 = (_BLOCK * 25.4 / parameters.FINGERPRINT_DPI) ** 2
+_CELL_MM2 = (CELL * 25.4 / parameters.FINGERPRINT_DPI) ** 2
+_NO_RIDGES = np.zeros(0, np.int16)
 
 
 class FingerprintPipeline:
-    """Minutiae of press sensors' images, quality by NFIQ 2, comparison by bozorth3."""
+    """Minutiae of press sensors' images by a network or by mindtct, quality by NFIQ 2, comparison by cylinder codes."""
 
     modality = Modality.FINGERPRINT
 
-    def __init__(self, settings: FingerprintSettings | None = None, engine: NbisEngine | None = None) -> None:
+    def __init__(
+        self,
+        settings: FingerprintSettings | None = None,
+        nbis: NbisEngine | None = None,
+        leader: LeaderEngine | None = None,
+    ) -> None:
         self.settings = settings or FingerprintSettings()
-        self._engine = engine or NbisEngine()
+        self._nbis = nbis or NbisEngine()
+        self._leader = leader or LeaderEngine()
+        self._prepared = PreparedVectors()
 
     @property
     def model(self) -> str:
         """Name of the extractor; raises `ModelError` where it is not installed."""
-        return model()
+        if self.settings.extractor == "neural":
+            return f"leader/{parameters.LEADER_SHA256}"
+        return f"mindtct/{library()}"
 
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        return parameters.THRESHOLDS[self.modality]
+        return parameters.FINGERPRINT_THRESHOLDS[self.settings.extractor]
 
     @property
     def alike(self) -> float:
@@ -51,8 +61,10 @@ class FingerprintPipeline:
         return parameters.SAMPLES_MINIMUM[self.modality], parameters.SAMPLES_MAXIMUM[self.modality]
 
     def warm_up(self) -> None:
-        """Load the native library and run it once; raises `ModelError`."""
-        self._engine.load()
+        """Load the native library and the network; raises `ModelError`."""
+        self._nbis.load()
+        if self.settings.extractor == "neural":
+            self._leader.load()
 
     def assess(self, image: FingerprintImage, purpose: Purpose = Purpose.VERIFY) -> Quality:  # noqa: ARG002
         """Quick look for live feedback, without minutiae: area, pressure, moisture. Raises `BiometricError`.
@@ -65,20 +77,32 @@ class FingerprintPipeline:
         """Minutiae of one impression; raises `CaptureRefused` with every reason, `BiometricError`."""
         pixels = normalise(image)
         grading = _look(pixels)
-        extraction = self._engine.extract(pixels)
-        _judge_extraction(grading, extraction, purpose)
+        cells = foreground(pixels)
+        if not cells.any():
+            raise CaptureRefused(grading.quality())
+        minutiae = most_reliable(self.minutiae(pixels, cells))
+        _judge_minutiae(grading, len(minutiae), purpose)
+        _judge_nfiq2(grading, self._nbis.nfiq2(pixels), purpose)
         quality = grading.quality()
         if not quality.acceptable:
             raise CaptureRefused(quality)
-        return Sample(Features(self.modality, self.model, extraction.vector), quality)
+        return Sample(Features(self.modality, self.model, to_vector(Impression(minutiae, cells, _NO_RIDGES))), quality)
+
+    def minutiae(self, pixels: NDArray[np.uint8], cells: NDArray[np.bool_]) -> list[Minutia]:
+        """Minutiae of uint8 `[height, width]` at 500 dpi with its foreground, by the extractor of the settings."""
+        if self.settings.extractor == "neural":
+            return self._leader.minutiae(pixels, cells)
+        return self._nbis.minutiae(pixels, cells)
 
     def compare(self, enrolled: tuple[NDArray[np.int16], ...], probes: tuple[NDArray[np.int16], ...]) -> float:
-        """The best probe's sum of its two best bozorth3 scores over the enrolled impressions."""
-        return float(max(self._against_all(enrolled, probe) for probe in probes))
+        """The best probe's mean of its two best scores over the enrolled impressions; raises `BiometricError`."""
+        impressions = [self._prepared.of(vector) for vector in enrolled]
+        return max(_against_all(impressions, self._prepared.of(probe)) for probe in probes)
 
-    def _against_all(self, enrolled: tuple[NDArray[np.int16], ...], probe: NDArray[np.int16]) -> int:
-        scores = starmap(self._engine.compare, ((impression, probe) for impression in enrolled))
-        return sum(sorted(scores)[-2:])
+
+def _against_all(enrolled: list[Prepared], probe: Prepared) -> float:
+    scores = sorted(compare(impression, probe) for impression in enrolled)[-2:]
+    return sum(scores) / len(scores)
 
 
 def normalise(image: FingerprintImage) -> NDArray[np.uint8]:
@@ -103,18 +127,15 @@ def normalise(image: FingerprintImage) -> NDArray[np.uint8]:
 def _look(pixels: NDArray[np.uint8]) -> Grading:
     """Area and tone of the part that shows ridges."""
     grading = Grading()
-    height, width = (side // _BLOCK * _BLOCK for side in pixels.shape)
-    blocks = pixels[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).astype(np.float32)
-    ridged = blocks.std(axis=(1, 3)) >= _BLOCK_CONTRAST
-    area = float(ridged.sum()) * _BLOCK_MM2
+    cells, tones = ridged(pixels)
     grading.judge(
         "area_mm2",
-        area,
+        float(cells.sum()) * _CELL_MM2,
         parameters.FINGER_AREA_MM2,
         "Lay the finger flat and in the middle, so that more of it touches.",
     )
-    if ridged.any():
-        _judge_tone(grading, float(blocks.mean(axis=(1, 3))[ridged].mean()))
+    if cells.any():
+        _judge_tone(grading, float(tones[cells].mean()))
     return grading
 
 
@@ -127,8 +148,7 @@ def _judge_tone(grading: Grading, tone: float) -> None:
     grading.grade("tone", tone, 100.0 if reason is None else 0.0, reason)
 
 
-def _judge_extraction(grading: Grading, extraction: Extraction, purpose: Purpose) -> None:
-    count = extraction.vector.size // FIELDS
+def _judge_minutiae(grading: Grading, count: int, purpose: Purpose) -> None:
     least = parameters.MINUTIAE_MINIMUM[purpose]
     grading.grade(
         "minutiae",
@@ -136,11 +156,14 @@ def _judge_extraction(grading: Grading, extraction: Extraction, purpose: Purpose
         100.0 * count / parameters.MINUTIAE_GOOD,
         "Show more of the fingertip: too few ridge details were found." if count < least else None,
     )
+
+
+def _judge_nfiq2(grading: Grading, nfiq2: int, purpose: Purpose) -> None:
     grading.grade(
         "nfiq2",
-        extraction.nfiq2,
-        float(extraction.nfiq2),
+        nfiq2,
+        float(nfiq2),
         "Clean the finger and the sensor, press evenly and hold still."
-        if extraction.nfiq2 < parameters.NFIQ2_MINIMUM[purpose]
+        if nfiq2 < parameters.NFIQ2_MINIMUM[purpose]
         else None,
     )

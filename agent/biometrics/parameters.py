@@ -39,7 +39,7 @@ THRESHOLDS: Final = {
 }
 """Fingerprint: sum of the two best bozorth3 scores. Face: 1 - Euclidean distance. Voice: cosine."""
 
-ALIKE: Final = {Modality.FINGERPRINT: 40.0, Modality.FACE: 0.45, Modality.VOICE: 0.40}
+ALIKE: Final = {Modality.FINGERPRINT: 1.5, Modality.FACE: 0.45, Modality.VOICE: 0.40}
 """The least score of each sample of a template against the others; about the FMR 1 % point of its matcher."""
 
 SAMPLES_MINIMUM: Final = {Modality.FINGERPRINT: 3, Modality.FACE: 1, Modality.VOICE: 2}
@@ -52,7 +52,19 @@ FINGERPRINT_DPI_RANGE: Final = (250, 1200)
 FINGERPRINT_SIDE_RANGE: Final = (100, 1000)
 """Side of an image in pixels once it is at 500 dpi; the native code crashes on very small pictures."""
 MINUTIAE_MAXIMUM: Final = 150
-"""bozorth3 looks at the 150 best minutiae at most."""
+RIDGES_MAXIMUM: Final = 8192
+"""int16 values that an impression's ridge features may take."""
+LEADER_FILE: Final = "leader.onnx"
+LEADER_SHA256: Final = "da96e1221eea4afdf153997d6c4854ed306c146cfac76046e66cdecc14b2a1bb"
+LEADER_RELIABILITY: Final = 0.4
+"""The least reliability of a minutia that the network finds."""
+FINGERPRINT_RELAXED_WEIGHT: Final = 20.0
+"""Weight of the relaxed strength of pairs beside the number of coincident minutiae in a score."""
+FINGERPRINT_THRESHOLDS: Final = {
+    "neural": Threshold(accept=1.8, typical=9.0),
+    "fast": Threshold(accept=1.9, typical=5.0),
+}
+"""Mean of the two best scores over the enrolled impressions."""
 MINUTIAE_MINIMUM: Final = {Purpose.ENROL: 18, Purpose.VERIFY: 14}
 MINUTIAE_GOOD: Final = 40
 NFIQ2_MINIMUM: Final = {Purpose.ENROL: 30, Purpose.VERIFY: 20}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.biometrics import BiometricError, CaptureRefused, Features, ModelError, Pipeline, Purpose, Quality
-from agent.evaluation.errors import EvaluationError, LeftOut
+from agent.evaluation.errors import LeftOut
 from agent.evaluation.folder import Folder, SubjectFolder
 from agent.evaluation.materials import Loader, material
 from agent.evaluation.progress import Watcher
@@ -73,7 +73,7 @@ class Acquisition:
         self._number = 0
 
     def subjects(self, folder: Folder, *, strangers: bool = False) -> list[Subject]:
-        """Every subject of the folder, in order; raises `EvaluationError`, `ModelError`."""
+        """Every subject of the folder, in order; raises `ModelError`. What is no capture is left out and noted."""
         materials = {each.name: self._loaders(each) for each in folder.subjects}
         self._watcher.expect(_WORK, sum(map(len, materials.values())))
         return [Subject(name, tuple(self._captures(name, loaders)), strangers) for name, loaders in materials.items()]
@@ -88,12 +88,10 @@ class Acquisition:
         for load in loaders:
             try:
                 acquired = self._acquire(load())
-            except LeftOut as error:
-                self.notes.left_out[str(error)][subject] += 1
             except ModelError:
                 raise
-            except BiometricError as error:
-                raise EvaluationError(f"a sample of {subject} is no capture: {error}", remedy=error.remedy) from None
+            except (LeftOut, BiometricError) as error:
+                self.notes.left_out[str(error)][subject] += 1
             else:
                 yield acquired
             self._watcher.step(_WORK)
@@ -122,6 +120,12 @@ class Acquisition:
 
     def _timed(self, started: float) -> None:
         self.notes.features_ms.append(1000.0 * (time.process_time() - started))
+
+
+def duplicates(subjects: Sequence[Subject]) -> int:
+    """How many samples have the features of an earlier one to the last bit: one file under two names."""
+    features = [each.features.to_bytes() for subject in subjects for each in subject.usable if each.features]
+    return len(features) - len(set(features))
 
 
 def qualities(subjects: list[Subject]) -> Mapping[int, Quality]:

@@ -82,7 +82,7 @@ def evaluate(request: Request, watcher: Watcher, pipeline: Pipeline[Any] | None 
     own = acquisition.subjects(folder)
     strangers = acquisition.subjects(impostors, strangers=True) if impostors else []
     subjects = [each for each in own + strangers if each.acquired]
-    _require_enough(subjects)
+    _require_enough(subjects, acquisition.notes)
     pairs = single.trials(pipeline, subjects, watcher)
     operation = Operation(pipeline, subjects, request.settings.operational, request.seed, acquisition.notes)
     outcome = operation.run(watcher)
@@ -111,11 +111,12 @@ def _folders(request: Request) -> tuple[Folder, Folder | None]:
     return folder, read_folder(request.impostors, wanted) if request.impostors else None
 
 
-def _require_enough(subjects: list[Subject]) -> None:
+def _require_enough(subjects: list[Subject], notes: Notes) -> None:
     usable = [each for each in subjects if each.usable]
     if not any(not each.stranger for each in usable):
+        reasons = [*notes.left_out, *notes.refusals]
         raise EvaluationError(
-            "no sample became features: the quality gate refused all of them, or none could be read",
+            f"no sample became features: {'; '.join(reasons) or 'there is none'}",
             remedy="See whether the folder holds captures of this modality; `keyvigil capture` shows how one looks.",
         )
     if len(usable) < 2:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agent import __version__
 from agent.biometrics import PARAMETERS_VERSION
 from agent.evaluation import bootstrap, operational, rates, single
-from agent.evaluation.acquiring import Subject
+from agent.evaluation.acquiring import Subject, duplicates
 from agent.evaluation.attempts import Attempts, Trials
 from agent.evaluation.bootstrap import LEAST_SUBJECTS, Interval, Plan
 from agent.evaluation.discard import SHARES
@@ -214,6 +214,7 @@ def _setbacks(evaluation: Evaluation) -> dict[str, Any]:
         "single_sample_subjects": [
             each.name for each in evaluation.subjects if not each.stranger and len(each.usable) < 2
         ],
+        "duplicate_samples": duplicates(evaluation.subjects),
         "files_ignored": evaluation.folder.ignored,
     }
 

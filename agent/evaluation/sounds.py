@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,15 @@ def cut(recording: Recording, seconds: float) -> Recording:
 def are_isolated_digits(files: Sequence[Path]) -> bool:
     """Whether all files are named `<digit>_<take>`."""
     return bool(files) and all(_ISOLATED.match(path.stem) for path in files)
+
+
+def digit_takes(files: Sequence[Path]) -> dict[int, list[Recording]]:
+    """The takes of each digit among isolated ones, for sections that need them apart; unreadable files are left out."""
+    takes: dict[int, list[Recording]] = {}
+    for path in files:
+        with suppress(LeftOut):
+            takes.setdefault(int(path.name[0]), []).append(read(path))
+    return takes
 
 
 def digit_strings(files: Sequence[Path], seed: int) -> list[tuple[Path, ...]]:

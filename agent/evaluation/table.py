@@ -83,6 +83,8 @@ def _setbacks(report: Mapping[str, Any]) -> Iterator[str]:
     if setbacks["subjects_without_samples"]:
         why = " (a string of digits takes six files)" if report["material"] == "digit strings" else ""
         yield f"Without a sample{why}: {', '.join(setbacks['subjects_without_samples'])}."
+    if setbacks["duplicate_samples"]:
+        yield f"{setbacks['duplicate_samples']} samples are copies of others: rates look better or worse than they are."
     if setbacks["files_ignored"]:
         yield f"Ignored: {', '.join(f'{count} ({what})' for what, count in setbacks['files_ignored'].items())}."
 

@@ -9,6 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tpm2_pytss import TPM2B_PUBLIC, TPMS_ATTEST
 from usb.core import USBError
 
+from agent.biometrics.errors import BiometricError
+from agent.biometrics.finger.prepared import prepare
+from agent.biometrics.minutiae import from_vector, to_vector
 from agent.errors import StateError
 from agent.point import uncompressed_point
 from authority.tpm import (
@@ -34,6 +37,7 @@ from hal import AuthorisationFailed, ProtocolError, SealAuthority
 from simulators.devices.nb1010_model import Nb1010Model
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb._connection import Exported
+from tests.agent.biometrics.made import IMPRESSION
 from tests.authority.tpm import forge
 from tests.fuzz._target import Target
 from tests.fuzz.camera_targets import CAMERA_TARGETS
@@ -67,6 +71,14 @@ def _uru4000_message(*blocks: tuple[int, int]) -> bytes:
 
 def _uru4000_image(data: bytes) -> object:
     return decode_image(data, lambda number: 0x9E3779B9 * (number + 1) % (1 << 32))
+
+
+def _impression(data: bytes) -> object:
+    """What is read of a vector makes the same vector again, and can be compared."""
+    vector = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+    again = to_vector(from_vector(vector))
+    assert np.array_equal(again, vector)
+    return prepare(vector)
 
 
 def _point(data: bytes) -> object:
@@ -172,6 +184,7 @@ _MESSAGES = (_uru4000_message((2, 2), (0, 1), (0x82, 1), (5, 1)), _uru4000_messa
 
 TARGETS: tuple[Target, ...] = (
     *CAMERA_TARGETS,
+    Target("fingerprint-vector", _impression, (BiometricError,), (IMPRESSION.astype("<i2").tobytes(),)),
     Target("uru4000-header", parse_header, (ProtocolError,), _MESSAGES),
     Target("uru4000-image", _uru4000_image, (ProtocolError,), _MESSAGES),
     Target("tpm-public", parse_public, (TpmFormatError,), _PUBLICS),

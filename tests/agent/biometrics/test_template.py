@@ -5,15 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.biometrics import BiometricError, Features, Modality, ModelMismatch, Pipelines, Template
-from agent.biometrics.minutiae import Minutia, check_vector, to_native, to_vector
+from agent.biometrics.minutiae import check_vector
 from agent.biometrics.values import SIDE_BYTES
-
-MINUTIAE = to_vector(Minutia(x, 2 * x, x % 256, 1 + x % 2, x % 64) for x in range(10, 60))
+from tests.agent.biometrics.made import IMPRESSION
 
 
 def features(modality: Modality, seed: int = 0, model: str = "m/1") -> Features:
     if modality is Modality.FINGERPRINT:
-        return Features(modality, model, MINUTIAE)
+        return Features(modality, model, IMPRESSION)
     length = 128 if modality is Modality.FACE else 192
     vector = np.random.default_rng(seed).integers(-3000, 3000, length).astype(np.int16)
     return Features(modality, model, vector)
@@ -56,7 +55,7 @@ def test_a_changed_template_is_refused_or_still_well_formed(data: st.DataObject)
         {4: []},
         {4: [b"\x00\x01"] * 3},
         {4: [b"\x00"] * 3},
-        {4: [MINUTIAE.tobytes()] * 7},
+        {4: [IMPRESSION.tobytes()] * 7},
         {5: []},
         {5: [b"x"] * 2},
         {5: [bytes(SIDE_BYTES + 1)] + [b""] * 2},
@@ -75,37 +74,6 @@ def test_a_wrong_field_is_refused(change: dict[int, object]):
 def test_an_oversized_template_is_refused_before_it_is_decoded():
     with pytest.raises(BiometricError, match="longer"):
         Template.from_bytes(bytes(1_048_577))
-
-
-@pytest.mark.parametrize(
-    "vector",
-    [
-        MINUTIAE[:-1],
-        MINUTIAE[:0],
-        np.flip(MINUTIAE.reshape(-1, 5), axis=0).reshape(-1),
-        np.where(np.arange(MINUTIAE.size) % 5 == 3, 3, MINUTIAE).astype(np.int16),
-        np.where(np.arange(MINUTIAE.size) == 0, -1, MINUTIAE).astype(np.int16),
-        np.tile(MINUTIAE, 4),
-    ],
-)
-def test_malformed_minutiae_never_reach_the_native_code(vector: np.ndarray):
-    with pytest.raises(BiometricError):
-        check_vector(vector)
-
-
-def test_only_the_150_most_reliable_minutiae_are_kept():
-    many = [Minutia(index, 5, 0, 1, index % 64) for index in range(400)]
-    kept = to_vector(many).reshape(-1, 5)
-    assert len(kept) == 150
-    assert sorted(kept[:, 4].tolist()) == sorted(one.reliability for one in many)[-150:]
-    check_vector(kept.reshape(-1))
-
-
-def test_the_native_form_is_the_iso_record_after_a_header_of_26_bytes():
-    data = to_native(to_vector([Minutia(100, 203, 48, 1, 7), Minutia(101, 116, 16, 2, 9)]))
-    assert data[26:] == bytes.fromhex("406400cb3007") + bytes.fromhex("806500741009")
-    assert data[25] == 2
-    assert int.from_bytes(data[8:12], "big") == len(data)
 
 
 def test_too_few_and_too_many_samples_are_refused():

@@ -13,7 +13,7 @@ import soundfile
 from agent.diagnostics.pictures import png
 from simulators.personas import shipped_personas
 
-IMPRESSIONS = 6
+IMPRESSIONS = 5
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,16 @@ def test_isolated_digits_are_told_by_their_names_and_strung_with_short_pauses(tm
     assert material(Modality.VOICE, mixed, settings, seed=1).kind == "recordings"
 
 
+def test_takes_are_told_apart_by_the_digit_they_are_of(tmp_path):
+    subject = digit_folder(tmp_path, 23)
+    (tmp_path / "3_9.wav").write_bytes(b"RIFF")
+    takes = sounds.digit_takes([*subject.files, tmp_path / "3_9.wav"])
+    assert {digit: len(found) for digit, found in takes.items()} == {
+        digit: 3 if digit < 3 else 2 for digit in range(10)
+    }
+    assert takes[2][1].pcm[0] == 12
+
+
 def test_settings_go_to_reader_pipeline_and_protocol():
     settings = Settings.of(Modality.VOICE, ["voice.seconds=3", "operational.enrol=2", "operational.seed=7"])
     assert settings.reading.seconds == 3.0

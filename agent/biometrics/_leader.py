@@ -1,0 +1,117 @@
+"""LEADER, a network that finds minutiae in a raw impression (Cappelli and Ferrara, arXiv 2602.15493)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.biometrics import parameters
+from agent.biometrics._files import require_sha256
+from agent.biometrics.errors import ModelError
+from agent.biometrics.minutiae import CELL, Minutia
+
+_MULTIPLE = 32
+STRIP_PIXELS = 72_000
+_STRIP_ROWS = 128
+_HALO = 32
+_ANGLE, _ENDING, _RELIABILITY = 1, 2, 3
+
+
+class LeaderEngine:
+    """The network in one CPU thread. An impression passes in strips: memory stays near 130 MB while it runs."""
+
+    def __init__(self, strip_pixels: int = STRIP_PIXELS) -> None:
+        self._strip_pixels = strip_pixels
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._options: Any = None
+
+    def load(self) -> None:
+        """Check and load the network; raises `ModelError`."""
+        with self._lock:
+            if self._session is None:
+                self._session, self._options = _open_session()
+
+    def minutiae(self, pixels: NDArray[np.uint8], foreground: NDArray[np.bool_]) -> list[Minutia]:
+        """Minutiae of uint8 `[height, width]` at 500 dpi, ridges dark, with the foreground in cells.
+
+        Reliability 1.0 of the network is 63. Raises `ModelError`.
+        """
+        self.load()
+        top, bottom, left, right = _frame(foreground, pixels.shape)
+        found: list[Minutia] = []
+        for start, first, last in strips(bottom - top, right - left, self._strip_pixels):
+            rows = slice(top + start[0], top + start[1])
+            heads = self._run(pixels[rows, left:right])
+            found += _read(heads, range(first - start[0], last - start[0]), left, top + start[0])
+        return found
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        height, width = pixels.shape
+        padded = np.pad(pixels, ((0, -height % _MULTIPLE), (0, -width % _MULTIPLE)), mode="edge").astype(np.float32)
+        with self._lock:
+            heads: NDArray[np.float32] = self._session.run(
+                ["head_conc"], {"input": padded[np.newaxis, :, :, np.newaxis]}, self._options
+            )[0][0]
+        return heads[:height, :width]
+
+
+def strips(height: int, width: int, pixels: int = STRIP_PIXELS) -> Iterator[tuple[tuple[int, int], int, int]]:
+    """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once."""
+    most = pixels // (width + -width % _MULTIPLE) // _MULTIPLE * _MULTIPLE
+    rows = max(_STRIP_ROWS, most)
+    if rows >= height:
+        yield (0, height), 0, height
+        return
+    first = 0
+    while first < height:
+        start = min(max(0, first - _HALO), height - rows)
+        last = height if start + rows == height else start + rows - _HALO
+        yield (start, start + rows), first, last
+        first = last
+
+
+def _frame(foreground: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The rectangle of the foreground and a cell around it, within the image."""
+    edges: list[int] = []
+    for axis, side in ((1, shape[0]), (0, shape[1])):
+        taken = np.flatnonzero(foreground.any(axis=axis))
+        low, high = (int(taken[0]), int(taken[-1])) if taken.size else (0, side // CELL)
+        edges += [max(0, (low - 1) * CELL), min(side, (high + 2) * CELL)]
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def _read(heads: NDArray[np.float32], rows: range, left: int, top: int) -> list[Minutia]:
+    """Minutiae where the network leaves a peak; it gives directions anticlockwise in radians."""
+    kept = heads[rows.start : rows.stop]
+    y, x = np.nonzero(kept[..., _RELIABILITY] >= parameters.LEADER_RELIABILITY)
+    values = kept[y, x]
+    angles = np.round(values[:, _ANGLE] * (128 / np.pi)).astype(int) % 256
+    kinds = np.where(values[:, _ENDING] >= 0.5, 1, 2)
+    reliability = np.clip(np.round(values[:, _RELIABILITY] * 63), 0, 63).astype(int)
+    columns = zip((x + left).tolist(), (y + top + rows.start).tolist(), angles, kinds, reliability, strict=True)
+    return [Minutia(*(int(value) for value in column)) for column in columns]
+
+
+def _open_session() -> tuple[Any, Any]:
+    # The library (1.32) sends an identifier of the machine and each session to its maker, unless told before it loads.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"the library of the fingerprint network does not load: {error}") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    shrink = onnxruntime.RunOptions()
+    shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    with as_file(files("agent") / "models" / parameters.LEADER_FILE) as path:
+        require_sha256(path, parameters.LEADER_SHA256)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), shrink

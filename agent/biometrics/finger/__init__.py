@@ -1,0 +1,1 @@
+"""Fingerprint matching on minutiae: cylinders, relaxation, alignment and the score that follows from them."""
