@@ -50,6 +50,11 @@ class Box:
         """Pixels from edge to edge."""
         return self.right - self.left
 
+    def scaled(self, factor: float) -> Box:
+        """The rectangle in a picture that is `factor` times as large."""
+        left, top, right, bottom = (round(side * factor) for side in (self.left, self.top, self.right, self.bottom))
+        return Box(left, top, right, bottom, self.confidence)
+
 
 class FaceFinder:
     """The detector; it loads on first use."""

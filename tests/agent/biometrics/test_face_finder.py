@@ -71,6 +71,10 @@ def test_a_face_is_followed_from_frame_to_frame(finder: FaceFinder, portrait):
     assert not finder.follow(in_a_room(portrait, 200, 400), before)
 
 
+def test_a_box_fits_the_picture_that_it_is_scaled_to():
+    assert Box(10, 20, 30, 60, 0.9).scaled(2.0) == Box(20, 40, 60, 120, 0.9)
+
+
 def test_two_people_as_far_away_are_two(finder: FaceFinder, portrait):
     both = in_a_room(portrait, 200, 60)
     both[100:300, 380:580] = both[100:300, 60:260]
