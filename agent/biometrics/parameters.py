@@ -186,9 +186,9 @@ DIGITS_SOUND_COST: Final = 1.0
 """What a frame of other sound between two digits costs, in nepers."""
 DIGITS_NAME_CAP: Final = 6.0
 """The most by which one digit can speak against a string by the network alone, in nepers."""
-DIGITS_OWN_CAP: Final = 20.0
+DIGITS_OWN_CAP: Final = 12.0
 """As `DIGITS_NAME_CAP`, with the person's own takes."""
-DIGITS_OWN_WEIGHT: Final = 20.0
+DIGITS_OWN_WEIGHT: Final = 12.0
 """Log probability of a digit by the person's own takes a unit of cosine."""
 DIGITS_GAIN_CAP: Final = 200.0
 DIGITS_GAIN_SHARE: Final = 8.0
@@ -197,5 +197,5 @@ DIGITS_HEARD: Final = Leeway(6.0, 2.5)
 """At the sensor, whoever speaks: refuses what is clearly something else."""
 DIGITS_STRANGER: Final = Leeway(4.0, 1.5)
 """At the match, where the template holds no takes of all ten digits."""
-DIGITS_OWN: Final = Leeway(5.0, 2.0)
+DIGITS_OWN: Final = Leeway(7.0, 2.0)
 """At the match, with the person's own takes."""
