@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from agent.biometrics import Modality, Pipelines, Recording
+from agent.biometrics import FingerprintPipeline, Modality, Pipelines, Recording
+from agent.biometrics.settings import FingerprintSettings
 from agent.biometrics.template import Template
 from hal import FingerprintImage, Frame
 
+FAST = "-fast"
+FAST_FINGERPRINT = Modality.FINGERPRINT + FAST
 RealOrMade = Callable[[Path | None], Any]
 
 
@@ -113,9 +116,10 @@ def report_librosa(capture: Recording) -> None:
 
 
 def run(what: str, data: Path | None, rounds: int) -> None:
-    modalities = list(Modality) if what in {"all", "librosa"} else [Modality(what)]
+    modalities = list(Modality) if what in {"all", "librosa"} else [Modality(what.removesuffix(FAST))]
     captures = {modality: MAKERS[modality](data) for modality in modalities}
-    pipelines = Pipelines()
+    extractor = FingerprintSettings(extractor="fast" if what.endswith(FAST) else "neural")
+    pipelines = Pipelines(fingerprint=FingerprintPipeline(extractor))
     print(f"-- {what}: {memory_mb()[0]:.0f} MB before any model", flush=True)
     for modality in modalities:
         measure(modality, pipelines, captures[modality], rounds)
@@ -127,13 +131,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--only", choices=[*Modality, "all", "librosa"], help="measure this in the process itself")
+    parser.add_argument(
+        "--only", choices=[*Modality, FAST_FINGERPRINT, "all", "librosa"], help="measure this in the process itself"
+    )
     arguments = parser.parse_args()
     if arguments.only:
         run(arguments.only, arguments.data, arguments.rounds)
         return
     print("CPU milliseconds as median (95th percentile), memory in MB")
-    for what in (*Modality, "all", "librosa"):
+    for what in (*Modality, FAST_FINGERPRINT, "all", "librosa"):
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", what], check=True)
 
 

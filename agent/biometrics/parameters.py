@@ -74,7 +74,7 @@ FINGERPRINT_RELAXED_WEIGHT: Final = 20.0
 """Weight of the relaxed strength of pairs beside the number of coincident minutiae in a score."""
 FINGERPRINT_THRESHOLDS: Final = {
     "neural": Threshold(accept=1.8, typical=9.0),
-    "fast": Threshold(accept=1.9, typical=5.0),
+    "fast": Threshold(accept=2.0, typical=5.0),
 }
 """Mean of the two best scores over the enrolled impressions."""
 MINUTIAE_MINIMUM: Final = {Purpose.ENROL: 18, Purpose.VERIFY: 14}

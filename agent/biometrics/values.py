@@ -51,7 +51,7 @@ class Quality:
 class Features:
     """What a model made of a capture: `vector` is int16 `[n]`, exactly what is matched and what evidence commits to.
 
-    Fingerprint: five values per minutia (see `agent.biometrics.minutiae`). Face and voice: the embedding times the
+    Fingerprint: minutiae and foreground (see `agent.biometrics.minutiae`). Face and voice: the embedding times the
     scale of its modality (see `agent.biometrics.parameters`). `model` names the model and its SHA-256. `side` is what a
     comparison needs besides, at most `SIDE_BYTES`; templates keep it, evidence does not commit to it.
     """

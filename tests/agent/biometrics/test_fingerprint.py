@@ -28,8 +28,8 @@ from tests.agent.biometrics.ridges import impression
 @pytest.fixture(scope="module")
 def samples(pipelines, fingers):
     return {
-        finger: [pipelines.fingerprint.extract(image, Purpose.ENROL).features for image in images]
-        for finger, images in fingers.items()
+        finger: [pipelines.fingerprint.extract(image, Purpose.ENROL).features for image in fingers[finger][:count]]
+        for finger, count in ((1, 5), (2, 1))
     }
 
 
@@ -148,9 +148,7 @@ def test_normalising_keeps_the_scale_of_the_finger():
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["FVC2002_DB1_B", "FVC2004_DB1_B"])
-def test_real_presses_of_one_finger_score_above_the_threshold_and_others_below(
-    pipelines: Pipelines, real_data, name: str
-):
+def test_real_presses_of_one_finger_are_accepted_and_others_are_not(pipelines: Pipelines, real_data, name: str):
     folder = real_data / "fingerprint" / name
     read = [
         FingerprintImage(cv2.imread(str(folder / press), cv2.IMREAD_GRAYSCALE), 500, 0, 0)
