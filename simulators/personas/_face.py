@@ -23,6 +23,9 @@ TAKE_SECONDS = 61.0
 """Between two takes of one person: another phase of sway, other blinks, other noise."""
 
 TAKES = 100_000
+_TURN_STEPS = 3
+"""Where a pixel looks depends on the depth there: solved by this many steps of a fixed-point iteration."""
+
 NOSE_HEIGHT = 0.22
 """How far the nose stands out beyond the curve of the face, in eye distances; with it, the base of the nose lies about
 0.37 before the corners of the eyes (anthropometry has 0.35 to 0.45 for grown-ups)."""
@@ -123,16 +126,27 @@ class _Head:
         return _Head(rows, columns, x, y, depth.astype(np.float32), portrait.centre, lids)
 
     def turned(self, pose: Pose) -> tuple[Field, Field]:
-        """Where in the portrait each pixel of the window looks: an ellipsoid turned by yaw and pitch."""
+        """Where in the portrait each pixel of the window looks: an ellipsoid with a nose, turned by yaw and pitch."""
         yaw, pitch = np.radians(pose.yaw), np.radians(pose.pitch)
         solid = self.depth / self.depth.max()
         dx, dy = self.x - np.float32(self.centre[0]), self.y - np.float32(self.centre[1])
-        x = self.x - np.float32(np.sin(yaw)) * self.depth + np.float32(1 / np.cos(yaw) - 1) * dx * solid
-        y = self.y - np.float32(np.sin(pitch)) * self.depth + np.float32(1 / np.cos(pitch) - 1) * dy * solid
+        x0 = self.x + np.float32(1 / np.cos(yaw) - 1) * dx * solid
+        y0 = self.y + np.float32(1 / np.cos(pitch) - 1) * dy * solid
+        x, y = x0, y0
+        for _ in range(_TURN_STEPS):
+            depth = cv2.remap(self.depth, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            x, y = x0 - np.float32(np.sin(yaw)) * depth, y0 - np.float32(np.sin(pitch)) * depth
+        return x.astype(np.float32), self._lidded(x, y, pose.closed)
+
+    def _lidded(self, x: Field, y: Field, closed: float) -> Field:
+        """`y` with the skin above each eye drawn over it."""
+        if not closed:
+            return y.astype(np.float32)
         for weight, below in self.lids:
-            opening = np.float32(0.5 + 6.0 * pose.closed) * below
-            y = y + np.float32(pose.closed > 0) * weight * np.clip(opening, -9.0, 9.0) * np.float32(pose.closed)
-        return x.astype(np.float32), y.astype(np.float32)
+            here = cv2.remap(weight, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            opening = (0.5 + 6.0 * closed) * cv2.remap(below, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            y = y + here * np.clip(opening, -9.0, 9.0) * np.float32(closed)
+        return y.astype(np.float32)
 
 
 def _lid(eye: Point, x: Field, y: Field, radius: float) -> tuple[Field, Field]:
