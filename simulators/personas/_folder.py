@@ -102,7 +102,7 @@ class FolderPersona:
         """The animated photograph `number` modulo their number; made on first use and kept."""
         index = number % len(self.pictures)
         if index not in self._faces:
-            self._faces[index] = AnimatedFace(_portrait(self.pictures[index]), self.seed)
+            self._faces[index] = AnimatedFace(portrait_of(self.pictures[index]), self.seed)
         return self._faces[index]
 
     @cached_property
@@ -191,7 +191,7 @@ def _worn(pixels: NDArray[np.uint8], sloppy: float, rng: np.random.Generator) ->
     return np.asarray(np.clip(faint + 22.0 * sloppy * rng.standard_normal(pixels.shape), 0, 255), np.uint8)
 
 
-def _portrait(path: Path) -> Portrait:
+def portrait_of(path: Path) -> Portrait:
     """A photograph brought to the size a face has at a desk camera, with room around it to move."""
     photo = _read_image(path, cv2.IMREAD_COLOR)
     scale = PICTURE_HEIGHT / photo.shape[0]

@@ -16,7 +16,7 @@ GESTURES = ("blink", "turn-left", "turn-right", "tilt-left", "tilt-right")
 DELAY_S = (0.35, 0.95)
 """From the prompt to the first movement: choice reaction to a written or spoken word."""
 
-_TURN_DEGREES = (20.0, 27.0)
+_TURN_DEGREES = (24.0, 32.0)
 _TILT_DEGREES = (15.0, 24.0)
 _MOVE_S = (0.3, 0.55)
 _HOLD_S = (0.25, 0.6)
