@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.attacks._photograph import held_photograph
+from simulators.attacks._photograph import HeldPhotograph
 from simulators.personas import Asked
 from simulators.personas._face import AnimatedFace
 from simulators.personas._fields import rng_of
@@ -113,12 +113,13 @@ def face_attack(species: str, means: FaceAttack) -> FaceScene:
 
 def _still_photo(means: FaceAttack) -> Callable[[float, Sequence[Asked]], Picture | None]:
     """A photograph on a stand; only the sensor's noise moves."""
-    return lambda seconds, _: held_photograph(means.victim, means.seed, seconds, still=True)
+    photograph = HeldPhotograph(means.victim, means.seed, still=True)
+    return lambda seconds, _: photograph.at(seconds)
 
 
 def _moved_photo(means: FaceAttack) -> Callable[[float, Sequence[Asked]], Picture | None]:
     """A photograph in the hand, shifted, rotated, slanted and bent towards whatever is asked for."""
-    return lambda seconds, asked: held_photograph(means.victim, means.seed, seconds, asked)
+    return HeldPhotograph(means.victim, means.seed).at
 
 
 def _looped_video(means: FaceAttack) -> Callable[[float, Sequence[Asked]], Picture | None]:

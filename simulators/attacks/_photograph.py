@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -25,14 +27,24 @@ _REACTION_S = (0.3, 0.8)
 _SWING_S = (0.8, 1.4)
 
 
-def held_photograph(
-    face: AnimatedFace, seed: int, seconds: float, asked: Sequence[Asked] = (), *, still: bool = False
-) -> NDArray[np.uint8]:
-    """The photograph at `seconds`, moved towards what was `asked` last; on a stand when `still`."""
-    rng = rng_of(seed, 31)
-    printed = face.render(Pose(yaw=float(rng.uniform(-4, 4)), pitch=float(rng.uniform(-3, 3))), 1.0, seed)
-    moved = printed if still else _moved(printed, seed, seconds, asked)
-    return _noisy(moved, seed, seconds)
+@dataclass(frozen=True)
+class HeldPhotograph:
+    """A print of `face`; on a stand when `still`, else in a hand that moves it towards what was asked last."""
+
+    face: AnimatedFace
+    seed: int
+    still: bool = False
+
+    def at(self, seconds: float, asked: Sequence[Asked] = ()) -> NDArray[np.uint8]:
+        """What a camera sees of it at `seconds`."""
+        moved = self._printed if self.still else _moved(self._printed, self.seed, seconds, asked)
+        return _noisy(moved, self.seed, seconds)
+
+    @cached_property
+    def _printed(self) -> NDArray[np.uint8]:
+        rng = rng_of(self.seed, 31)
+        pose = Pose(yaw=float(rng.uniform(-4, 4)), pitch=float(rng.uniform(-3, 3)))
+        return self.face.render(pose, 1.0, self.seed)
 
 
 def _moved(printed: NDArray[np.uint8], seed: int, seconds: float, asked: Sequence[Asked]) -> NDArray[np.uint8]:
