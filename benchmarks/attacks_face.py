@@ -2,10 +2,11 @@
 
     python benchmarks/attacks_face.py [--data DIR] [--presentations 200] [--fps 10] [--json FILE] [--species NAME ...]
 
-A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated. The
-faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. A presentation
-passes when the modality's own captures give frames with no refusal; recognition is not asked, so that the figures are
-those of the liveness part alone. `same row` counts recorded answers whose row of gestures happened to be the one drawn.
+A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated.
+The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. A
+presentation passes when the modality's own captures give frames with no refusal; recognition is not asked, so that the
+figures are those of the liveness part alone. `same row` counts recorded answers whose row of gestures happened to be
+the one drawn: nothing but the digests of past captures can refuse those.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from agent.biometrics.liveness import LiveFrames
 from agent.modalities.face import Face
 from hal import Deadline, Frame, TimedOut
 from protocol.gestures import rows
-from simulators.attacks import FACE_SPECIES, FaceAttack, FaceScene, LiveFace, face_attack
+from simulators.attacks import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, LiveFace, face_attack
 from simulators.personas import Asked, shipped_personas
 from simulators.personas._face import AnimatedFace
 from simulators.personas._folder import portrait_of
@@ -65,10 +66,12 @@ class Stage:
         return ""
 
     def tell(self, action: str, instruction: str, *, digits: str = "", gestures: Sequence[str] = ()) -> None:
+        del action, instruction, digits
         self.asked += [Asked(gesture, self.now) for gesture in gestures]
         self.now += PROMPT_S
 
     def use(self, work: Callable[[Any], LiveFrames], on_return: Callable[[], None] | None = None) -> LiveFrames:
+        del on_return
         return work(self)
 
     def release(self) -> None:
@@ -141,7 +144,7 @@ def run(species: str, people: list[AnimatedFace], options: argparse.Namespace) -
         reason, took = present(face, scene, tuple(drawn), options.fps)
         reasons[reason] += 1
         seconds.append(took)
-        if drawn == recorded:
+        if drawn == recorded and species in REPLAYED:
             same += 1
             same_passed += not reason
         if options.verbose and (not reason) != (species == GENUINE):

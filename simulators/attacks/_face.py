@@ -216,3 +216,6 @@ FACE_SPECIES: Mapping[str, Callable[[FaceAttack], Callable[[float, Sequence[Aske
     "injected-with-noise": _injected_with_noise,
 }
 """How to make each species."""
+
+REPLAYED = frozenset({"looped-video", "recorded-answer", "dropped-frames", "injected-buffer", "injected-with-noise"})
+"""Species that show a recorded answer; its row of gestures may happen to be the one that is drawn."""
