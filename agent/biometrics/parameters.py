@@ -109,13 +109,13 @@ LIVENESS_BASELINE_FRAMES: Final = 6
 """Frames of a quiet face before the first prompt; the person's own open eyes and straight head are learnt from them."""
 LIVENESS_BASELINE_SECONDS: Final = 0.5
 """The least time that they take, whatever the rate of the camera."""
-LIVENESS_TURN: Final = 0.08
-"""Change of the nose's offset that is a turn of the head: 15 to 20 degrees; sd of natural movement 0.01 to 0.04."""
+LIVENESS_TURN: Final = 0.06
+"""Change of the nose's offset that is a turn of the head, 15 to 20 degrees; natural sway stays below 0.05."""
 LIVENESS_DEPTH: Final = 0.15
 """A turn moves the nose by at least this for its sine; 0.37 for a head, below 0.12 for a picture that is slanted."""
 LIVENESS_TILT: Final = 11.0
 """Degrees of tilt towards a shoulder."""
-LIVENESS_NEUTRAL: Final = 0.55
+LIVENESS_NEUTRAL: Final = 0.75
 """Share of a gesture below which the head is straight again."""
 LIVENESS_CLOSED: Final = 0.84
 """Likeness to the own open eyes below which they are closed: 0.41 to 0.72 closed, 0.93 and more open."""
@@ -137,6 +137,7 @@ LIVENESS_SPEED: Final = 6.0
 """Eye distances per second beyond which a face did not move but was replaced."""
 LIVENESS_STEADY: Final = 0.3
 """Least likeness of a face to itself in the frame before."""
-LIVENESS_FRONTAL_DISTANCE: Final = 0.42
+LIVENESS_STRAIGHT_DISTANCE: Final = 0.42
+"""Largest distance between the descriptors of two straight frames."""
 LIVENESS_GESTURE_DISTANCE: Final = 0.5
-"""Largest distance of a descriptor from the mean of the straight frames: of a straight one, of one within a gesture."""
+"""Largest distance of a frame within a gesture from the mean of the straight ones: up to 0.43, strangers from 0.53."""

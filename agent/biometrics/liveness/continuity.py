@@ -36,8 +36,9 @@ class Continuity:
         self._lost = 0
 
     def forget(self) -> None:
-        """Begin anew with the face; the count of lost pictures and the order of frames stay."""
+        """Begin anew with the face and the lost pictures; the order of frames stays."""
         self._sight = None
+        self._lost = 0
 
     def fault(self, cue: Cue, *, prompted: bool) -> str | None:
         """The sentence against this cue, if any; after a prompt, frames may have waited for the prompt to end."""

@@ -68,8 +68,7 @@ class _Phase(Enum):
 class Trial:
     """Judges the cues of one presentation; `step_s` is how long each gesture may take from its prompt.
 
-    `quiet` and `answered` tell of the newest cue whether the face looked straight into the camera, and whether it
-    showed the gesture asked for; `number` is how many gestures were done.
+    `answered` tells whether the newest cue completed the gesture asked for.
     """
 
     def __init__(self, gestures: Sequence[Gesture], step_s: float, beginning_s: float) -> None:
@@ -80,17 +79,18 @@ class Trial:
         self._posture: Posture | None = None
         self._beginning: list[tuple[int, Head]] = []
         self._started_ns: int | None = None
+        self._fault: str | None = None
         self._prompted = False
         self._asked_ns = self._told_ns = self._onset_ns = self._done_ns = 0
         self._closed_ns: int | None = None
         self._clear = 0
         self._last: Movement | None = None
-        self.number = 0
-        self.quiet = self.answered = False
+        self._number = 0
+        self.answered = False
 
     def see(self, cue: Cue) -> Step:
         """What follows from the next frame."""
-        self.quiet = self.answered = False
+        self.answered = False
         fault = self._continuity.fault(cue, prompted=self._prompted)
         if self._prompted:
             self._prompted, self._told_ns = False, cue.at_ns
@@ -98,20 +98,21 @@ class Trial:
             return Refused(fault)
         head = self._continuity.trusted(cue).head
         if self._posture is None:
-            return self._begin(cue.at_ns, head, broken=fault is not None)
+            return self._begin(cue.at_ns, head, fault)
         step = self._judge(cue.at_ns, head, self._posture) if head is not None else Wait()
         return self._overdue(cue.at_ns) if isinstance(step, Wait) else step
 
     @property
     def _wanted(self) -> Gesture:
-        return self._gestures[self.number]
+        return self._gestures[self._number]
 
-    def _begin(self, at_ns: int, head: Head | None, *, broken: bool) -> Step:
+    def _begin(self, at_ns: int, head: Head | None, fault: str | None) -> Step:
         """Gather a quiet face; whatever breaks it off starts it anew, until the time for it is over."""
         self._started_ns = at_ns if self._started_ns is None else self._started_ns
         if (at_ns - self._started_ns) / 1e9 > self._beginning_s:
-            return Refused(NO_FACE)
-        if head is None or broken:
+            return Refused(self._fault or NO_FACE)
+        if head is None or fault is not None:
+            self._fault = fault or self._fault
             return self._anew()
         self._beginning.append((at_ns, head))
         lasted = (at_ns - self._beginning[0][0]) / 1e9
@@ -121,7 +122,7 @@ class Trial:
         posture = Posture.of([seen for _, seen in self._beginning])
         if posture is None or posture.is_closed(head):
             return self._anew()
-        self._posture, self.quiet = posture, True
+        self._posture = posture
         return self._prompt(at_ns)
 
     def _anew(self) -> Step:
@@ -130,7 +131,7 @@ class Trial:
         return Again()
 
     def _prompt(self, at_ns: int) -> Step:
-        if self.number == len(self._gestures):
+        if self._number == len(self._gestures):
             return Passed()
         self._phase, self._prompted = _Phase.ASKED, True
         self._asked_ns = self._told_ns = at_ns
@@ -139,12 +140,11 @@ class Trial:
 
     def _judge(self, at_ns: int, head: Head, posture: Posture) -> Step:
         movement, closed = posture.movement(head), self._closed_for(at_ns, posture.is_closed(head))
-        self.quiet = posture.is_quiet(head)
         if self._is_other(movement, closed):
             return Refused(OTHER_GESTURE)
         if self._phase is _Phase.ASKED:
             return self._await(at_ns, movement, closed)
-        self._clear = self._clear + 1 if self.quiet else 0
+        self._clear = self._clear + 1 if posture.is_quiet(head) else 0
         return self._prompt(at_ns) if self._clear >= _CLEAR else Wait()
 
     def _await(self, at_ns: int, movement: Movement, closed: float) -> Step:
@@ -164,7 +164,7 @@ class Trial:
 
     def _done(self, at_ns: int) -> Step:
         self.answered = True
-        self.number += 1
+        self._number += 1
         self._phase, self._done_ns, self._clear = _Phase.RETURNING, at_ns, 0
         return Wait()
 
@@ -179,7 +179,7 @@ class Trial:
 
     def _is_other(self, movement: Movement, closed: float) -> bool:
         """Whether another gesture than the one that is due was made, for two frames or with eyes long closed."""
-        due = self._gestures[self.number - (self._phase is _Phase.RETURNING)]
+        due = self._gestures[self._number - (self._phase is _Phase.RETURNING)]
         before, self._last = self._last, movement
         if closed >= _LONG_CLOSED_S and due is not Gesture.BLINK:
             return True

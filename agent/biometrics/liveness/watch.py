@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.biometrics import parameters
 from agent.biometrics._dlib import Box, DlibEngine
 from agent.biometrics.liveness.tracker import FaceTracker
-from agent.biometrics.liveness.trial import Again, Passed, Refused, Step, Trial
+from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Step, Trial
 from hal import Frame
 from protocol.gestures import Gesture
 
@@ -55,8 +55,8 @@ class Watch:
         self._engine = engine
         self._tracker = FaceTracker(engine)
         self._trial = Trial(gestures, step_s, beginning_s)
-        self._straight: dict[int, _Moment] = {}
-        self._within: dict[int, _Moment] = {}
+        self._straight: list[_Moment] = []
+        self._within: list[_Moment] = []
 
     @property
     def begun(self) -> bool:
@@ -69,32 +69,29 @@ class Watch:
         step = self._trial.see(cue)
         if isinstance(step, Again):
             self._tracker.forget()
-            self._straight.clear()
         elif self._tracker.box is not None:
-            self._keep(_Moment(frame, self._tracker.box))
+            self._keep(_Moment(frame, self._tracker.box), step)
         if isinstance(step, Passed) and not self._is_one_face():
             return Refused(OTHER_FACE)
         return step
 
     def frames(self, refusal: str = "") -> LiveFrames:
         """What recognition gets."""
-        return LiveFrames.of((self._straight[number].frame for number in sorted(self._straight)), refusal)
+        return LiveFrames.of((moment.frame for moment in self._straight), refusal)
 
-    def _keep(self, moment: _Moment) -> None:
+    def _keep(self, moment: _Moment, step: Step) -> None:
+        """A face is straight whenever the next prompt comes, and when there is none any more."""
         if self._trial.answered:
-            self._within[self._trial.number] = moment
-        elif self._trial.quiet:
-            self._straight[self._trial.number] = moment
+            self._within.append(moment)
+        elif isinstance(step, Prompt | Passed):
+            self._straight.append(moment)
 
     def _is_one_face(self) -> bool:
-        straight = self._describe(self._straight)
-        within = self._describe(self._within)
-        mean = straight.mean(axis=0)
-        return bool(
-            np.linalg.norm(straight - mean, axis=1).max() <= parameters.LIVENESS_FRONTAL_DISTANCE
-            and np.linalg.norm(within - mean, axis=1).max() <= parameters.LIVENESS_GESTURE_DISTANCE
-        )
+        straight, within = self._describe(self._straight), self._describe(self._within)
+        apart = np.linalg.norm(straight[:, np.newaxis] - straight[np.newaxis], axis=2).max()
+        off = np.linalg.norm(within - straight.mean(axis=0), axis=1).max()
+        return bool(apart <= parameters.LIVENESS_STRAIGHT_DISTANCE and off <= parameters.LIVENESS_GESTURE_DISTANCE)
 
-    def _describe(self, moments: dict[int, _Moment]) -> NDArray[np.float64]:
+    def _describe(self, moments: list[_Moment]) -> NDArray[np.float64]:
         """Descriptors `[moments, 128]`."""
-        return np.array([self._engine.describe(moment.rgb(), moment.box) for moment in moments.values()])
+        return np.array([self._engine.describe(moment.rgb(), moment.box) for moment in moments])
