@@ -88,6 +88,14 @@ class Stage:
         raise TimedOut("no picture came")
 
 
+@dataclass(frozen=True)
+class Someone:
+    """One picture of a subject, animated."""
+
+    subject: str
+    face: AnimatedFace
+
+
 def present(face: Face, scene: FaceScene, gestures: tuple[str, ...], fps: float) -> tuple[str, float]:
     """The reason of the refusal, empty for none, and the seconds that it took."""
     stage = Stage(scene, gestures, fps)
@@ -99,31 +107,32 @@ def present(face: Face, scene: FaceScene, gestures: tuple[str, ...], fps: float)
     return frames.refusal, stage.now
 
 
-def faces(data: Path | None, dataset: str, pictures: int) -> list[AnimatedFace]:
+def faces(data: Path | None, dataset: str, pictures: int) -> list[Someone]:
     """The people of the simulation, or their photographs in which eyes are found."""
-    people = [persona.face for persona in shipped_personas()]
+    people = [Someone(persona.name, persona.face) for persona in shipped_personas()]
     subjects = sorted((data / "face" / dataset).iterdir()) if data else []
     for subject in subjects:
         for path in sorted(subject.iterdir())[:pictures]:
             portrait = portrait_of(path)
             if portrait.eyes:
-                people.append(AnimatedFace(portrait, len(people)))
+                people.append(Someone(subject.name, AnimatedFace(portrait, len(people))))
             else:
                 print(f"{subject.name}/{path.name}: no eyes found, left out", file=sys.stderr)
     return people
 
 
-def scenes(species: str, people: list[AnimatedFace], steps: int, count: int) -> Iterator[tuple[FaceScene, Any, Any]]:
+def scenes(species: str, people: list[Someone], steps: int, count: int) -> Iterator[tuple[FaceScene, Any, Any]]:
     """Scene, row drawn and row recorded, `count` times; the species and its number alone determine them."""
     admissible = rows(steps)
     for number in range(count):
         rng = random.Random(f"{species}/{number}")
-        victim, attacker = rng.sample(people, 2)
+        victim = rng.choice(people)
+        attacker = rng.choice([one for one in people if one.subject != victim.subject])
         drawn, recorded = rng.choice(admissible), rng.choice(admissible)
         if species == GENUINE:
-            yield LiveFace(people[number % len(people)], number), drawn, None
+            yield LiveFace(people[number % len(people)].face, number), drawn, None
         else:
-            yield face_attack(species, FaceAttack(victim, attacker, recorded, number)), drawn, recorded
+            yield face_attack(species, FaceAttack(victim.face, attacker.face, recorded, number)), drawn, recorded
 
 
 def interval(events: int, count: int) -> tuple[float, float]:
@@ -136,7 +145,7 @@ def interval(events: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def run(species: str, people: list[AnimatedFace], options: argparse.Namespace) -> dict[str, Any]:
+def run(species: str, people: list[Someone], options: argparse.Namespace) -> dict[str, Any]:
     """Every presentation of one species."""
     face, reasons, seconds, same, same_passed = Face({}), Counter[str](), [], 0, 0
     count = options.presentations
@@ -183,7 +192,8 @@ def main() -> None:
     options = arguments()
     cv2.setNumThreads(1)
     people = faces(options.data, options.dataset, options.pictures)
-    print(f"simulation: {len(people)} faces, rows of {options.steps} out of {len(rows(options.steps))}")
+    subjects = {one.subject for one in people}
+    print(f"simulation: {len(people)} pictures of {len(subjects)} people, one of {len(rows(options.steps))} rows drawn")
     results: dict[str, Any] = {}
     for species in options.species:
         begun = time.process_time()
