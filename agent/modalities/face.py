@@ -40,10 +40,11 @@ class Face:
 
     name = "face"
     kind = DeviceKind.CAMERA
-    alone = False
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options_as(FaceOptions, self.name, options)
+        self.alone = self._options.liveness
+        """Nobody turns the head and reads digits aloud at once."""
         self.effort = Effort(self._options.enrolled_frames, timed=True, pause_s=FRAME_GAP_S)
 
     def captures(self, sensor: Sensor) -> Generator[Sequence[Frame], None, None]:
