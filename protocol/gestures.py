@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 
 class Gesture(StrEnum):
@@ -36,5 +36,5 @@ def rows(steps: int) -> tuple[tuple[Gesture, ...], ...]:
 
 
 def _admissible(row: tuple[Gesture, ...]) -> bool:
-    changes = all(one is not other for one, other in zip(row, row[1:], strict=False))
+    changes = all(one is not other for one, other in pairwise(row))
     return changes and Gesture.BLINK in row and not TURNS.isdisjoint(row)
