@@ -23,6 +23,7 @@ from authority.trust import ChallengeState, PresentationKind
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import attest_digest, failure_digest
+from protocol.gestures import rows
 from protocol.levels import NodeState, Tier
 from protocol.messages import (
     Activation,
@@ -41,7 +42,6 @@ from protocol.messages import (
 from protocol.problems import ErrorCode
 
 DIGITS = 8
-GESTURES = ("blink", "left", "right")
 _NEXT = "Wait for the next one."
 _REFUSED_TEXT = "evidence refused"
 _FAILURE_TEXT = "presentation failed"
@@ -86,9 +86,9 @@ def draw_digits(rt: Runtime) -> str:
 
 
 def draw_gestures(rt: Runtime) -> list[str]:
-    """The gestures in a random order."""
-    keyed = sorted((rt.random(8), gesture) for gesture in GESTURES)
-    return [gesture for _, gesture in keyed]
+    """One of the admissible rows of as many gestures as the policy wants, each as likely as any other."""
+    admissible = rows(rt.policy.challenge.gestures)
+    return [*admissible[int.from_bytes(rt.random(16), "big") % len(admissible)]]
 
 
 def submit_evidence(

@@ -199,3 +199,41 @@ DIGITS_STRANGER: Final = Leeway(4.0, 1.5)
 """At the match, where the template holds no takes of all ten digits."""
 DIGITS_OWN: Final = Leeway(7.0, 2.0)
 """At the match, with the person's own takes."""
+
+# Face liveness
+LIVENESS_BASELINE_FRAMES: Final = 6
+"""Frames of a quiet face before the first prompt; the person's own open eyes and straight head are learnt from them."""
+LIVENESS_BASELINE_SECONDS: Final = 0.5
+"""The least time that they take, whatever the rate of the camera."""
+LIVENESS_TURN: Final = 0.06
+"""Change of the nose's offset that is a turn of the head, 15 to 20 degrees; natural sway stays below 0.05."""
+LIVENESS_DEPTH: Final = 0.15
+"""A turn moves the nose by at least this for its sine; 0.37 for a head, below 0.12 for a picture that is slanted."""
+LIVENESS_TILT: Final = 11.0
+"""Degrees of tilt towards a shoulder."""
+LIVENESS_NEUTRAL: Final = 0.75
+"""Share of a gesture below which the head is straight again."""
+LIVENESS_CLOSED: Final = 0.84
+"""Likeness to the own open eyes below which they are closed: 0.41 to 0.72 closed, 0.93 and more open."""
+LIVENESS_CLOSED_SECONDS: Final = 0.25
+"""How long the eyes stay closed for it to be an answer; a natural blink is shorter."""
+LIVENESS_REACTION_SECONDS: Final = 0.15
+"""A movement that begins earlier after its prompt was no reaction to it."""
+LIVENESS_RETURN_SECONDS: Final = 4.0
+"""How long the way back to a straight head may take."""
+LIVENESS_ABSENCE_SECONDS: Final = 0.9
+"""How long the face may be lost from sight."""
+LIVENESS_GAP_SECONDS: Final = 0.7
+"""Longest time between two frames, but for the one in which a prompt is given."""
+LIVENESS_PROMPT_SECONDS: Final = 8.0
+"""Longest time that a prompt may keep the frames waiting."""
+LIVENESS_LOST: Final = 6
+"""Pictures that the camera may lose in all."""
+LIVENESS_SPEED: Final = 6.0
+"""Eye distances per second beyond which a face did not move but was replaced."""
+LIVENESS_STEADY: Final = 0.3
+"""Least likeness of a face to itself in the frame before."""
+LIVENESS_STRAIGHT_DISTANCE: Final = 0.42
+"""Largest distance between the descriptors of two straight frames."""
+LIVENESS_GESTURE_DISTANCE: Final = 0.5
+"""Largest distance of a frame within a gesture from the mean of the straight ones: up to 0.43, strangers from 0.53."""

@@ -1,28 +1,37 @@
-"""The face: frames of a camera that runs while the person looks into it."""
+"""The face: frames of a camera that runs while the person looks into it and answers gestures."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from agent.config import Count, Section, Sha256
+from agent.config import Count, Seconds, Section, Sha256
 from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import Camera, DeviceKind, Frame
+
+if TYPE_CHECKING:
+    from agent.biometrics._dlib import DlibEngine
 
 FRAME_GAP_S = 0.4
 """Between two enrolled frames, so that they are not one picture twice."""
 
 
 class FaceOptions(Section, frozen=True):
-    """`enrolled_frames` make a template; `frames` are looked at together at a challenge.
+    """`enrolled_frames` make a template; `frames` are looked at together at a challenge without liveness.
 
+    With `liveness` a challenge is answered by the gestures that the authority drew: each within `step_s` of its prompt,
+    the first once a quiet face was seen, for which there are `beginning_s`.
     `model` is the path of an ArcFace-class ONNX network and `model_sha256` its hash, in place of the shipped one;
-    `threshold` is the least score of a match, 0 for the documented one.
+    `threshold` is the least score of a match that the site measured, 0 for the documented one.
     """
 
     enrolled_frames: Count = 5
     frames: Count = 3
+    liveness: bool = True
+    step_s: Seconds = 5.0
+    beginning_s: Seconds = 10.0
     model: str = ""
     model_sha256: Sha256 | None = None
     threshold: float = 0.0
@@ -33,17 +42,25 @@ class Face:
 
     name = "face"
     kind = DeviceKind.CAMERA
-    alone = False
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options_as(FaceOptions, self.name, options)
+        self.alone = self._options.liveness
+        """Nobody turns the head and reads digits aloud at once."""
         self.effort = Effort(self._options.enrolled_frames, timed=True, pause_s=FRAME_GAP_S)
 
     def captures(self, sensor: Sensor) -> Generator[Sequence[Frame], None, None]:
-        """One frame at a time for an enrolment, several for a challenge."""
+        """One frame at a time for an enrolment; for a challenge those of one answer to its gestures, and no further.
+
+        Whoever failed knows the row of gestures; another try needs another challenge.
+        """
+        if sensor.purpose == "challenge" and self._options.liveness:
+            from agent.modalities._liveness import Questioner
+
+            yield Questioner(self._engine, self._options.step_s, self._options.beginning_s).question(sensor)
+            return
         count = 1 if sensor.purpose == "enrolment" else self._options.frames
-        turns = "".join(f", then {gesture}" for gesture in sensor.gestures)
-        sensor.tell("look", f"Look into the camera{turns}.", gestures=sensor.gestures)
+        sensor.tell("look", "Look into the camera.")
         while True:
             yield sensor.use(lambda camera: _frames(camera, sensor, count))
 
@@ -52,9 +69,21 @@ class Face:
         from agent.modalities._own import OwnPipeline
 
         chosen = self._options
-        return OwnPipeline.of(
+        recognition = OwnPipeline.of(
             self.name, model=chosen.model, model_sha256=chosen.model_sha256 or "", threshold=chosen.threshold
         )
+        if not chosen.liveness:
+            return recognition
+        from agent.modalities._liveness import LivePipeline
+
+        return LivePipeline(recognition, self._engine)
+
+    @cached_property
+    def _engine(self) -> DlibEngine:
+        """What follows the face; loaded by first use."""
+        from agent.biometrics._dlib import DlibEngine
+
+        return DlibEngine()
 
 
 def _frames(camera: Camera, sensor: Sensor, count: int) -> list[Frame]:

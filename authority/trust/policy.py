@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 from protocol.levels import EnclaveKind, Rotation
 
 MOST_MODALITIES = 16
@@ -82,6 +83,7 @@ class ChallengeRules(_Section, frozen=True):
     grace_s: float = 900.0
     activation_s: float = 60.0
     min_modalities: int = 2
+    gestures: int = 4
     require_presence: bool = False
 
 
@@ -241,6 +243,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "challenge.grace_s": (60, 4 * HOUR_S, 1),
     "challenge.activation_s": (15, 300, 1),
     "challenge.min_modalities": (2, 10, 1),
+    "challenge.gestures": (3, MOST_STEPS, FEWEST_STEPS),
     "attestation.interval_s": (30, DAY_S, 1),
     "attestation.answer_s": (5, 600, 1),
     "attestation.overdue_after_s": (60, 7 * DAY_S, 1),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hal import Clock
-from simulators.personas import Persona
+from simulators.personas import GESTURES, Persona
 
 
 class Reader(Protocol):
@@ -29,8 +29,15 @@ class Reader(Protocol):
 class Lens(Protocol):
     """What can be looked into."""
 
-    def watch(self, persona: Persona | None, care: float) -> None:
-        """Put a persona, or nobody, before the camera."""
+    def watch(self, persona: Persona | None, care: float, take: int | None = None) -> None:
+        """Put a persona, or nobody, before the camera; `take` numbers the presentation of somebody who is challenged.
+
+        Somebody who is not just looks into it.
+        """
+        ...
+
+    def ask(self, gesture: str) -> None:
+        """Have whoever is there hear that this gesture is wanted."""
         ...
 
 
@@ -91,6 +98,7 @@ class Attendant:
             self._clock.sleep(self._manner.delay_s)
         self._begun = True
         care = self._manner.care
+        challenged = step.get("purpose") == "challenge"
         match step["action"]:
             case "place":
                 self._touches += 1
@@ -98,7 +106,10 @@ class Attendant:
             case "lift":
                 self._reader.lift()
             case "look":
-                self._lens.watch(persona, care)
+                self._touches += 1
+                self._lens.watch(persona, care, self._touches - 1 if challenged else None)
+            case gesture if gesture in GESTURES:
+                self._lens.ask(gesture)
             case "speak":
                 self._touches += 1
                 self._ear.speak(*persona.say(str(step["digits"]), self._touches - 1, care))

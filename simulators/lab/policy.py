@@ -8,11 +8,12 @@ lab = true                  # periods of seconds are for lab nodes only
 min_s = 15                  # a production policy: 1 h to 24 h
 max_s = 40
 grace_s = 12
-activation_s = 18
+activation_s = 28
+gestures = 2                # a production policy: 3 to 6
 
 [speed]                     # seconds a practised person takes; slower costs score, down to none at the deadline
 fingerprint_s = 2
-face_s = 2
+face_s = 5
 voice_s = 3
 min_elapsed_s = 0.3
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import msgspec
 
 from hal import SystemClock
 from simulators.devices.alsa_microphone import LiveAlsaMicrophone
-from simulators.devices.camera_stream import CameraStream, grey_card
+from simulators.devices.camera_stream import CameraStream, FrameSource, grey_card
 from simulators.devices.faults import Faulty
 from simulators.devices.swtpm import Swtpm
 from simulators.devices.uru4000_model import Uru4000Model
@@ -28,7 +29,7 @@ from simulators.lab.control import ControlServer
 from simulators.lab.faults import FaultBoard, OrderedFault
 from simulators.lab.person import Attendant, Manner
 from simulators.lab.processes import LabError
-from simulators.personas import Persona, PersonaError, folder_personas, shipped_personas
+from simulators.personas import Asked, Persona, PersonaError, folder_personas, shipped_personas
 
 READY_FILE = "station.json"
 CONTROL_SOCKET = "control"
@@ -69,13 +70,25 @@ class StreamLens:
         self._stream = stream
         self.watch(None, 1.0)
 
-    def watch(self, persona: Persona | None, care: float) -> None:
+    def watch(self, persona: Persona | None, care: float, take: int | None = None) -> None:
         """Put a persona, or an empty room, before the camera."""
-        if persona is None:
-            empty = grey_card(480, 640)
-            self._stream.show(lambda _: empty)
-        else:
-            self._stream.show(lambda seconds: persona.frame(seconds, care))
+        self._asked: list[Asked] = []
+        self._shown_ns = self._stream.clock.monotonic_ns()
+        self._stream.show(_view(persona, care, take, self._asked))
+
+    def ask(self, gesture: str) -> None:
+        """Have whoever is there hear that this gesture is wanted."""
+        self._asked.append(Asked(gesture, (self._stream.clock.monotonic_ns() - self._shown_ns) / 1e9))
+
+
+def _view(persona: Persona | None, care: float, take: int | None, asked: Sequence[Asked]) -> FrameSource:
+    """What the camera sees from now on."""
+    if persona is None:
+        empty = grey_card(480, 640)
+        return lambda _: empty
+    if take is None:
+        return lambda seconds: persona.frame(seconds, care)
+    return lambda seconds: persona.perform(seconds, tuple(asked), take, care)
 
 
 def personas_of(data: str | None) -> dict[str, Persona]:

@@ -13,7 +13,7 @@ from simulators.lab.watch import Watch
 from simulators.lab.world import Node, World
 
 HIGH, MEDIUM, LOW = "high", "medium", "low"
-SLOW_S = 9.0
+SLOW_S = 11.0
 SLOPPY = 0.35
 ANSWER_S = 45.0
 ROUNDS = 9

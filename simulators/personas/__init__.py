@@ -1,7 +1,17 @@
 """People for the simulated sensors: fingers, faces and voices that stay the same person from sample to sample."""
 
 from simulators.personas._folder import FolderPersona, folder_personas
+from simulators.personas._gestures import GESTURES, Asked
 from simulators.personas._persona import Persona, PersonaError
 from simulators.personas._shipped import ShippedPersona, shipped_personas
 
-__all__ = ["FolderPersona", "Persona", "PersonaError", "ShippedPersona", "folder_personas", "shipped_personas"]
+__all__ = [
+    "GESTURES",
+    "Asked",
+    "FolderPersona",
+    "Persona",
+    "PersonaError",
+    "ShippedPersona",
+    "folder_personas",
+    "shipped_personas",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -10,27 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.personas._fields import Field, rng_of
+from simulators.personas._gestures import Asked, acted
 from simulators.personas._portrait import Image, Point, Portrait
+from simulators.personas._pose import Pose
 
 FRAME_SIZE = (640, 480)
 BLINK_SECONDS = 0.32
 BLINK_INTERVAL = 3.7
 NOISE_MARGIN = 96
+TAKE_SECONDS = 61.0
+"""Between two takes of one person: another phase of sway, other blinks, other noise."""
 
+TAKES = 100_000
+_TURN_STEPS = 3
+"""Where a pixel looks depends on the depth there: solved by this many steps of a fixed-point iteration."""
 
-@dataclass(frozen=True)
-class Pose:
-    """How the person holds still at one instant.
-
-    Angles in degrees (yaw positive to the viewer's right, pitch positive downward), `shift` in frame pixels,
-    `closed` 0 (eyes open) to 1.
-    """
-
-    yaw: float = 0.0
-    pitch: float = 0.0
-    roll: float = 0.0
-    shift: Point = (0.0, 0.0)
-    closed: float = 0.0
+NOSE_HEIGHT = 0.22
+"""How far the nose stands out beyond the curve of the face, in eye distances; with it, the base of the nose lies about
+0.37 before the corners of the eyes (anthropometry has 0.35 to 0.45 for grown-ups)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,12 @@ class AnimatedFace:
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         """The picture at `seconds` (0 or more), uint8 `[480, 640, 3]` BGR; the arguments alone determine it."""
         return self.render(self.pose(seconds), care, round(seconds * 1000))
+
+    def perform(self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0) -> NDArray[np.uint8]:
+        """The picture at `seconds` of somebody who answers what was `asked`, in the manner of take number `take`."""
+        moving = self.pose(seconds + take * TAKE_SECONDS)
+        pose = acted(moving, asked, seconds, self.seed * TAKES + take % TAKES, care)
+        return self.render(pose, care, round(seconds * 1000) + take * 1000 * int(TAKE_SECONDS))
 
     def pose(self, seconds: float) -> Pose:
         """Small natural motion: a few degrees, a few pixels, a blink every four seconds or so."""
@@ -118,19 +122,31 @@ class _Head:
         radius = ((x - cx) / (1.5 * rx)) ** 2 + ((y - cy) / (1.5 * ry)) ** 2
         dome = np.clip(1.0 - radius, 0.0, 1.0) ** 1.5
         lids = tuple(_lid(eye, x, y, rx) for eye in portrait.eyes)
-        return _Head(rows, columns, x, y, (1.1 * rx * dome).astype(np.float32), portrait.centre, lids)
+        depth = 1.1 * rx * dome + _nose(portrait, x, y)
+        return _Head(rows, columns, x, y, depth.astype(np.float32), portrait.centre, lids)
 
     def turned(self, pose: Pose) -> tuple[Field, Field]:
-        """Where in the portrait each pixel of the window looks: an ellipsoid turned by yaw and pitch."""
+        """Where in the portrait each pixel of the window looks: an ellipsoid with a nose, turned by yaw and pitch."""
         yaw, pitch = np.radians(pose.yaw), np.radians(pose.pitch)
         solid = self.depth / self.depth.max()
         dx, dy = self.x - np.float32(self.centre[0]), self.y - np.float32(self.centre[1])
-        x = self.x - np.float32(np.sin(yaw)) * self.depth + np.float32(1 / np.cos(yaw) - 1) * dx * solid
-        y = self.y - np.float32(np.sin(pitch)) * self.depth + np.float32(1 / np.cos(pitch) - 1) * dy * solid
+        x0 = self.x + np.float32(1 / np.cos(yaw) - 1) * dx * solid
+        y0 = self.y + np.float32(1 / np.cos(pitch) - 1) * dy * solid
+        x, y = x0, y0
+        for _ in range(_TURN_STEPS):
+            depth = cv2.remap(self.depth, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            x, y = x0 - np.float32(np.sin(yaw)) * depth, y0 - np.float32(np.sin(pitch)) * depth
+        return x.astype(np.float32), self._lidded(x, y, pose.closed)
+
+    def _lidded(self, x: Field, y: Field, closed: float) -> Field:
+        """`y` with the skin above each eye drawn over it."""
+        if not closed:
+            return y.astype(np.float32)
         for weight, below in self.lids:
-            opening = np.float32(0.5 + 6.0 * pose.closed) * below
-            y = y + np.float32(pose.closed > 0) * weight * np.clip(opening, -9.0, 9.0) * np.float32(pose.closed)
-        return x.astype(np.float32), y.astype(np.float32)
+            here = cv2.remap(weight, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            opening = (0.5 + 6.0 * closed) * cv2.remap(below, x - self.x[0, 0], y - self.y[0, 0], cv2.INTER_LINEAR)
+            y = y + here * np.clip(opening, -9.0, 9.0) * np.float32(closed)
+        return y.astype(np.float32)
 
 
 def _lid(eye: Point, x: Field, y: Field, radius: float) -> tuple[Field, Field]:
@@ -138,6 +154,17 @@ def _lid(eye: Point, x: Field, y: Field, radius: float) -> tuple[Field, Field]:
     across, below = x - np.float32(eye[0]), y - np.float32(eye[1])
     weight = np.exp(-((across / (0.2 * radius)) ** 4) - (below / (0.1 * radius)) ** 4)
     return weight.astype(np.float32), below
+
+
+def _nose(portrait: Portrait, x: Field, y: Field) -> Field:
+    """Height of the nose above the face in pixels; none where it is not known where the eyes are."""
+    if len(portrait.eyes) < 2:
+        return np.zeros_like(x)
+    (left_x, left_y), (right_x, right_y) = portrait.eyes
+    unit = float(np.hypot(right_x - left_x, right_y - left_y))
+    middle = (left_x + right_x) / 2, (left_y + right_y) / 2 + 0.42 * unit
+    across, along = (x - middle[0]) / (0.2 * unit), (y - middle[1]) / (0.34 * unit)
+    return np.asarray(NOSE_HEIGHT * unit * np.exp(-0.5 * (across**2 + along**2)), np.float32)
 
 
 def _blink(seconds: float) -> float:

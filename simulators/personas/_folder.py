@@ -8,7 +8,7 @@ enrol with some numbers, probe with others, and no sample meets itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from simulators.personas._eyes import eyes_of
 from simulators.personas._face import FRAME_SIZE, AnimatedFace
 from simulators.personas._fields import rng_of
+from simulators.personas._gestures import Asked
 from simulators.personas._persona import Persona, PersonaError
 from simulators.personas._portrait import Portrait
 from simulators.personas._voice import RATE, checked_digits, recorded
@@ -34,6 +36,10 @@ PICTURE_SECONDS = 2.0
 """How long one photograph stays before the camera; then the next takes its place."""
 
 PICTURE_HEIGHT = 360
+EYES_ABOVE_CENTRE = 0.4
+HEAD_RADII = (1.38, 1.9)
+"""Of a head, in eye distances: how far the eyes lie above its middle, half its width and half its height."""
+
 DEFAULT_DPI = 500
 METRES_PER_INCH = 0.0254
 DIGIT_SAMPLE = re.compile(r"^(\d)_\d+$")
@@ -75,8 +81,12 @@ class FolderPersona:
         return pixels, _png_dpi(path)
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
-        """See `Persona.frame`: photograph floor(`seconds` / 2) modulo their number, gently moved; it cannot blink."""
-        return self._faces[int(seconds // PICTURE_SECONDS) % len(self.pictures)].frame(seconds, care)
+        """See `Persona.frame`: photograph floor(`seconds` / 2) modulo their number, gently moved."""
+        return self._face(int(seconds // PICTURE_SECONDS)).frame(seconds, care)
+
+    def perform(self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0) -> NDArray[np.uint8]:
+        """See `Persona.perform`: photograph `take` modulo their number, animated; one without eyes cannot blink."""
+        return self._face(take).perform(seconds, asked, take, care)
 
     def say(self, digits: str, take: int, care: float = 1.0) -> tuple[NDArray[np.int16], int]:
         """See `Persona.say`.
@@ -88,9 +98,16 @@ class FolderPersona:
         rng = rng_of(self.seed, take, 7)
         return recorded(self._spoken(numbers, take), care, rng), RATE
 
+    def _face(self, number: int) -> AnimatedFace:
+        """The animated photograph `number` modulo their number; made on first use and kept."""
+        index = number % len(self.pictures)
+        if index not in self._faces:
+            self._faces[index] = AnimatedFace(portrait_of(self.pictures[index]), self.seed)
+        return self._faces[index]
+
     @cached_property
-    def _faces(self) -> tuple[AnimatedFace, ...]:
-        return tuple(AnimatedFace(_portrait(path), self.seed) for path in self.pictures)
+    def _faces(self) -> dict[int, AnimatedFace]:
+        return {}
 
     def _spoken(self, numbers: list[int], take: int) -> NDArray[np.float64]:
         spoken_by = _by_digit(self.recordings)
@@ -174,7 +191,7 @@ def _worn(pixels: NDArray[np.uint8], sloppy: float, rng: np.random.Generator) ->
     return np.asarray(np.clip(faint + 22.0 * sloppy * rng.standard_normal(pixels.shape), 0, 255), np.uint8)
 
 
-def _portrait(path: Path) -> Portrait:
+def portrait_of(path: Path) -> Portrait:
     """A photograph brought to the size a face has at a desk camera, with room around it to move."""
     photo = _read_image(path, cv2.IMREAD_COLOR)
     scale = PICTURE_HEIGHT / photo.shape[0]
@@ -183,7 +200,13 @@ def _portrait(path: Path) -> Portrait:
     side, top = max(0, FRAME_SIZE[0] - width) // 2 + 20, (FRAME_SIZE[1] - height) // 2 + 20
     backdrop = [int(v) for v in np.median(sized.reshape(-1, 3), axis=0)]
     canvas = cv2.copyMakeBorder(sized, top, top, side, side, cv2.BORDER_CONSTANT, value=backdrop)
-    return Portrait(canvas, (side + width / 2, top + height / 2), (0.28 * PICTURE_HEIGHT, 0.38 * PICTURE_HEIGHT))
+    eyes = eyes_of(canvas)
+    if not eyes:
+        return Portrait(canvas, (side + width / 2, top + height / 2), (0.28 * PICTURE_HEIGHT, 0.38 * PICTURE_HEIGHT))
+    (left_x, left_y), (right_x, right_y) = eyes
+    unit = float(np.hypot(right_x - left_x, right_y - left_y))
+    centre = ((left_x + right_x) / 2, (left_y + right_y) / 2 + EYES_ABOVE_CENTRE * unit)
+    return Portrait(canvas, centre, (HEAD_RADII[0] * unit, HEAD_RADII[1] * unit), eyes)
 
 
 def _by_digit(recordings: tuple[Path, ...]) -> dict[int, list[Path]]:

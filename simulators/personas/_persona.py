@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simulators.personas._gestures import Asked
 
 
 class PersonaError(ValueError):
@@ -36,6 +39,13 @@ class Persona(Protocol):
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         """What a camera sees at `seconds` (0 or more): uint8 `[480, 640, 3]`, BGR."""
+        ...
+
+    def perform(self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0) -> NDArray[np.uint8]:
+        """What a camera sees at `seconds` of presentation number `take` (0 or more), in which gestures were asked for.
+
+        As `frame` else. The person reacts after a moment, and never before they were asked.
+        """
         ...
 
     def say(self, digits: str, take: int, care: float = 1.0) -> tuple[NDArray[np.int16], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from simulators.personas._face import AnimatedFace
 from simulators.personas._finger import SyntheticFinger
+from simulators.personas._gestures import Asked
 from simulators.personas._likeness import Likeness, with_likeness
 from simulators.personas._pattern import PatternClass
 from simulators.personas._persona import Persona
@@ -39,6 +41,10 @@ class ShippedPersona:
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         """See `Persona.frame`."""
         return self.face.frame(seconds, care)
+
+    def perform(self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0) -> NDArray[np.uint8]:
+        """See `Persona.perform`."""
+        return self.face.perform(seconds, asked, take, care)
 
     def say(self, digits: str, take: int, care: float = 1.0) -> tuple[NDArray[np.int16], int]:
         """See `Persona.say`; needs espeak-ng."""

@@ -79,7 +79,7 @@ def test_ours_come_by_entry_point_and_need_no_pin() -> None:
     loaded = load_modalities(parse_config(COMPLETE.encode()))
     assert [(name, each.kind, each.alone) for name, each in loaded.items()] == [
         ("fingerprint", "fingerprint", True),
-        ("face", "camera", False),
+        ("face", "camera", True),
     ]
 
 

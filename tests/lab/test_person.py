@@ -39,8 +39,11 @@ class Sensors:
     def lift(self) -> None:
         self.seen.append(("lift",))
 
-    def watch(self, persona: Persona | None, care: float) -> None:
-        self.seen.append(("watch", persona.name if persona else None, care))
+    def watch(self, persona: Persona | None, care: float, take: int | None = None) -> None:
+        self.seen.append(("watch", persona.name if persona else None, care, take))
+
+    def ask(self, gesture: str) -> None:
+        self.seen.append(("ask", gesture))
 
     def speak(self, pcm: NDArray[np.int16], rate: int) -> None:
         self.seen.append(("speak", *pcm.tolist(), rate))
@@ -66,7 +69,7 @@ class Waits:
         self.waited.append(seconds)
 
 
-LEFT = [("watch", None, 1.0), ("lift",), ("silence",)]
+LEFT = [("watch", None, 1.0, None), ("lift",), ("silence",)]
 """What the sensors see when the person goes away."""
 
 
@@ -102,8 +105,8 @@ def test_the_person_does_what_is_asked_and_every_touch_is_another(scene: Scene) 
         ("place", 0, 100),
         ("lift",),
         ("place", 1, 100),
-        ("watch", "a", 1.0),
-        ("speak", 123, 2, 100),
+        ("watch", "a", 1.0, 2),
+        ("speak", 123, 3, 100),
     ]
 
 
@@ -112,7 +115,7 @@ def test_care_reaches_every_sample(scene: Scene) -> None:
     scene.sensors.take()
     for action in ("place", "look", "speak"):
         scene.hear(action, digits="1")
-    assert scene.sensors.take() == [("place", 0, 25), ("watch", "a", 0.25), ("speak", 1, 1, 25)]
+    assert scene.sensors.take() == [("place", 0, 25), ("watch", "a", 0.25, 1), ("speak", 1, 2, 25)]
 
 
 def test_a_slow_person_is_slow_once_in_each_challenge(scene: Scene) -> None:
@@ -123,6 +126,19 @@ def test_a_slow_person_is_slow_once_in_each_challenge(scene: Scene) -> None:
     scene.attendant.hear({"kind": "result"})
     scene.hear("place")
     assert scene.clock.waited == [7, 7]
+
+
+def test_a_gesture_reaches_whoever_stands_before_the_camera(scene: Scene) -> None:
+    scene.attendant.send("a", Manner())
+    scene.sensors.take()
+    assert all(scene.hear(action) for action in ("look", "turn-left", "blink"))
+    assert scene.sensors.take() == [("watch", "a", 1.0, 0), ("ask", "turn-left"), ("ask", "blink")]
+
+
+def test_an_enrolled_person_just_looks(scene: Scene) -> None:
+    scene.attendant.send("a", Manner())
+    scene.hear("look", purpose="enrolment")
+    assert scene.sensors.take()[-1] == ("watch", "a", 1.0, None)
 
 
 def test_an_enrolment_is_not_delayed(scene: Scene) -> None:
@@ -153,7 +169,7 @@ def test_another_person_takes_the_place(scene: Scene) -> None:
     scene.sensors.take()
     scene.attendant.send("b", Manner())
     scene.hear("look")
-    assert scene.sensors.take() == [*LEFT, ("watch", "b", 1.0)]
+    assert scene.sensors.take() == [*LEFT, ("watch", "b", 1.0, 1)]
 
 
 def test_sending_nobody_empties_the_place(scene: Scene) -> None:
@@ -167,4 +183,4 @@ def test_an_unknown_person_is_an_error_and_the_present_one_stays(scene: Scene) -
     with pytest.raises(KeyError):
         scene.attendant.send("c", Manner())
     assert scene.hear("look")
-    assert scene.sensors.take()[-1] == ("watch", "a", 1.0)
+    assert scene.sensors.take()[-1] == ("watch", "a", 1.0, 0)

@@ -17,8 +17,9 @@ from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
 from simulators.lab.control import ControlServer
 from simulators.lab.processes import LabError
-from simulators.lab.station import CONTROL_SOCKET, Station, StationConfig, personas_of
+from simulators.lab.station import CONTROL_SOCKET, Station, StationConfig, StreamLens, personas_of
 from simulators.lab.world import free_port
+from simulators.personas import Asked
 
 PEOPLE = ["persona-a", "persona-b", "persona-c", "persona-d"]
 LOOK = {"kind": "present", "purpose": "challenge", "step": "face", "action": "look"}
@@ -113,3 +114,36 @@ def test_an_empty_folder_of_samples_has_nobody(tmp_path: Path) -> None:
     with pytest.raises(LabError) as caught:
         personas_of(os.fspath(tmp_path))
     assert caught.value.remedy
+
+
+class Scene:
+    """A camera stream by hand: its clock, and what was put before it."""
+
+    def __init__(self) -> None:
+        self.clock = self
+        self.now = 0.0
+
+    def monotonic_ns(self) -> int:
+        return round(self.now * 1e9)
+
+    def show(self, source: Any) -> None:
+        self.source = source
+
+
+def test_whoever_is_challenged_hears_gestures_and_does_them() -> None:
+    scene, persona = Scene(), personas_of(None)["persona-a"]
+    lens = StreamLens(scene)  # type: ignore[arg-type]
+    lens.watch(persona, 1.0, take=3)
+    scene.now = 1.0
+    lens.ask("tilt-left")
+    asked = [Asked("tilt-left", 1.0)]
+    assert (scene.source(2.2) == persona.perform(2.2, asked, 3)).all()
+    assert (scene.source(2.2) != persona.perform(2.2, [], 3)).any()
+
+
+def test_whoever_is_enrolled_just_looks() -> None:
+    scene, persona = Scene(), personas_of(None)["persona-a"]
+    lens = StreamLens(scene)  # type: ignore[arg-type]
+    lens.watch(persona, 0.5)
+    lens.ask("tilt-left")
+    assert (scene.source(2.2) == persona.frame(2.2, 0.5)).all()

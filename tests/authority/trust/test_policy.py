@@ -26,6 +26,7 @@ def test_rotation_periods_by_tier() -> None:
         ("[challenge]\nmax_s = 90000", r"challenge\.max_s = 90000 .* between 3600 and 86400"),
         ("[challenge]\nmin_s = 7200\nmax_s = 3600", r"challenge\.min_s must not be above challenge\.max_s"),
         ("[challenge]\nmin_modalities = 1", r"challenge\.min_modalities = 1 .* between 2 and 10"),
+        ("[challenge]\ngestures = 2", r"challenge\.gestures = 2 .* between 3 and 6"),
         ("[weights]\nsuccess = 600", r"weights must add up to 1000"),
         ("[weights]\nsuccess = 700\nspeed = 100\nquality = 100", r"weights\.speed \+ weights\.quality .* 201 and 499"),
         ("[weights]\nsuccess = 400\nspeed = 250\nquality = 250", r"weights\.speed \+ weights\.quality .* 201 and 499"),

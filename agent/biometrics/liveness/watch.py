@@ -1,0 +1,97 @@
+"""One presentation before the camera: frames in, prompts and a verdict out, with the frames that recognition gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.biometrics import parameters
+from agent.biometrics._dlib import Box, DlibEngine
+from agent.biometrics.liveness.tracker import FaceTracker
+from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Step, Trial
+from hal import Frame
+from protocol.gestures import Gesture
+
+OTHER_FACE = "The face was not the same throughout. One person answers every prompt."
+
+
+class LiveFrames(tuple[Frame, ...]):
+    """The frames of a presentation that recognition looks at, straight faces from its beginning to its end.
+
+    `refusal` is the reason why nobody alive was seen to answer; empty when somebody was.
+    """
+
+    refusal: str
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame], refusal: str = "") -> Self:
+        """`frames` with the verdict on them."""
+        made = cls(frames)
+        made.refusal = refusal
+        return made
+
+
+class _Moment:
+    """A frame that is kept, with the face's place in it."""
+
+    def __init__(self, frame: Frame, box: Box) -> None:
+        self.frame, self.box = frame, box
+
+    def rgb(self) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(self.frame.bgr[:, :, ::-1])
+
+
+class Watch:
+    """Looks on while somebody answers `gestures`; a presentation each.
+
+    One straight frame before each prompt and one at the end, and one frame within each gesture are kept: whoever is
+    recognised in the first kind did all of it.
+    """
+
+    def __init__(self, engine: DlibEngine, gestures: Sequence[Gesture], step_s: float, beginning_s: float) -> None:
+        self._engine = engine
+        self._tracker = FaceTracker(engine)
+        self._trial = Trial(gestures, step_s, beginning_s)
+        self._straight: list[_Moment] = []
+        self._within: list[_Moment] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether a prompt was given, so that the person knows of the row of gestures."""
+        return bool(self._straight)
+
+    def see(self, frame: Frame) -> Step:
+        """What follows from the next frame; raises `BiometricError` for a malformed one, `ModelError`."""
+        cue = self._tracker.see(frame)
+        step = self._trial.see(cue)
+        if isinstance(step, Again):
+            self._tracker.forget()
+        elif self._tracker.box is not None:
+            self._keep(_Moment(frame, self._tracker.box), step)
+        if isinstance(step, Passed) and not self._is_one_face():
+            return Refused(OTHER_FACE)
+        return step
+
+    def frames(self, refusal: str = "") -> LiveFrames:
+        """What recognition gets."""
+        return LiveFrames.of((moment.frame for moment in self._straight), refusal)
+
+    def _keep(self, moment: _Moment, step: Step) -> None:
+        """A face is straight whenever the next prompt comes, and when there is none any more."""
+        if self._trial.answered:
+            self._within.append(moment)
+        elif isinstance(step, Prompt | Passed):
+            self._straight.append(moment)
+
+    def _is_one_face(self) -> bool:
+        straight, within = self._describe(self._straight), self._describe(self._within)
+        apart = np.linalg.norm(straight[:, np.newaxis] - straight[np.newaxis], axis=2).max()
+        off = np.linalg.norm(within - straight.mean(axis=0), axis=1).max()
+        return bool(apart <= parameters.LIVENESS_STRAIGHT_DISTANCE and off <= parameters.LIVENESS_GESTURE_DISTANCE)
+
+    def _describe(self, moments: list[_Moment]) -> NDArray[np.float64]:
+        """Descriptors `[moments, 128]`."""
+        return np.array([self._engine.describe(moment.rgb(), moment.box) for moment in moments])

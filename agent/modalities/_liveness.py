@@ -1,0 +1,106 @@
+"""The face at a challenge: every gesture is asked for when it is due, and what was seen is judged as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.biometrics import liveness
+from agent.biometrics._dlib import DlibEngine
+from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Watch
+from agent.extension import Sensor
+from agent.pipelines import Examined, Match, Pipeline, Purpose
+from hal import Camera
+from protocol.gestures import Gesture
+from protocol.messages import ModalityModel
+
+SENTENCES: Mapping[Gesture, str] = {
+    Gesture.BLINK: "Close both eyes for a second, then open them.",
+    Gesture.TURN_LEFT: "Turn your head to the left, then look into the camera again.",
+    Gesture.TURN_RIGHT: "Turn your head to the right, then look into the camera again.",
+    Gesture.TILT_LEFT: "Lean your head towards your left shoulder, then hold it upright again.",
+    Gesture.TILT_RIGHT: "Lean your head towards your right shoulder, then hold it upright again.",
+}
+
+_NOT_DRAWN = "The authority asked for no gestures that this node knows. Bring authority and node to one version."
+_WENT_AWAY = "The camera went away in the middle of the gestures. Reconnect it, then begin again."
+_NOBODY_SEEN = "Nobody was seen to answer the gestures."
+
+
+def known(gestures: Sequence[str]) -> tuple[Gesture, ...]:
+    """The gestures drawn; none when one of them is unknown, because a row is done as a whole or not at all."""
+    words = {gesture.value for gesture in Gesture}
+    return tuple(Gesture(word) for word in gestures) if words.issuperset(gestures) else ()
+
+
+@dataclass(frozen=True)
+class Questioner:
+    """Asks one person for gestures; `step_s` is how long each may take, `beginning_s` until a face is there."""
+
+    engine: DlibEngine
+    step_s: float
+    beginning_s: float
+
+    def question(self, sensor: Sensor) -> LiveFrames:
+        """Frames with a verdict. Raises `PersonAbsent` and the errors of devices."""
+        gestures = known(sensor.gestures)
+        if not gestures:
+            return LiveFrames.of((), _NOT_DRAWN)
+        watches: list[Watch] = []
+
+        def work(camera: Camera) -> LiveFrames:
+            if any(watch.begun for watch in watches):
+                return LiveFrames.of((), _WENT_AWAY)
+            watches.append(Watch(self.engine, gestures, self.step_s, self.beginning_s))
+            return _looked_on(watches[-1], camera, sensor)
+
+        sensor.tell("look", "Look straight into the camera and wait for what it asks.")
+        return sensor.use(work)
+
+
+def _looked_on(watch: Watch, camera: Camera, sensor: Sensor) -> LiveFrames:
+    while True:
+        match watch.see(camera.read(sensor.deadline)):
+            case Prompt(gesture):
+                sensor.tell(gesture.value, SENTENCES[gesture], gestures=[gesture.value])
+            case Refused(reason):
+                return watch.frames(reason)
+            case Passed():
+                return watch.frames()
+            case liveness.Wait() | liveness.Again():
+                pass
+
+
+@dataclass(frozen=True)
+class LivePipeline:
+    """A pipeline that takes frames of a challenge only from somebody who was seen to answer it."""
+
+    inner: Pipeline
+    engine: DlibEngine
+
+    @property
+    def model(self) -> ModalityModel:
+        """That of the pipeline within."""
+        return self.inner.model
+
+    def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
+        """Features, or the reason for a refusal; frames without a verdict are refused too."""
+        if purpose == "challenge":
+            refusal = captures.refusal if isinstance(captures, LiveFrames) else _NOBODY_SEEN
+            if refusal or not captures:
+                return Examined(0, refusal or _NOBODY_SEEN)
+        return self.inner.examine(captures, purpose)
+
+    def enrol(self, samples: Sequence[Any]) -> bytes:
+        """See `Pipeline.enrol`."""
+        return self.inner.enrol(samples)
+
+    def match(self, template: bytes, sample: Any) -> Match:
+        """See `Pipeline.match`."""
+        return self.inner.match(template, sample)
+
+    def warm_up(self) -> None:
+        """Load the models of recognition and of what follows the face."""
+        self.inner.warm_up()
+        self.engine.load()
