@@ -1,6 +1,6 @@
 """Sheets: pictures of which only the sign of the local contrast counts, and how like two of them are once aligned.
 
-The sign of a band-passed picture survives noise, other light, other encoding and rescaling, and one bit a point keeps it.
+The sign of a band-passed picture survives noise, other light, other encoding and rescaling; one bit a point keeps it.
 Ridge lines or the lines of a face give a band with a period of few points, so that two sheets agree all over only where
 each line lies on its like to a fraction of its width: skin that was laid down a second time, or a face that looked up
 again, never does. A probe stays graded and is moved by fractions of a point; what is kept of the past are the signs.
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
+Spectrum = NDArray[np.complexfloating[Any, Any]]
 _BLOCK = 8
 _SCALE = 32.0
 _ROUNDS = 4
@@ -89,7 +91,7 @@ class Signs:
         return cls(geometry, signs.astype(np.float32))
 
     @cached_property
-    def spectra(self) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    def spectra(self) -> tuple[Spectrum, Spectrum]:
         """Fourier transforms of the signs and of where there are any."""
         shape = (self.geometry.transform,) * 2
         return np.fft.rfft2(self.values, shape), np.fft.rfft2(np.abs(self.values), shape)
@@ -104,7 +106,7 @@ class Sheet:
 
     def to_bytes(self) -> bytes:
         """Eight bits a point."""
-        return np.clip(np.rint(self.values * _SCALE), -127, 127).astype(np.int8).tobytes()
+        return bytes(np.clip(np.rint(self.values * _SCALE), -127, 127).astype(np.int8))
 
     @classmethod
     def from_bytes(cls, geometry: Geometry, data: bytes) -> Sheet:
@@ -136,7 +138,7 @@ class Sheet:
         return Likeness(overall, self._local(past, move)) if overall > self.geometry.promising else _UNLIKE
 
     @cached_property
-    def _turned(self) -> tuple[NDArray[np.complex64], NDArray[np.complex64], Field]:
+    def _turned(self) -> tuple[Spectrum, Spectrum, Field]:
         turned = np.array([self.moved((angle, 0.0, 0.0, 1.0)) for angle in self.geometry.angles])
         shape = (self.geometry.transform,) * 2
         weights = np.abs(turned)
@@ -155,9 +157,7 @@ class Sheet:
         shifts = [float(v if v < side / 2 else v - side) for v in (across, down)]
         return float(likeness.max()), (self.geometry.angles[turn], shifts[0], shifts[1], 1.0)
 
-    def _refined(
-        self, past: Signs, move: tuple[float, float, float, float]
-    ) -> tuple[float, float, float, float]:
+    def _refined(self, past: Signs, move: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         """The move climbed from `move`, one parameter at a time, in steps that halve."""
         best, at = self._agreement(past, move), np.array(move)
         step = np.array(_STEP)

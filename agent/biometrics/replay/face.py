@@ -1,8 +1,8 @@
 """Faces: frames in which a face looks up exactly as in earlier frames.
 
-One presentation is traced by up to three of its frames, cut out about the eyes. Skin, lids, mouth and light of a live face
-differ from one day to the next by more than any encoding does; the frames of one sitting may be alike, and are not
-compared with one another unless they are equal to the last bit (docs/biometrics/replay.md).
+One presentation is traced by up to three of its frames, cut out about the eyes. Skin, lids, mouth and light of a live
+face differ from one day to the next by more than any encoding does; the frames of one sitting may be alike, and are one
+only if they are equal to the last bit (docs/biometrics/replay.md).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _EDGE = 13
 
 
 def trace(image: FingerprintImage) -> bytes:
-    """What a comparison with earlier impressions needs of this one; raises `BiometricError` for no fingerprint image."""
+    """What a comparison with earlier impressions needs of this one; raises `BiometricError` for none."""
     return Sheet(GEOMETRY, _ridges(normalise(image))).to_bytes()
 
 

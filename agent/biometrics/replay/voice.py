@@ -1,14 +1,14 @@
 """Voices: stretches of a recording that run, wave by wave, as a stretch of an earlier one.
 
 Nobody says a word twice with the same pitch from one period to the next: a third of a second of the band 300 to 900 Hz
-never repeats itself in phase. A copy does, at any volume, behind any silence, cut out or not. Only the signs of the wave
-are kept, 2000 a second of speech (docs/biometrics/replay.md).
+never repeats itself in phase. A copy does, at any volume, behind any silence, cut out or not. The signs of the wave are
+kept, 2000 a second of speech (docs/biometrics/replay.md).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -21,11 +21,13 @@ from agent.biometrics.recording import Recording
 
 Wave = NDArray[np.float32]
 
-SAME: Final = 0.93
+SAME: Final = 0.92
 """Least likeness of a repeated stretch, -1 to 1."""
 
 STRETCHES: Final = 2
-"""Repeated stretches, not overlapping, that make a recording a repeated one."""
+"""Repeated stretches, not overlapping, that make a recording a repeated one, if they are a share of all of it too."""
+
+SHARE: Final = 0.3
 
 _FINE = 8_000
 _KEPT = 2_000
@@ -34,7 +36,7 @@ _BAND = (300.0, 900.0)
 _STRETCH = 600
 """Length of what is compared, in kept samples: 0.3 s."""
 
-_HOP = 250
+_HOP = 200
 _FRAME = 64
 """Speech is kept in frames of 32 ms."""
 
@@ -46,19 +48,20 @@ _LONGEST_PAUSE = 10
 _QUIET = 0.12
 _ENVELOPE_S = 0.04
 _SPEEDS = (0.99, 0.995, 1.0, 1.005, 1.01)
-_EACH_OFF_SPEED = 3
+_EACH_OFF_SPEED = 2
 """At other speeds than its own each third stretch of a probe is tried."""
 
-_PROMISING = 0.45
+_PROMISING = 0.6
 _SCALE = 40.0
 _COVERED = 0.85
+_SPOKEN = 0.6
 _HEADER = struct.Struct(">H")
 
 
 def trace(recording: Recording) -> bytes:
-    """What a comparison with earlier recordings needs: the band of the voice at 8 kHz, 8 bits, 0 where nothing is said."""
+    """What a comparison with earlier recordings needs: the band of the voice at 8 kHz, 0 where nothing is said."""
     wave = _voiced(recording.samples())
-    return np.clip(np.rint(wave * _SCALE), -127, 127).astype(np.int8).tobytes()
+    return bytes(np.clip(np.rint(wave * _SCALE), -127, 127).astype(np.int8))
 
 
 def digest(trace: bytes) -> bytes:
@@ -78,10 +81,10 @@ def replayed(past: Sequence[bytes], trace: bytes) -> bool:
     starts: set[int] = set()
     for one in past:
         starts |= {start for start, likeness in probe.stretches(expand(one)) if likeness >= SAME}
-    return disjoint(starts) >= STRETCHES
+    return disjoint(starts) >= max(STRETCHES, SHARE * disjoint(probe.starts))
 
 
-def disjoint(starts: set[int]) -> int:
+def disjoint(starts: Iterable[int]) -> int:
     """How many stretches that begin at `starts` do not overlap."""
     count, free = 0, -1
     for start in sorted(starts):
@@ -134,7 +137,7 @@ class Probe:
     def _conjugates(self, size: int) -> list[tuple[float, list[int], NDArray[np.complex64]]]:
         """For each speed, the stretches and the conjugate spectra of what they sound like at it."""
         if size not in self._spectra:
-            starts = self._starts
+            starts = self.starts
             self._spectra[size] = [
                 (speed, chosen, np.conj(np.fft.fft(self._at_speed(chosen, speed), size)))
                 for speed in _SPEEDS
@@ -143,22 +146,24 @@ class Probe:
         return self._spectra[size]
 
     @cached_property
-    def _starts(self) -> list[int]:
+    def starts(self) -> list[int]:
         """Where stretches begin that are speech for the most part."""
         spoken = self.wave[::_RATIO] != 0
-        share = np.convolve(spoken, np.ones(_STRETCH) / _STRETCH, "valid")[::_HOP] if len(spoken) >= _STRETCH else []
-        return [int(index) * _HOP for index in np.flatnonzero(np.asarray(share) > 0.7)]
+        if len(spoken) < _STRETCH:
+            return []
+        share = np.convolve(spoken, np.ones(_STRETCH) / _STRETCH, "valid")[::_HOP]
+        return [int(index) * _HOP for index in np.flatnonzero(share > _SPOKEN)]
 
     def _at_speed(self, starts: Sequence[int], speed: float) -> Wave:
         """Stretches as `[n, 600]`, of unit weight."""
         rows = np.array([self._stretch(start, 0.0, speed) for start in starts], np.float32)
-        return rows / np.maximum(np.abs(rows).sum(axis=1, keepdims=True), 1e-6)
+        return np.asarray(rows / np.maximum(np.abs(rows).sum(axis=1, keepdims=True), 1e-6), np.float32)
 
     def _stretch(self, start: int, late: float, speed: float) -> Wave:
         """600 samples from `start`, `late` kept samples later, heard `speed` times as fast."""
         middle = start + _STRETCH / 2
         times = (middle + late + (np.arange(_STRETCH) - _STRETCH / 2) * speed) * _RATIO
-        return np.interp(times, np.arange(len(self.wave)), self.wave, 0.0, 0.0).astype(np.float32)
+        return np.asarray(np.interp(times, np.arange(len(self.wave)), self.wave, 0.0, 0.0), np.float32)
 
     def _fine(self, past: Wave, start: int, at: int, size: int, speed: float) -> float:
         """The best likeness near lag `at`, over fractions of a sample and of the speed."""
