@@ -21,7 +21,7 @@ from agent.biometrics.recording import Recording
 
 Wave = NDArray[np.float32]
 
-SAME: Final = 0.92
+SAME: Final = 0.95
 """Least likeness of a repeated stretch, -1 to 1."""
 
 STRETCHES: Final = 2
