@@ -29,6 +29,7 @@ _COMMANDS = {
     "capture": ("agent.commands.capture", "Capture once from a sensor, and show it."),
     "devices": ("agent.commands.devices", "List drivers, hashes, attached devices, and what is missing."),
     "diag": ("agent.commands.diag", "Test devices, host and authority; make a support archive."),
+    "evaluate": ("agent.commands.evaluate", "Measure error rates on a folder of samples."),
     "enroll": ("agent.commands.enroll", "Enrol an administrator at this node's sensors."),
     "join": ("agent.commands.join", "Register this node at its authority."),
     "status": ("agent.commands.status", "Show identity, standing, profiles and keys."),

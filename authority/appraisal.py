@@ -147,7 +147,8 @@ def _counted(
     rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled
 ) -> tuple[list[ModalityModel], list[ModalityModel]]:
     """Strong and weak modalities that the policy accepts."""
-    accepted = [model for model in claims.modalities if model.modality in rt.policy.enrolment.modalities]
+    rules = rt.policy.enrolment
+    accepted = [model for model in claims.modalities if not rules.objection(model.modality, model.traits_known)]
     return split(accepted, enrolled.sensors)
 
 

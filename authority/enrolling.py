@@ -228,6 +228,12 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
     allowed = rt.policy.enrolment.modalities
     if not {*names} <= {*allowed}:
         raise Refused(ErrorCode.MALFORMED, 422, f"the modalities are {', '.join(allowed)}")
+    for each in request.modalities:
+        if objection := rt.policy.enrolment.objection(each.modality, each.traits_known):
+            remedy = (
+                "Set the options of the modality in the node's configuration as the policy demands, and enrol again."
+            )
+            raise Refused(ErrorCode.CONFLICT, 409, f"the policy does not take this profile: {objection}", remedy)
     consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()
     if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")

@@ -16,6 +16,7 @@ from protocol.levels import Access, EnclaveKind, Rotation, Tier
 PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
 MOST_GESTURES = 16
+MOST_TRAITS = 8
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -179,11 +180,23 @@ class EnrolSession(Message, frozen=True):
 
 
 class ModalityModel(Message, frozen=True):
-    """A modality of a profile, the model that made its features, and the version of the parameters."""
+    """A modality of a profile, the model that made its features, and the version of the parameters.
+
+    `traits` are words for how the modality is used that a policy may demand or refuse: `two-fingers`, `gestures`,
+    `spoken-digits`, `own-threshold`, and those of further modalities.
+    """
 
     modality: str
     model: str
     parameters: str
+    traits: Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=MOST_TRAITS)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+    @property
+    def traits_known(self) -> frozenset[str]:
+        """The traits, or none."""
+        return frozenset() if isinstance(self.traits, msgspec.UnsetType) else frozenset(self.traits)
 
 
 class EnrolFinish(Message, frozen=True):

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from agent.capabilities import with_image
 from agent.config import Count, Section
 from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
+from agent.modalities._two_fingers import TwoFingers
 from hal import DeviceKind, FingerprintImage, FingerprintReader
 
 LIFT_S = 5.0
 
 
 class FingerprintOptions(Section, frozen=True):
-    """`impressions` make a template; `tries` per challenge count refused ones too. `extractor` finds the minutiae."""
+    """`impressions` make a template; `tries` per challenge count refused ones too. `extractor` finds the minutiae.
+
+    With two `fingers` a sample is an impression of each, and both must match.
+    """
 
     impressions: Count = 4
     tries: Count = 3
+    fingers: Literal[1, 2] = 1
     extractor: Literal["neural", "fast"] = "neural"
 
 
@@ -34,19 +40,28 @@ class Fingerprint:
         self.effort = Effort(self._options.impressions, self._options.tries)
 
     def captures(self, sensor: Sensor) -> Generator[Sequence[FingerprintImage], None, None]:
-        """Impressions."""
+        """Impressions, one of each finger."""
+        asked = [("place", "")] if self._options.fingers == 1 else [("place", "first "), ("place-second", "second ")]
         while True:
-            yield [sensor.use(lambda reader: _impression(with_image(reader), sensor))]
+            lift = sensor.attempt > 1
+            sample = []
+            for action, which in asked:
+                sample.append(sensor.use(partial(_impression, sensor=sensor, action=action, which=which, lift=lift)))
+                lift = True
+            yield sample
 
     def pipeline(self) -> Pipeline:
         """Minutiae."""
         from agent.modalities._own import OwnPipeline
 
-        return OwnPipeline.of(self.name, extractor=self._options.extractor)
+        pipeline = OwnPipeline.of(self.name, extractor=self._options.extractor)
+        return pipeline if self._options.fingers == 1 else TwoFingers(pipeline)
 
 
-def _impression(reader: FingerprintReader, sensor: Sensor) -> FingerprintImage:
-    if sensor.attempt > 1:
+def _impression(device: Any, sensor: Sensor, action: str, which: str, lift: bool) -> FingerprintImage:
+    reader: FingerprintReader = with_image(device)
+    if lift:
         sensor.tell("lift", "Lift the finger.")
         reader.wait_removed(sensor.deadline.within(LIFT_S))
-    return reader.capture(sensor.deadline, lambda: sensor.tell("place", "Place the finger flat on the reader."))
+    instruction = f"Place the {which}finger flat on the reader."
+    return reader.capture(sensor.deadline, lambda: sensor.tell(action, instruction))

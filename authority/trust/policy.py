@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +86,24 @@ class ChallengeRules(_Section, frozen=True):
 
 
 class EnrolmentRules(_Section, frozen=True):
-    """The modalities that a profile may have and that count in an answer, by the names that nodes have for them."""
+    """The modalities that a profile may have and that count in an answer, by the names that nodes have for them.
+
+    `require` names for a modality the traits that it must have, `refuse` traits that none may have: a profile without
+    or with them is not registered, and one of before counts for nothing in that modality.
+    """
 
     modalities: tuple[str, ...] = ("fingerprint", "face", "voice")
+    require: dict[str, tuple[str, ...]] = {}
+    refuse: tuple[str, ...] = ("own-threshold",)
+
+    def objection(self, modality: str, traits: AbstractSet[str]) -> str:
+        """What speaks against a modality with these traits, for a person; empty when nothing does."""
+        if modality not in self.modalities:
+            return f"{modality} is not accepted"
+        for trait in self.require.get(modality, ()):
+            if trait not in traits:
+                return f"{modality} must have {trait}"
+        return next((f"{modality} must not have {trait}" for trait in self.refuse if trait in traits), "")
 
 
 class AttestationRules(_Section, frozen=True):
@@ -347,6 +364,13 @@ def _modality_problems(policy: Policy) -> Iterator[str]:
         yield "enrolment.modalities must name each modality once, with 1 to 32 of a-z 0-9 . _ -"
     if not least <= len(names) <= MOST_MODALITIES:
         yield f"enrolment.modalities must name at least {least} (challenge.min_modalities), at most {MOST_MODALITIES}"
+    for name, traits in policy.enrolment.require.items():
+        if name not in names:
+            yield f"enrolment.require names {name[:32]!r}, which is not one of enrolment.modalities"
+        if {*traits} & {*policy.enrolment.refuse}:
+            yield f"enrolment.require demands of {name[:32]!r} what enrolment.refuse refuses"
+    if not all(map(_MODALITY.fullmatch, chain(policy.enrolment.refuse, *policy.enrolment.require.values()))):
+        yield "traits in enrolment.require and enrolment.refuse have 1 to 32 of a-z 0-9 . _ -"
 
 
 def _selection_problems(selection: tuple[int, ...]) -> Iterator[str]:

@@ -20,7 +20,9 @@ class OrderedFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
     def order(self) -> FaultOrder:
-        """The order; raises `ValueError` for a number out of range."""
+        """The order; raises `ValueError` for a number out of range, or a delay without its length."""
+        if self.fault is Fault.SLOW and not self.seconds:
+            raise ValueError("slow needs to know by how many seconds")
         return FaultOrder(self.fault, self.after, self.rate, self.seconds, self.seed)
 
 

@@ -196,7 +196,7 @@ def _by_digit(recordings: tuple[Path, ...]) -> dict[int, list[Path]]:
 
 def _sound(path: Path) -> NDArray[np.float64]:
     """Mono at 16 kHz, -1 to 1."""
-    import soundfile  # type: ignore[import-untyped]
+    import soundfile
 
     try:
         samples, rate = soundfile.read(path, dtype="float64", always_2d=True)

@@ -266,7 +266,7 @@ class Machine:
         return verdict
 
 
-def model(modality: str, **changes: str) -> ModalityModel:
+def model(modality: str, **changes: Any) -> ModalityModel:
     return ModalityModel(**{"modality": modality, "model": f"{modality}-model", "parameters": "1", **changes})
 
 

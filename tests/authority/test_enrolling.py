@@ -6,6 +6,7 @@ import json
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from sqlalchemy import select, update
 
 from authority import enrolling, profiles, scheduler
@@ -243,6 +244,29 @@ def test_a_modality_that_the_policy_adds_is_offered_consented_to_and_enrolled(si
     names = ["face", "gait"]
     both = joined.enrolment(session, modalities=list(map(model, names)), sensors=list(map(sensor, names)))
     assert site.run(*finish(joined, session, both)).state == "pending"
+
+
+TWO = ("two-fingers",)
+
+
+@pytest.mark.parametrize(
+    ("traits", "named"),
+    [
+        ({}, "fingerprint must have two-fingers"),
+        ({"fingerprint": ("gestures",)}, "fingerprint must have two-fingers"),
+        ({"fingerprint": TWO, "voice": ("own-threshold",)}, "voice must not have own-threshold"),
+        ({"fingerprint": TWO, "face": ("gestures",)}, ""),
+    ],
+)
+def test_a_profile_has_the_traits_that_the_policy_demands(site: Site, joined: Machine, traits: dict, named: str):
+    rules = EnrolmentRules(require={"fingerprint": TWO})
+    site.policy = msgspec.structs.replace(default_policy(), enrolment=rules)
+    session = joined.start_enrolment(site)
+    request = joined.enrolment(session, modalities=[model(n, traits=traits.get(n, UNSET)) for n in MODALITIES])
+    if named:
+        assert named in site.refuses(*finish(joined, session, request)).detail
+    else:
+        assert site.run(*finish(joined, session, request)).state == "pending"
 
 
 def test_consent_to_other_modalities_than_the_policy_s_is_none(site: Site, joined: Machine):

@@ -124,6 +124,7 @@ def test_every_device_tells_what_can_go_wrong_with_it(bench: Path) -> None:
         (["fault", "reader", "flood"], "flood"),
         (["fault", "toaster", "stall"], "toaster"),
         (["fault", "reader", "corrupt", "--rate", "2"], "rate"),
+        (["fault", "reader", "slow"], "how many seconds"),
         (["mend", "toaster"], "toaster"),
         (["person", "nobody-known"], "persona-a"),
     ],

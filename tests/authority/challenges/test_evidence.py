@@ -118,6 +118,15 @@ def test_a_modality_that_the_policy_ceased_to_accept_counts_for_nothing(site: Si
     assert answered(site, enrolled) is Outcome.ACCEPTED
 
 
+def test_a_modality_without_a_trait_that_the_policy_demands_counts_for_nothing(site: Site, enrolled: Machine):
+    usual = site.policy
+    site.policy = msgspec.structs.replace(usual, enrolment=EnrolmentRules(require={"face": ("gestures",)}))
+    assert answered(site, enrolled) is Outcome.REJECTED
+    assert reasons(site) == ["too few modalities"]
+    site.policy = msgspec.structs.replace(usual, enrolment=EnrolmentRules(require={"voice": ("spoken-digits",)}))
+    assert answered(site, enrolled) is Outcome.ACCEPTED  # it carries fingerprint and face
+
+
 def test_the_counter_grows_over_challenges(site: Site, enrolled: Machine):
     assert answered(site, enrolled) is Outcome.ACCEPTED
     enrolled.counter -= 1
