@@ -88,7 +88,8 @@ class Guide:
             good = self._features(modality, good)
             try:
                 template = self.pipelines[modality].enrol(good)
-                self.past[modality] = self._digests(modality, good)
+                if digests := self._digests(modality, good):
+                    self.past[modality] = digests
                 return template
             except StraySample as stray:
                 event(logging.WARNING, "a sample is taken anew", error=str(stray))

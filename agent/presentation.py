@@ -142,7 +142,12 @@ class Presentation:
         with self.watch.stage("replay"):
             found = pipeline.replayed(profile.past.get(name, ()), sample.features)
         if found:
-            event(logging.WARNING, "a capture was given before", modality=name, challenge=self.activation.challenge_id)
+            event(
+                logging.WARNING,
+                "a capture was given before or put together",
+                modality=name,
+                challenge=self.activation.challenge_id,
+            )
         return found
 
     def _try_again(

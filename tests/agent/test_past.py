@@ -138,7 +138,7 @@ def test_a_past_that_is_missing_or_damaged_opens_no_profile(kept: Vault, content
         kept.path().unlink()
     else:
         kept.path().write_bytes(content)
-    with pytest.raises(ProfileError, match="missing|damaged") as refusal:
+    with pytest.raises(ProfileError, match=r"missing|damaged") as refusal:
         kept.open()
     assert refusal.value.remedy
 

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.biometrics import splices
 from agent.biometrics.parameters import VOICE_RATE
 from agent.biometrics.recording import Recording
 
@@ -59,9 +60,9 @@ _HEADER = struct.Struct(">H")
 
 
 def trace(recording: Recording) -> bytes:
-    """What a comparison with earlier recordings needs: the band of the voice at 8 kHz, 0 where nothing is said."""
+    """Whether the recording was put together, and the band of its voice at 8 kHz, 0 where nothing is said."""
     wave = _voiced(recording.samples())
-    return bytes(np.clip(np.rint(wave * _SCALE), -127, 127).astype(np.int8))
+    return bytes([splices.examine(recording).found]) + bytes(np.clip(np.rint(wave * _SCALE), -127, 127).astype(np.int8))
 
 
 def digest(trace: bytes) -> bytes:
@@ -76,6 +77,11 @@ def digest(trace: bytes) -> bytes:
 
 
 def replayed(past: Sequence[bytes], trace: bytes) -> bool:
+    """Whether the recording was put together, or stretches of it were heard before; raises `ValueError`."""
+    return bool(trace[0]) or repeated(past, trace)
+
+
+def repeated(past: Sequence[bytes], trace: bytes) -> bool:
     """Whether stretches of the recording were heard before; raises `ValueError` for what `digest` does not write."""
     probe = Probe(_wave(trace))
     starts: set[int] = set()
@@ -210,4 +216,4 @@ def _without_long_pauses(spoken: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _wave(trace: bytes) -> Wave:
-    return np.frombuffer(trace, np.int8).astype(np.float32) / _SCALE
+    return np.frombuffer(trace, np.int8)[1:].astype(np.float32) / _SCALE
