@@ -140,8 +140,7 @@ def test_features_carry_the_trace_and_neither_repr_nor_template_does() -> None:
 
 def test_an_utterance_goes_through_the_agent_s_pipeline() -> None:
     pipeline = OwnPipeline.of("voice")
-    first, second = (
-        pipeline.examine([Utterance(*PERSON.say("40718259", take), overflow=False)], "challenge").features for take in (0, 1)
-    )
+    utterances = [Utterance(*PERSON.say("40718259", take), overflow=False) for take in (0, 1)]
+    first, second = (pipeline.examine([one], "challenge").features for one in utterances)
     assert pipeline.replayed([pipeline.digest(first)], first)
     assert not pipeline.replayed([pipeline.digest(first)], second)
