@@ -1,8 +1,8 @@
 """Attacks on the fingerprint through the shipped pipeline: an earlier image, disguised; another person's finger.
 
 One person at a time is enrolled with four random impressions; those and further ones are the past, and one impression
-is left out and presented as the genuine try. APCER counts attacks that match and are not refused as replays, BPCER genuine
-impressions that match and are refused (ISO/IEC 30107-3 terms, of a simulation).
+is left out and presented as the genuine try. APCER counts attacks that match and are not refused as replays, BPCER
+genuine impressions that match and are refused (ISO/IEC 30107-3 terms, of a simulation).
 
     python benchmarks/attacks_finger.py --data ../shared/data [--count 200] [--json FILE]
 """
