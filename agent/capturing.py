@@ -70,6 +70,7 @@ class Session:
         self._of = of
         self.attempt = 1
         self.deadline = deadline
+        self._deck = ""
         self._device = Reopening(self._open, booth.clock, booth.known(modality.name))
         self._captures = modality.captures(self)
 
@@ -107,10 +108,13 @@ class Session:
             self.release()
 
     def digits(self) -> str:
-        """The challenge's digits, or fresh ones."""
+        """The challenge's digits, or fresh ones: dealt from shuffled decks, so that two strings hold every digit."""
         if self._booth.purpose == "challenge":
             return self._booth.digits
-        return "".join(str(byte % 10) for byte in self._booth.random(DIGITS))
+        while len(self._deck) < DIGITS:
+            self._deck += "".join(sorted("0123456789", key=lambda _: self._booth.random(8)))
+        drawn, self._deck = self._deck[:DIGITS], self._deck[DIGITS:]
+        return drawn
 
     def tell(self, action: str, instruction: str, *, digits: str = "", gestures: Sequence[str] = ()) -> None:
         """Prompt the person; raises `PersonAbsent` when the prompt fails."""

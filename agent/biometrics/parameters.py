@@ -32,6 +32,18 @@ class Limit:
     refuse: float
 
 
+@dataclass(frozen=True)
+class Leeway:
+    """How far a score of spoken digits may lie below 0, its best: `base` and `a_digit` for each digit, in nepers."""
+
+    base: float
+    a_digit: float
+
+    def least(self, digits: int) -> float:
+        """The least score of a string of `digits` digits that is accepted."""
+        return -(self.base + self.a_digit * digits)
+
+
 THRESHOLDS: Final = {
     Modality.FINGERPRINT: Threshold(accept=56.0, typical=190.0),
     Modality.FACE: Threshold(accept=0.53, typical=0.75),
@@ -103,3 +115,27 @@ VOICE_SNR_DB: Final = Limit(poor=8.0, good=35.0, refuse=15.0)
 VOICE_CLIPPED: Final = Limit(poor=0.01, good=0.0, refuse=0.001)
 VOICE_QUIET_DBFS: Final = Limit(poor=-50.0, good=-26.0, refuse=-40.0)
 """Level of the loudest twentieth of the speech frames."""
+
+# Spoken digits (docs/biometrics/digits.md)
+DIGITS_MODEL: Final = "digits-tdnn"
+DIGITS_MODEL_FILE: Final = "digits_tdnn.f16"
+DIGITS_MODEL_SHA256: Final = "f9e4a422bbee03491ed478db6e080fc7d9a8773fef1bc1d7e91be368c33b7f0f"
+DIGITS_FRAME_CAP: Final = 20.0
+"""The most by which one frame of 20 ms can speak against a state, in nepers."""
+DIGITS_SOUND_COST: Final = 1.0
+"""What a frame of other sound between two digits costs, in nepers."""
+DIGITS_NAME_CAP: Final = 6.0
+"""The most by which one digit can speak against a string by the network alone, in nepers."""
+DIGITS_OWN_CAP: Final = 20.0
+"""As `DIGITS_NAME_CAP`, with the person's own takes."""
+DIGITS_OWN_WEIGHT: Final = 20.0
+"""Log probability of a digit by the person's own takes a unit of cosine."""
+DIGITS_GAIN_CAP: Final = 100.0
+DIGITS_GAIN_SHARE: Final = 8.0
+"""The alignment's log likelihood ratio counts by this part, and as no worse than minus the cap."""
+DIGITS_HEARD: Final = Leeway(6.0, 3.0)
+"""At the sensor, whoever speaks: refuses what is clearly something else."""
+DIGITS_STRANGER: Final = Leeway(4.0, 1.5)
+"""At the match, where the template holds no takes of all ten digits."""
+DIGITS_OWN: Final = Leeway(6.0, 2.0)
+"""At the match, with the person's own takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -67,6 +67,15 @@ class Pipeline(Protocol[Capture_contra]):
         ...
 
 
+@runtime_checkable
+class Consistent(Protocol):
+    """What a pipeline has besides if its features carry more than the vector that is compared."""
+
+    def consistent(self, enrolled: Sequence[bytes], probe: bytes) -> bool:
+        """Whether `Features.side` of a probe agrees with those of a template; raises `BiometricError`."""
+        ...
+
+
 def make_pipeline(modality: Modality, settings: Mapping[str, object] | None = None) -> Pipeline[Any]:
     """The pipeline of a modality with `settings` by name; raises `BiometricError` for those it does not have.
 
@@ -102,7 +111,8 @@ def match(pipeline: Pipeline[Any], template: Template, probe: Features | Sequenc
     score = pipeline.compare(template.vectors, tuple(one.vector for one in probes))
     threshold = pipeline.threshold
     share = (score - threshold.accept) / (threshold.typical - threshold.accept)
-    return MatchResult(score, threshold.accept, round(100 * min(1.0, max(0.0, share))))
+    beside = not isinstance(pipeline, Consistent) or all(pipeline.consistent(template.sides, p.side) for p in probes)
+    return MatchResult(score, threshold.accept, round(100 * min(1.0, max(0.0, share))) if beside else 0, beside)
 
 
 def _require_alike(pipeline: Pipeline[Any], template: Template) -> None:

@@ -16,11 +16,15 @@ from hal import AudioBlock
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Mono int16 samples `[n]` at `rate` per second; `lost` tells that the driver dropped some in between."""
+    """Mono int16 samples `[n]` at `rate` per second; `lost` tells that the driver dropped some in between.
+
+    `expected` are the digits that the person was asked to say, or empty when nothing was asked.
+    """
 
     pcm: NDArray[np.int16] = field(repr=False)
     rate: int
     lost: bool = False
+    expected: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         low, high = parameters.VOICE_RATE_RANGE

@@ -80,14 +80,16 @@ class Sample:
 class MatchResult:
     """Outcome of a comparison: accepted when `score` (higher is more alike) reaches `threshold`.
 
+    `consistent` is False when what lies beside the vectors speaks against the probe, such as digits that were not said.
     `margin` is 0 at or below the threshold and 100 at the score that a typical genuine capture reaches.
     """
 
     score: float
     threshold: float
     margin: int
+    consistent: bool = True
 
     @property
     def accepted(self) -> bool:
         """Whether the probe is of the person that the template is of, as far as the matcher can tell."""
-        return self.score >= self.threshold
+        return self.consistent and self.score >= self.threshold

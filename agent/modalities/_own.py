@@ -80,4 +80,4 @@ class OwnPipeline:
                 return captures
             case Modality.VOICE:
                 speech = captures[0]
-                return biometrics.Recording(speech.pcm, speech.rate, speech.overflow)
+                return biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)
