@@ -92,9 +92,10 @@ class Bench:
         fresh = {digit: some[split[digit] : 2 * split[digit]] for digit, some in mixed.items()}
         heard = {digit: cycle(some[2 * split[digit] :] or some) for digit, some in mixed.items()}
         answers = [self.answer(self.digits(), heard) for _ in range(ENROLLED + EARLIER)]
-        examined = [self.examine(one.sound, one.digits).features for one in answers]
-        known = [one for one in examined if one is not None]
-        return Person(self._template(known), answers, [self.pipeline.digest(one) for one in known], fresh, unknown)
+        examined = [(one, self.examine(one.sound, one.digits).features) for one in answers]
+        known = [features for _, features in examined if features is not None]
+        taken = [one for one, features in examined if features is not None]
+        return Person(self._template(known), taken, [self.pipeline.digest(one) for one in known], fresh, unknown)
 
     def _template(self, known: list[Any]) -> bytes:
         while True:
