@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.capturing import Booth
@@ -16,7 +16,7 @@ from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, Con
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
-from agent.pipelines import Examined, FeatureVector, Pipelines
+from agent.pipelines import Examined, FeatureVector, Pipelines, RefusesReplays
 from agent.profile import ProfileDraft, ProfileVault
 from agent.prompting import Feedback
 from agent.prover import Prover
@@ -26,6 +26,7 @@ from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSe
 
 SEND_TRIES = 4
 STRAYS = 3
+REPEATED = "This is the same capture again, not a new one."
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,15 @@ class _Round:
 
 @dataclass(frozen=True)
 class Guide:
-    """Leads one person through the captures of an enrolment, with feedback after each."""
+    """Leads one person through the captures of an enrolment, with feedback after each.
+
+    `past` gets the digests of the captures behind each template, by modality.
+    """
 
     booth: Booth
     pipelines: Pipelines
     settings: EnrolmentSection
+    past: dict[str, list[bytes]] = field(default_factory=dict, repr=False)
 
     def template(self, modality: str) -> bytes:
         """The template of one modality; a sample that does not match the others is taken anew.
@@ -82,7 +87,10 @@ class Guide:
         for _ in range(STRAYS):
             good = self._features(modality, good)
             try:
-                return self.pipelines[modality].enrol(good)
+                template = self.pipelines[modality].enrol(good)
+                if digests := self._digests(modality, good):
+                    self.past[modality] = digests
+                return template
             except StraySample as stray:
                 event(logging.WARNING, "a sample is taken anew", error=str(stray))
                 del good[stray.index]
@@ -115,7 +123,7 @@ class Guide:
         return round_.good
 
     def _examine(self, round_: _Round, captures: Sequence[Any]) -> None:
-        found = self.pipelines[round_.modality].examine(captures, "enrolment")
+        found = self._unrepeated(round_, self.pipelines[round_.modality].examine(captures, "enrolment"))
         accepted = found.features is not None
         try:
             round_.note(found)
@@ -131,6 +139,22 @@ class Guide:
                     of=round_.want,
                 )
             )
+
+    def _unrepeated(self, round_: _Round, found: Examined) -> Examined:
+        """`found`, or the refusal of a capture that was given in this enrolment before."""
+        pipeline = self.pipelines[round_.modality]
+        if found.features is None or not isinstance(pipeline, RefusesReplays):
+            return found
+        if not pipeline.repeated(self._digests(round_.modality, round_.good), found.features):
+            return found
+        return Examined(found.quality, REPEATED)
+
+    def _digests(self, modality: str, good: Sequence[FeatureVector]) -> list[bytes]:
+        """What the captures of these features are known by later, as far as their pipeline tells replays."""
+        pipeline = self.pipelines[modality]
+        if not isinstance(pipeline, RefusesReplays):
+            return []
+        return [digest for one in good if (digest := pipeline.digest(one))]
 
     def _limit(self) -> Deadline:
         return Deadline.after(self.settings.capture_timeout_s, self.booth.clock)
@@ -195,6 +219,7 @@ class Enrolment:
             consent_version=consent.version,
             created_at=self.now(),
             templates=templates,
+            past=guide.past,
         )
         return EnrolFinish(
             profile_key=self._seal(session, draft),

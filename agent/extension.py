@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from agent.errors import BiometricError, ConfigError, StraySample
-from agent.pipelines import Examined, FeatureVector, Match, Pipeline, Purpose
+from agent.pipelines import DIGEST_BYTES, Examined, FeatureVector, Match, Pipeline, Purpose, RefusesReplays
 from hal import Deadline
 from protocol.messages import ModalityModel
 
 __all__ = [
+    "DIGEST_BYTES",
     "MODALITY_GROUP",
     "BiometricError",
     "ConfigError",
@@ -34,6 +35,7 @@ __all__ = [
     "PersonAbsent",
     "Pipeline",
     "Purpose",
+    "RefusesReplays",
     "Sensor",
     "StraySample",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from protocol.messages import ModalityModel
 
@@ -63,6 +63,33 @@ class Pipeline(Protocol):
         """Load models, so that the first presentation is as quick as the next."""
         ...
 
+
+@runtime_checkable
+class RefusesReplays(Protocol):
+    """What a pipeline has besides if it tells a capture that was given before from a new one.
+
+    The agent keeps the digests of each person's captures sealed beside their profile, a bounded number of them, and
+    refuses a capture that was given before although it matches.
+    """
+
+    def digest(self, sample: Any) -> bytes:
+        """What the capture of these features is recognised by later: at most `DIGEST_BYTES`, alike for no two captures.
+
+        Empty where there is nothing to recognise it by.
+        """
+        ...
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        """Whether the capture is, disguised or not, one of those whose digests are given, or put together of them."""
+        ...
+
+    def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
+        """As `replayed`, for captures of the same person in the same minute, which may be more alike."""
+        ...
+
+
+DIGEST_BYTES = 4096
+"""The most that is kept of one capture."""
 
 Pipelines = Mapping[str, Pipeline]
 """Pipelines by modality."""

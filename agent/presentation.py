@@ -15,7 +15,7 @@ from agent.errors import AgentError, BiometricError
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
 from agent.log import event
-from agent.pipelines import Match, Pipelines
+from agent.pipelines import Match, Pipelines, RefusesReplays
 from agent.profile import OpenProfile, ProfileVault, RecordHeader
 from agent.prover import Prover
 from agent.timings import Stopwatch
@@ -47,13 +47,17 @@ OPENING_BYTES = 32
 
 @dataclass(frozen=True)
 class Matched:
-    """A modality whose features matched: its model, sensor, quality and margin (0 to 100), and the features."""
+    """A modality whose features matched: its model, sensor, quality and margin (0 to 100), and the features.
+
+    `digest` is what the capture is known by later, where its pipeline tells replays.
+    """
 
     model: ModalityModel
     sensor: SensorIdentity
     quality: int
     margin: int
     features: bytes = field(repr=False)
+    digest: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Presentation:
             profile = self.vault.open(enclave, self.identity.node_id, record, share)
         matched = self._match_all(profile, samples)
         matched |= self._try_again(profile, samples, matched)
+        with self.watch.stage("remember"):
+            self.vault.remember(profile, {name: [one.digest] for name, one in matched.items() if one.digest})
         if len(matched) < self.settings.minimum_modalities:
             return self._failure(len(matched))
         return self._evidence(profile, [matched[name] for name in self.modalities if name in matched])
@@ -117,13 +123,32 @@ class Presentation:
         try:
             with self.watch.stage("match"):
                 match: Match = pipeline.match(template, sample.features)
+            if match.accepted and self._replayed(profile, name, sample):
+                return None
+            digest = pipeline.digest(sample.features) if isinstance(pipeline, RefusesReplays) else b""
         except BiometricError as error:
             event(logging.ERROR, "a modality is not comparable", modality=name, error=str(error), remedy=error.remedy)
             return None
         if not match.accepted:
             return None
         sensor = self.gathering.sensors[name]
-        return Matched(pipeline.model, sensor, sample.quality, match.margin, sample.features.to_bytes())
+        return Matched(pipeline.model, sensor, sample.quality, match.margin, sample.features.to_bytes(), digest)
+
+    def _replayed(self, profile: OpenProfile, name: str, sample: Sample) -> bool:
+        """Whether a matching capture was given before: then it counts as none."""
+        pipeline = self.pipelines[name]
+        if not isinstance(pipeline, RefusesReplays):
+            return False
+        with self.watch.stage("replay"):
+            found = pipeline.replayed(profile.past.get(name, ()), sample.features)
+        if found:
+            event(
+                logging.WARNING,
+                "a capture was given before or put together",
+                modality=name,
+                challenge=self.activation.challenge_id,
+            )
+        return found
 
     def _try_again(
         self, profile: OpenProfile, samples: Mapping[str, Sample], matched: Mapping[str, Matched]

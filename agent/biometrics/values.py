@@ -53,13 +53,15 @@ class Features:
 
     Fingerprint: minutiae and foreground (see `agent.biometrics.minutiae`). Face and voice: the embedding times the
     scale of its modality (see `agent.biometrics.parameters`). `model` names the model and its SHA-256. `side` is what a
-    comparison needs besides, at most `SIDE_BYTES`; templates keep it, evidence does not commit to it.
+    comparison needs besides, at most `SIDE_BYTES`; templates keep it, evidence does not commit to it. `trace` is what
+    `agent.biometrics.replay` recognises the capture by; neither templates nor evidence hold it.
     """
 
     modality: Modality
     model: str
     vector: NDArray[np.int16] = field(repr=False)
     side: bytes = field(default=b"", repr=False)
+    trace: bytes = field(default=b"", repr=False)
 
     def to_bytes(self) -> bytes:
         """The vector as little-endian int16, the form that commitments are made over."""

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import AgentError, BiometricError, ConfigError
 from agent.extension import Effort, KeptAtDevice, Modality, PersonAbsent, Sensor
-from agent.pipelines import Examined, Match, Pipeline, Purpose
+from agent.pipelines import DIGEST_BYTES, Examined, Match, Pipeline, Purpose, RefusesReplays
 from hal import DeviceError
 from protocol.messages import ModalityModel
 
@@ -51,7 +51,9 @@ class ContainedModality:
 
     def pipeline(self) -> Pipeline:
         """The modality's pipeline, contained as well."""
-        return ContainedPipeline(self.name, _tried(self.name, self._inner.pipeline), self._code)
+        inner = _tried(self.name, self._inner.pipeline)
+        kind = ContainedRefuser if isinstance(inner, RefusesReplays) else ContainedPipeline
+        return kind(self.name, inner, self._code)
 
 
 class ContainedKeeper(ContainedModality):
@@ -110,6 +112,31 @@ class ContainedPipeline:
     def warm_up(self) -> None:
         """Load the modality's models."""
         _tried(self._name, self._inner.warm_up)
+
+
+class ContainedRefuser(ContainedPipeline):
+    """One that tells a capture that was given before."""
+
+    def __init__(self, name: str, inner: Pipeline, code: str) -> None:
+        super().__init__(name, inner, code)
+        if not isinstance(inner, RefusesReplays):
+            raise TypeError(f"the pipeline of {name} does not tell replays")
+        self._refuser = inner
+
+    def digest(self, sample: Any) -> bytes:
+        """What a capture is recognised by; raises `BiometricError` for more than `DIGEST_BYTES`."""
+        digest = _tried(self._name, lambda: bytes(self._refuser.digest(sample)))
+        if len(digest) > DIGEST_BYTES:
+            raise BiometricError(f"the modality {self._name} keeps more of a capture than {DIGEST_BYTES} bytes")
+        return digest
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        """Whether a capture was given before."""
+        return _tried(self._name, lambda: bool(self._refuser.replayed(past, sample)))
+
+    def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
+        """Whether a capture was given before in this sitting."""
+        return _tried(self._name, lambda: bool(self._refuser.repeated(sitting, sample)))
 
 
 def _tried(name: str, work: Callable[[], T]) -> T:

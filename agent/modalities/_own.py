@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from agent import biometrics
 from agent.biometrics import Features, Modality, Template
+from agent.biometrics.replay import recogniser
 from agent.pipelines import Examined, Match, Purpose
 from protocol.messages import ModalityModel
 
@@ -34,10 +35,10 @@ class OwnPipeline:
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
         """Features, or every reason against the captures."""
         try:
-            sample = self._extract(captures, _PURPOSE[purpose])
+            sample, trace = self._extract(captures, _PURPOSE[purpose])
         except biometrics.CaptureRefused as refusal:
             return Examined(refusal.quality.score, " ".join(refusal.quality.reasons))
-        return Examined(sample.quality.score, "", sample.features)
+        return Examined(sample.quality.score, "", replace(sample.features, trace=trace))
 
     def enrol(self, samples: Sequence[Any]) -> bytes:
         """The template's byte form."""
@@ -52,13 +53,31 @@ class OwnPipeline:
         """Load the modality's models."""
         self.inner.warm_up()
 
-    def _extract(self, captures: Sequence[Any], purpose: biometrics.Purpose) -> biometrics.Sample:
+    def digest(self, sample: Any) -> bytes:
+        """What the capture is recognised by later."""
+        return recogniser(self.inner.modality).digest(cast(Features, sample).trace)
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        """Whether the capture is one of the past."""
+        return recogniser(self.inner.modality).replayed(past, cast(Features, sample).trace)
+
+    def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
+        """Whether the capture was given before in this sitting."""
+        return recogniser(self.inner.modality).repeated(sitting, cast(Features, sample).trace)
+
+    def _extract(self, captures: Sequence[Any], purpose: biometrics.Purpose) -> tuple[biometrics.Sample, bytes]:
+        """The sample, and what its capture is recognised by."""
+        capture = self._capture(captures)
+        sample = self.inner.extract(capture, purpose)
+        return sample, recogniser(self.inner.modality).trace(capture)
+
+    def _capture(self, captures: Sequence[Any]) -> Any:
+        """What the inner pipeline takes."""
         match self.inner.modality:
             case Modality.FINGERPRINT:
-                return self.inner.extract(captures[0], purpose)
+                return captures[0]
             case Modality.FACE:
-                return self.inner.extract(captures, purpose)
+                return captures
             case Modality.VOICE:
                 speech = captures[0]
-                recording = biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)
-                return self.inner.extract(recording, purpose)
+                return biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)

@@ -14,7 +14,7 @@ from agent.identity import StoredKey
 from protocol.codec import length_prefixed
 from protocol.messages import ModalityModel, SensorIdentity
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 PEPPER_BYTES = 32
 NONCE_BYTES = 12
 AUTH_BYTES = 32

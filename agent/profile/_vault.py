@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.durable import read_struct, remove, write_private
 from agent.errors import ProfileError, StateError
 from agent.identity import StoredKey
+from agent.profile._past import Past, joined, past_key, read_past, write_past
 from agent.profile._record import (
     AUTH_BYTES,
     NONCE_BYTES,
@@ -31,7 +32,7 @@ _RECORD_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 @dataclass(frozen=True)
 class ProfileDraft:
-    """What enrolment gathered: everything of a profile but its keys."""
+    """What enrolment gathered: everything of a profile but its keys. `past` are the digests of its captures."""
 
     record_id: str
     admin: str
@@ -40,15 +41,22 @@ class ProfileDraft:
     consent_version: str
     created_at: float
     templates: Mapping[str, bytes] = field(repr=False)
+    past: Past = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class OpenProfile:
-    """A profile that was opened for one presentation: drop it as soon as the evidence is signed."""
+    """A profile that was opened for one presentation: drop it as soon as the evidence is signed.
+
+    `past` are digests of earlier captures by modality, the oldest first, as known at presentation `number`.
+    """
 
     header: RecordHeader
     templates: Mapping[str, bytes] = field(repr=False)
     auth: bytes = field(repr=False)
+    past: Past = field(repr=False)
+    number: int
+    past_key: bytes = field(repr=False)
 
     def sign(self, enclave: Enclave, digest: bytes) -> bytes:
         """The profile key's ECDSA signature (r ‖ s) over a SHA-256 digest."""
@@ -93,20 +101,25 @@ class ProfileVault:
         secrets = ProfileSecrets(dict(draft.templates), auth)
         record = seal_record(encode(header), secrets, pepper, release_share, self._random(NONCE_BYTES))
         write_private(self._counter_path(draft.record_id), encode(0))
+        remembered = past_key(record.header, pepper, release_share)
+        write_past(self._past_path(draft.record_id), remembered, self._random(NONCE_BYTES), 0, joined({}, draft.past))
         write_private(self._path(draft.record_id), encode(record))
         return key
 
     def open(self, enclave: Enclave, node_id: str, record_id: str, release_share: bytes) -> OpenProfile:
         """Open a record with this enclave and the authority's share.
 
-        Raises `ProfileError` (missing, changed, wrong share, another node's) and `AuthorisationFailed` (another
-        enclave, or PCRs that moved).
+        Raises `ProfileError` (missing, changed, wrong share, another node's, its past lost or an older copy) and
+        `AuthorisationFailed` (another enclave, or PCRs that moved).
         """
         record, header = self._load(record_id)
         if header.node_id != node_id:
             raise ProfileError("the sealed profile is of another node")
-        secrets = open_record(record, enclave.unseal(header.sealed_pepper), release_share)
-        return OpenProfile(header, secrets.templates, secrets.auth)
+        pepper = enclave.unseal(header.sealed_pepper)
+        secrets = open_record(record, pepper, release_share)
+        key = past_key(record.header, pepper, release_share)
+        number, past = read_past(self._past_path(record_id), key, self._counter(record_id))
+        return OpenProfile(header, secrets.templates, secrets.auth, past, number, key)
 
     def header(self, record_id: str) -> RecordHeader:
         """What the record says in clear; raises `ProfileError`."""
@@ -119,12 +132,20 @@ class ProfileVault:
 
     def next_counter(self, record_id: str) -> int:
         """One more than ever before for this profile; it is on disk before it is returned."""
-        path = self._counter_path(record_id)
-        last = read_struct(path, int)
-        if last is None or last < 0:
-            raise ProfileError("the counter of the sealed profile is missing")
-        write_private(path, encode(last + 1))
+        last = self._counter(record_id)
+        write_private(self._counter_path(record_id), encode(last + 1))
         return last + 1
+
+    def remember(self, profile: OpenProfile, captures: Past) -> None:
+        """Add digests to the past of an opened profile; they are on disk when it returns.
+
+        It counts the presentation that `next_counter` will number, so that a copy from before is known as one. Raises
+        `StateError`.
+        """
+        record_id = profile.header.record_id
+        number = max(profile.number, self._counter(record_id) + 1)
+        past = joined(profile.past, captures)
+        write_past(self._past_path(record_id), profile.past_key, self._random(NONCE_BYTES), number, past)
 
     def hold(self, modality: str, record_id: str) -> None:
         """Note, before it happens, that the device of `modality` takes the template of this record and keeps it."""
@@ -135,8 +156,9 @@ class ProfileVault:
         return self._holders().get(modality) == record_id
 
     def discard(self, record_id: str) -> None:
-        """Remove a record and its counter."""
+        """Remove a record, its past and its counter."""
         remove(self._path(record_id))
+        remove(self._past_path(record_id))
         remove(self._counter_path(record_id))
 
     def _holders(self) -> dict[str, str]:
@@ -162,6 +184,15 @@ class ProfileVault:
 
     def _path(self, record_id: str) -> Path:
         return self._state.profiles / f"{_checked(record_id)}.record"
+
+    def _counter(self, record_id: str) -> int:
+        last = read_struct(self._counter_path(record_id), int)
+        if last is None or last < 0:
+            raise ProfileError("the counter of the sealed profile is missing")
+        return last
+
+    def _past_path(self, record_id: str) -> Path:
+        return self._state.profiles / f"{_checked(record_id)}.past"
 
     def _counter_path(self, record_id: str) -> Path:
         return self._state.profiles / f"{_checked(record_id)}.counter"

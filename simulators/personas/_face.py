@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from simulators.personas._fields import Field, rng_of
 from simulators.personas._gestures import Asked, acted
+from simulators.personas._mien import mien
 from simulators.personas._portrait import Image, Point, Portrait
 from simulators.personas._pose import Pose
 
@@ -58,11 +59,11 @@ class AnimatedFace:
         return Pose(4.0 * yaw, 3.0 * pitch, 1.5 * roll, (6.0 * x, 4.0 * y), closed)
 
     def render(self, pose: Pose, care: float = 1.0, instant: int = 0) -> NDArray[np.uint8]:
-        """The picture of `pose`; `instant` (non-negative) selects the sensor noise."""
+        """The picture of `pose`; `instant` (ms, non-negative) selects mien and sensor noise."""
         sloppy = 1.0 - min(max(care, 0.0), 1.0)
         rng = rng_of(self.seed, instant, 2)
         seen = cv2.warpAffine(
-            self._posed(pose),
+            self._posed(pose, instant / 1000),
             self._view(pose, sloppy),
             FRAME_SIZE,
             flags=cv2.INTER_LINEAR,
@@ -81,10 +82,12 @@ class AnimatedFace:
     def _head(self) -> _Head:
         return _Head.of(self.portrait)
 
-    def _posed(self, pose: Pose) -> Image:
-        """The portrait with its head turned and its lids lowered."""
+    def _posed(self, pose: Pose, seconds: float) -> Image:
+        """The portrait with its head turned, its lids lowered, and the mien of that second."""
         head = self._head
-        x, y = head.turned(pose)
+        x, y = (
+            turned + off for turned, off in zip(head.turned(pose), mien(self.seed, seconds, head.x.shape), strict=True)
+        )
         picture = self.portrait.bgr.copy()
         picture[head.rows, head.columns] = cv2.remap(
             self.portrait.bgr, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101

@@ -19,6 +19,9 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 LEVEL = 9000.0
 """Peak of careful speech, of 32767."""
 
+WAVER = 0.025
+"""How much faster or slower each of four slow waves makes speech."""
+
 LEAD_SECONDS = 0.25
 TIMEOUT_SECONDS = 30.0
 LANGUAGE = "en-us"
@@ -43,7 +46,7 @@ class EspeakVoice:
         pitch = self.pitch + int(rng.integers(-2, 3))
         speed = self.speed + int(rng.integers(-5, 6))
         text = ", ".join(WORDS[digit] for digit in checked_digits(digits)) + "."
-        return recorded(self._spoken(text, pitch, speed), care, rng), RATE
+        return recorded(drifted(self._spoken(text, pitch, speed), rng_of(self.seed, take, 8)), care, rng), RATE
 
     def _spoken(self, text: str, pitch: int, speed: int) -> NDArray[np.float64]:
         if self.variant not in _variants():
@@ -86,6 +89,14 @@ def _resampled(wave: bytes) -> NDArray[np.float64]:
     samples = np.frombuffer(body, "<i2").astype(np.float64)
     common = int(np.gcd(rate, RATE))
     return np.asarray(resample_poly(samples, RATE // common, rate // common), np.float64)
+
+
+def drifted(speech: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Speech whose tempo and pitch waver by a few per cent, as nobody keeps them; a synthesiser does, wave by wave."""
+    seconds = np.arange(speech.size) / RATE
+    hertz, phases = rng.uniform(0.7, 5.0, 4), rng.uniform(0.0, 2 * np.pi, 4)
+    wander = (WAVER / (2 * np.pi * hertz) * np.sin(2 * np.pi * np.outer(seconds, hertz) + phases)).sum(axis=1)
+    return np.asarray(np.interp(seconds + wander, seconds, speech), np.float64)
 
 
 def recorded(speech: NDArray[np.float64], care: float, rng: np.random.Generator) -> NDArray[np.int16]:

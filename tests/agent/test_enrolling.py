@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from agent.client import AuthorityClient
 from agent.clocks import StoppableClock
 from agent.config import EnrolmentSection, PresentationSection
 from agent.enclave import EnclaveGate
-from agent.enrolling import Enrolment, Guide, consent_to
+from agent.enrolling import REPEATED, Enrolment, Guide, consent_to
 from agent.errors import AgentError, AuthorityRefused, ConfigError, EnrolmentFailed
 from agent.identity import pinned_context
 from agent.profile import ProfileVault
@@ -224,3 +224,31 @@ def test_ticket_and_pin_travel_once_and_show_in_no_repr(desk: Desk) -> None:
     assert "12345678" not in repr(start)
     assert "kvt1" not in repr(start)
     assert repr(SESSION.release_share) not in repr(SESSION)
+
+
+class _Remembering(TextPipeline):
+    """A text that was given before is the same capture."""
+
+    def digest(self, sample: Any) -> bytes:
+        return b"digest of " + sample.text.encode()
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        return self.digest(sample) in past
+
+    repeated = replayed
+
+
+def test_the_same_capture_twice_is_refused_and_taken_anew_and_the_others_are_remembered(desk: Desk) -> None:
+    desk.enrolment.pipelines["fingerprint"] = _Remembering("fingerprint")
+    desk.enrol(GOOD | {"fingerprint": ["f1", "f2", "f2", "f3", "f4"]})
+    said = [(note.accepted, note.reason) for note in desk.prompter.feedbacks if note.step == "fingerprint"]
+    assert said == [(True, ""), (True, ""), (False, REPEATED), (True, ""), (True, "")]
+    with desk.gate.use() as enclave:
+        past = desk.vault.open(enclave, NODE, "r9", b"s" * 32).past
+    assert past == {"fingerprint": [b"digest of f1", b"digest of f2", b"digest of f3", b"digest of f4"]}
+
+
+def test_a_pipeline_that_tells_no_replays_takes_the_same_capture_twice(desk: Desk) -> None:
+    """Negative control of the test above."""
+    desk.enrol(GOOD | {"fingerprint": ["f1", "f2", "f2", "f3"]})
+    assert all(note.accepted for note in desk.prompter.feedbacks)

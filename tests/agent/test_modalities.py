@@ -11,7 +11,7 @@ import pytest
 
 from agent.config import Config, parse_config
 from agent.errors import AgentError, BiometricError, ConfigError
-from agent.extension import PersonAbsent
+from agent.extension import DIGEST_BYTES, PersonAbsent, RefusesReplays
 from agent.modalities import available_modalities, load_modalities, load_pipelines
 from hal import Disconnected, PermissionDenied
 from tests.agent.test_config import COMPLETE, PIN
@@ -168,3 +168,35 @@ def test_a_pipeline_cannot_speak_for_another_modality(installed: Path) -> None:
     pipeline = load_pipelines(load_modalities(pinned('claims = "face"')))["gait"]
     with pytest.raises(BiometricError, match="of another"):
         _ = pipeline.model
+
+
+REFUSER = """
+    def digest(self, sample):
+        return sample
+    def replayed(self, past, sample):
+        return {}["secret"]
+    def repeated(self, sitting, sample):
+        return sample in sitting
+"""
+
+
+def test_a_foreign_pipeline_may_tell_replays_and_is_held_to_its_bounds(installed: Path) -> None:
+    (installed / "__init__.py").write_text(SOURCE + REFUSER)
+    pipeline = load_pipelines(load_modalities(pinned()))["gait"]
+    assert isinstance(pipeline, RefusesReplays)
+    assert pipeline.digest(b"x" * DIGEST_BYTES) == b"x" * DIGEST_BYTES
+    assert pipeline.repeated([b"a"], b"a") is True
+    with pytest.raises(BiometricError, match="keeps more"):
+        pipeline.digest(b"x" * (DIGEST_BYTES + 1))
+    with pytest.raises(BiometricError, match="KeyError") as refusal:
+        pipeline.replayed([], b"a")
+    assert "secret" not in str(refusal.value)
+
+
+def test_one_that_tells_no_replays_is_not_asked(installed: Path) -> None:
+    assert not isinstance(load_pipelines(load_modalities(pinned()))["gait"], RefusesReplays)
+
+
+def test_all_of_ours_tell_replays() -> None:
+    ours = load_pipelines(load_modalities(parse_config(COMPLETE.encode())))
+    assert all(isinstance(pipeline, RefusesReplays) for pipeline in ours.values())

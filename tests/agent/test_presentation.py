@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent.capturing import Booth
 from agent.clocks import StoppableClock
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
-from agent.errors import BiometricError
+from agent.errors import BiometricError, StateError
 from agent.gathering import Gathering
 from agent.modalities.voice import Voice
 from agent.pipelines import Match
@@ -269,3 +270,66 @@ def test_stopping_the_agent_ends_the_captures(stage: Stage) -> None:
     stopped = replace(stage, clock=StoppableClock(abort))
     abort.set()
     assert stopped.present(GENUINE).evidence is None
+
+
+class _Remembering(TextPipeline):
+    """A text that was given before is a replay, whatever its case."""
+
+    def digest(self, sample: Any) -> bytes:
+        return sample.text.lower().encode()
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        return self.digest(sample) in past
+
+    repeated = replayed
+
+    def match(self, template: bytes, sample: Any) -> Match:
+        return Match(sample.text.lower().startswith(self.modality[:4]), 50)
+
+
+def _remembering() -> dict[str, TextPipeline]:
+    return {name: _Remembering(name) for name in pipelines()}
+
+
+def _shown(take: str) -> dict[str, list[Any]]:
+    return {name: [f"{name[:4]}{take}"] for name in pipelines()}
+
+
+def test_a_capture_that_was_given_before_is_refused_although_it_matches(stage: Stage) -> None:
+    """The new ones of the third presentation are the negative control: the same check lets them pass."""
+    given = [stage.present(_shown(take), pipelines=_remembering()).evidence for take in ("1", "1", "2")]
+    assert [evidence is not None for evidence in given] == [True, False, True]
+
+
+def test_a_replayed_modality_does_not_stop_the_others(stage: Stage) -> None:
+    stage.present(_shown("1"), pipelines=_remembering())
+    answer = stage.present(_shown("2") | {"voice": ["voic1"]}, pipelines=_remembering())
+    assert answer.evidence is not None
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "face"]
+
+
+def test_a_matching_capture_of_a_failed_presentation_is_remembered_and_a_stranger_s_is_not(stage: Stage) -> None:
+    assert stage.present(GENUINE | {"face": ["other"], "voice": ["other"]}, pipelines=_remembering()).evidence is None
+    with stage.gate.use() as enclave:
+        past = stage.vault.open(enclave, NODE, RECORD, SHARE).past
+    assert past == {"fingerprint": [b"finger"]}
+
+
+def test_the_log_says_that_a_capture_was_replayed_and_nothing_of_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        stage.present(_shown("1"), pipelines=_remembering())
+    lines = [record.getMessage() for record in caplog.records if "given before" in record.getMessage()]
+    assert len(lines) == 3
+    assert not any("voic1" in line for line in lines)
+
+
+def test_what_is_remembered_is_on_disk_before_the_evidence_is_signed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(stage.vault, "remember", fail)
+    assert stage.present(GENUINE).evidence is None
