@@ -68,7 +68,7 @@ def voice(data: Path | None) -> Recording:
     import soundfile
 
     pcm, rate = soundfile.read(first(data / "voice/librispeech"), dtype="int16")
-    return Recording(pcm[: 3 * rate], rate)
+    return Recording(pcm[rate : 4 * rate], rate)
 
 
 MAKERS: dict[Modality, RealOrMade] = {Modality.FINGERPRINT: fingerprint, Modality.FACE: face, Modality.VOICE: voice}

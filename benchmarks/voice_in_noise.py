@@ -101,16 +101,13 @@ def report(name: str, attempts: list[Attempt], found: Scored, accept: float) -> 
     if not found.genuine.size:
         print(line, " nothing was accepted", flush=True)
         return
-    equal = 100 * eer(found.genuine, found.impostor)
     missed, matched = (100 * rate for rate in (fnmr(found.genuine, accept), fmr(found.impostor, accept)))
-    print(
-        f"{line}  genuine {found.genuine.size:4d} (median {np.median(found.genuine):.3f})"
-        f"  impostor {found.impostor.size} (largest {found.impostor.max():.3f})  EER {equal:5.2f}"
-        f"  at {accept:g}: FNMR {missed:5.2f}, FMR {matched:.3f}"
-        f"  refused in all {refused + missed * (1 - refused / 100):5.1f}"
-        f"  FMR 0.1 % from {threshold_at(found.impostor, 0.001):.3f}",
-        flush=True,
-    )
+    spread = f"genuine {found.genuine.size:4d} (median {np.median(found.genuine):.3f})"
+    spread += f"  impostor {found.impostor.size} (largest {found.impostor.max():.3f})"
+    rates = f"EER {100 * eer(found.genuine, found.impostor):5.2f}  at {accept:g}: FNMR {missed:5.2f}, FMR {matched:.3f}"
+    refused_in_all = refused + missed * (1 - refused / 100)
+    lowest = threshold_at(found.impostor, 0.001)
+    print(f"{line}  {spread}  {rates}  refused in all {refused_in_all:5.1f}  FMR 0.1 % from {lowest:.3f}", flush=True)
 
 
 def report_discards(found: list[Scored], accept: float) -> None:

@@ -11,7 +11,7 @@ TRAIT = "own-threshold"
 
 
 class OwnThreshold(OwnPipeline):
-    """Its profile carries the trait `own-threshold`, which a policy refuses unless it is told otherwise."""
+    """Its profile carries the trait `own-threshold`, which the authority's policy refuses unless told otherwise."""
 
     @property
     def model(self) -> ModalityModel:
