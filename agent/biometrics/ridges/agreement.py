@@ -21,7 +21,7 @@ _RISE = (0.5, 0.7)
 
 @dataclass(frozen=True)
 class Agreement:
-    """`correlation`: mean over the best 25 mm2, -1 to 1 (0 for the part that is missing). `same_mm2`: skin that agrees."""
+    """`correlation`: mean over the best 25 mm2, -1 to 1; what is missing counts 0. `same_mm2`: skin that agrees."""
 
     correlation: float
     same_mm2: float

@@ -34,8 +34,8 @@ _BOUNDS = (-(0.5**0.5), 0.0, 0.5**0.5)
 class RidgeMap:
     """Ridges of an impression at 250 dpi, from `top` and `left` (in cells) on.
 
-    `ridges` float32 `[8 rows, 8 columns]`: 1 on the crest of a ridge, -1 in a valley. `weight` float32 `[rows, columns]`
-    per cell, 0 (no ridges seen) to 1.
+    `ridges` float32 `[8 rows, 8 columns]`: 1 on the crest of a ridge, -1 in a valley. `weight` float32
+    `[rows, columns]`: 0 (no ridges seen) to 1 per cell.
     """
 
     top: int
@@ -85,4 +85,4 @@ def _pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.int16]:
 
 def _unpack(words: NDArray[np.int16], bits: int) -> NDArray[np.uint8]:
     columns = np.unpackbits(words.astype(">i2").view(np.uint8)).reshape(-1, bits)
-    return np.packbits(columns, axis=1)[:, 0] >> (8 - bits)
+    return np.asarray(np.packbits(columns, axis=1)[:, 0] >> (8 - bits), np.uint8)

@@ -55,7 +55,7 @@ def describe(pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
     height, width = half.shape
     responses = _respond(contrast)
     tensor, energy = _smoothed(responses)
-    ridges = _along(responses.filtered, np.angle(tensor) / 2)
+    ridges = _along(responses.filtered, np.asarray(np.angle(tensor) / 2, np.float32))
     weight = _weight(np.abs(tensor), energy)
     rows, columns = -(-height // SIDE), -(-width // SIDE)
     padding = ((0, rows * SIDE - height), (0, columns * SIDE - width))

@@ -22,7 +22,7 @@ _LEVER = 30.0
 def elastic(one: Floats, other: Floats) -> Place:
     """The map of `other`'s places onto `one`'s that paired minutiae ask for.
 
-    Both float32 `[n, 3]`, n at least 1: x and y in pixels at 500 dpi, y down, and the direction anticlockwise in radians.
+    Both float32 `[n, 3]`, n at least 1: x and y in pixels at 500 dpi, y down; the direction in radians, anticlockwise.
     """
     target, source = _complex(one[:, 0], one[:, 1]), _complex(other[:, 0], other[:, 1])
     turn = _turn(target, source, one[:, 2] - other[:, 2])

@@ -31,7 +31,7 @@ _EMPTY = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """Two maps where they overlap, `[4 rows, 4 columns]` each, the first as moved; ridges are scaled by their weight."""
+    """Two maps where they overlap, `[4 rows, 4 columns]` each, the first as moved; ridges are times their weight."""
 
     first: Floats
     first_weight: Floats
@@ -88,7 +88,7 @@ def _placed(first: _Sheet, other: RidgeMap, place: Place) -> tuple[Floats, Float
 
     rows, columns = other.weight.shape
     x, y = np.meshgrid(np.arange(-1, columns + 1, dtype=np.float32), np.arange(-1, rows + 1, dtype=np.float32))
-    middles = place(((x + other.left + 0.5) * CELL).reshape(-1), ((y + other.top + 0.5) * CELL).reshape(-1))
+    middles = place(_middles(x, other.left), _middles(y, other.top))
     size = ((columns + 2) * _PER_CELL, (rows + 2) * _PER_CELL)
     placed = []
     for values, corner in zip(middles, (first.left, first.top), strict=True):
@@ -96,6 +96,10 @@ def _placed(first: _Sheet, other: RidgeMap, place: Place) -> tuple[Floats, Float
         finer = cv2.resize(sheet, size, interpolation=cv2.INTER_LINEAR)
         placed.append(np.asarray(finer[_PER_CELL:-_PER_CELL, _PER_CELL:-_PER_CELL], np.float32))
     return placed[0], placed[1]
+
+
+def _middles(cells: Floats, first: int) -> Floats:
+    return np.asarray((cells + np.float32(first + 0.5)) * CELL, np.float32).reshape(-1)
 
 
 def _window(first: _Sheet, second: _Sheet, x: Floats, y: Floats) -> tuple[slice, slice] | None:
@@ -152,8 +156,8 @@ def _shifts(
         top, left = farthest + down, farthest + right
         np.multiply(wide[top : top + ridges.shape[0], left : left + ridges.shape[1]], ridges, out=product)
         match[index] = window_mean(product, reach)
-    possible = window_mean((drawn_weight * weight) ** 2, reach) / 2 + _EMPTY
-    return _consensus(match / possible, possible, farthest, reach)
+    possible = np.asarray(window_mean((drawn_weight * weight) ** 2, reach) / 2 + _EMPTY, np.float32)
+    return _consensus(np.asarray(match / possible, np.float32), possible, farthest, reach)
 
 
 def _consensus(correlation: Floats, possible: Floats, farthest: int, reach: float) -> tuple[Floats, Floats]:
@@ -171,7 +175,7 @@ def _consensus(correlation: Floats, possible: Floats, farthest: int, reach: floa
 
 
 def window_mean(plane: Floats, reach: float) -> Floats:
-    """The mean of `[4 rows, 4 columns]` over each patch and its neighbours within `reach` patches; 0 beyond the edge."""
+    """The mean of `[4 rows, 4 columns]` over each patch and neighbours within `reach` patches; 0 beyond the edge."""
     import cv2
 
     size = (plane.shape[1] // STEP, plane.shape[0] // STEP)
