@@ -7,6 +7,7 @@ linear algebra library, twelve times slower. The landmarks and the cut-out of th
 from __future__ import annotations
 
 import threading
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from agent.biometrics._files import require_sha256
 from agent.biometrics._onnx import open_session
 from agent.biometrics.errors import ModelError
 
-__all__ = ["Box", "DlibEngine"]
+__all__ = ["Box", "DlibEngine", "shared_engine"]
 
 _CHIP = 150
 _CHIP_PADDING = 0.25
@@ -96,3 +97,9 @@ class DlibEngine:
         if self._network is None:
             with as_file(files("agent") / "models" / parameters.FACE_MODEL_FILE) as path:
                 self._network = open_session(path, parameters.FACE_MODEL_SHA256)
+
+
+@cache
+def shared_engine() -> DlibEngine:
+    """The engine of this process, so that its models are in memory once."""
+    return DlibEngine()

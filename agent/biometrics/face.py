@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.biometrics import _face_quality, embeddings, parameters
 from agent.biometrics._alignment import SIDE, TEMPLATE
-from agent.biometrics._dlib import Box, DlibEngine
+from agent.biometrics._dlib import Box, DlibEngine, shared_engine
 from agent.biometrics._face_models import choose, threshold
 from agent.biometrics.errors import BiometricError, CaptureRefused
 from agent.biometrics.settings import FaceSettings
@@ -40,7 +40,7 @@ class FacePipeline:
 
     def __init__(self, settings: FaceSettings | None = None, engine: DlibEngine | None = None) -> None:
         self.settings = settings or FaceSettings()
-        self._engine = engine or DlibEngine()
+        self._engine = engine or shared_engine()
         self._model = choose(self.settings, self._engine)
         self._threshold = threshold(self.settings, self._model)
 

@@ -19,7 +19,6 @@ from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import FingerprintImage
 
 _CELL_MM2 = (CELL * 25.4 / parameters.FINGERPRINT_DPI) ** 2
-_NO_RIDGES = np.zeros(0, np.int16)
 
 
 class FingerprintPipeline:
@@ -48,7 +47,8 @@ class FingerprintPipeline:
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        return parameters.FINGERPRINT_THRESHOLDS[self.settings.extractor]
+        shipped = parameters.FINGERPRINT_THRESHOLDS[self.settings.extractor]
+        return shipped.moved(self.settings.threshold)
 
     @property
     def alike(self) -> float:
@@ -86,7 +86,7 @@ class FingerprintPipeline:
         quality = grading.quality()
         if not quality.acceptable:
             raise CaptureRefused(quality)
-        return Sample(Features(self.modality, self.model, to_vector(Impression(minutiae, cells, _NO_RIDGES))), quality)
+        return Sample(Features(self.modality, self.model, to_vector(Impression(minutiae, cells))), quality)
 
     def minutiae(self, pixels: NDArray[np.uint8], cells: NDArray[np.bool_]) -> list[Minutia]:
         """Minutiae of uint8 `[height, width]` at 500 dpi with its foreground, by the extractor of the settings."""

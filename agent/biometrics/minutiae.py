@@ -1,4 +1,4 @@
-"""The int16 vector of an impression: minutiae, foreground and, if there are any, ridge features.
+"""The int16 vector of an impression: minutiae and foreground.
 
 A vector is the number of its form, then blocks of kind, length and content, in ascending order of kind:
 
@@ -6,7 +6,6 @@ A vector is the number of its form, then blocks of kind, length and content, in 
    degrees, the kind (1 ridge ending, 2 bifurcation) and the reliability 0..63; in ascending order.
 2. Foreground: rows and columns of cells of 16 x 16 pixels, then each row's cells as bits of 16-bit words, the leftmost
    cell in the highest bit.
-3. Ridge features, which `agent.biometrics.ridges` reads; may be missing.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics.errors import BiometricError
-from agent.biometrics.parameters import FINGERPRINT_SIDE_RANGE, MINUTIAE_MAXIMUM, RIDGES_MAXIMUM
+from agent.biometrics.parameters import FINGERPRINT_SIDE_RANGE, MINUTIAE_MAXIMUM
 
 FIELDS = 5
 CELL = 16
 """Side of a foreground cell in pixels at 500 dpi."""
 _FORM = 2
-_MINUTIAE, _FOREGROUND, _RIDGES = 1, 2, 3
+_MINUTIAE, _FOREGROUND = 1, 2
 _UPPER = (FINGERPRINT_SIDE_RANGE[1], FINGERPRINT_SIDE_RANGE[1], 256, 3, 64)
 _LOWER = (0, 0, 0, 1, 0)
 _CELLS = FINGERPRINT_SIDE_RANGE[1] // CELL
@@ -42,11 +41,10 @@ class Minutia(NamedTuple):
 
 
 class Impression(NamedTuple):
-    """What a vector holds: minutiae int16 `[n, 5]`, foreground bool `[rows, columns]`, ridge features int16 `[k]`."""
+    """What a vector holds: minutiae int16 `[n, 5]` and foreground bool `[rows, columns]`."""
 
     minutiae: NDArray[np.int16]
     foreground: NDArray[np.bool_]
-    ridges: NDArray[np.int16]
 
 
 def most_reliable(minutiae: Iterable[Minutia]) -> NDArray[np.int16]:
@@ -62,7 +60,6 @@ def to_vector(impression: Impression) -> NDArray[np.int16]:
     blocks = [
         (_MINUTIAE, impression.minutiae.reshape(-1)),
         (_FOREGROUND, np.concatenate([size, _pack(impression.foreground)])),
-        (_RIDGES, impression.ridges),
     ]
     parts = [np.array([_FORM], np.int16)]
     for kind, content in blocks:
@@ -74,10 +71,9 @@ def to_vector(impression: Impression) -> NDArray[np.int16]:
 def from_vector(vector: NDArray[np.int16]) -> Impression:
     """What the vector holds; raises `BiometricError` for one that `to_vector` does not make of sound minutiae."""
     blocks = _blocks(vector)
-    ridges = blocks.pop(_RIDGES, np.zeros(0, np.int16))
-    if set(blocks) != {_MINUTIAE, _FOREGROUND} or ridges.size > RIDGES_MAXIMUM:
+    if set(blocks) != {_MINUTIAE, _FOREGROUND}:
         raise BiometricError("a fingerprint template lacks a part or has one too many")
-    return Impression(_minutiae(blocks[_MINUTIAE]), _foreground(blocks[_FOREGROUND]), ridges)
+    return Impression(_minutiae(blocks[_MINUTIAE]), _foreground(blocks[_FOREGROUND]))
 
 
 def check_vector(vector: NDArray[np.int16]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from agent.biometrics.values import Modality, Purpose
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Version of this file as templates and evidence name it."""
 
 
@@ -21,6 +21,10 @@ class Threshold:
 
     accept: float
     typical: float
+
+    def moved(self, own: float) -> Threshold:
+        """With the site's own least score, or this one where it has none (0); half the way to the full margin stays."""
+        return Threshold(own, max(self.typical, own + (self.typical - self.accept) / 2)) if own else self
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,10 @@ class Leeway:
 
 
 THRESHOLDS: Final = {
-    Modality.FINGERPRINT: Threshold(accept=56.0, typical=190.0),
     Modality.FACE: Threshold(accept=0.55, typical=0.80),
     Modality.VOICE: Threshold(accept=0.50, typical=0.84),
 }
-"""Fingerprint: sum of the two best bozorth3 scores. Face: 1 - Euclidean distance. Voice: cosine."""
+"""Face: 1 - Euclidean distance. Voice: cosine. Fingerprint: `FINGERPRINT_THRESHOLDS`."""
 
 ALIKE: Final = {Modality.FINGERPRINT: 1.5, Modality.FACE: 0.45, Modality.VOICE: 0.40}
 """The least score of each sample of a template against the others; about the FMR 1 % point of its matcher."""
@@ -64,8 +67,6 @@ FINGERPRINT_DPI_RANGE: Final = (250, 1200)
 FINGERPRINT_SIDE_RANGE: Final = (100, 1000)
 """Side of an image in pixels once it is at 500 dpi; the native code crashes on very small pictures."""
 MINUTIAE_MAXIMUM: Final = 150
-RIDGES_MAXIMUM: Final = 8192
-"""int16 values that an impression's ridge features may take."""
 LEADER_FILE: Final = "leader.onnx"
 LEADER_SHA256: Final = "da96e1221eea4afdf153997d6c4854ed306c146cfac76046e66cdecc14b2a1bb"
 LEADER_RELIABILITY: Final = 0.4

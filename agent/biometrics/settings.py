@@ -8,9 +8,13 @@ import msgspec
 
 
 class FingerprintSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`extractor`: minutiae by a neural network, or faster and less exact by NIST's mindtct."""
+    """`extractor`: minutiae by a neural network, or faster and less exact by NIST's mindtct.
+
+    `threshold` is the least score of a match that the site measured on its own people; 0 for the shipped one.
+    """
 
     extractor: Literal["neural", "fast"] = "neural"
+    threshold: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 0.0
 
 
 class FaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -19,7 +19,6 @@ from agent.biometrics.voice_centre import VoiceCentre, opened
 
 _CLIP = 32_700
 _DITHER_SEED = 0
-_LEAST_MARGIN = 0.05
 _SAY_AGAIN = "Say exactly the digits shown, one after another."
 
 
@@ -40,16 +39,16 @@ class VoicePipeline:
 
     @property
     def model(self) -> str:
-        """Name and SHA-256 of the network, and the beginning of the centre's."""
+        """Name and SHA-256 of the network, and the beginnings of the centre's and of the digits' network's."""
         centre = self.settings.centre_sha256 if self.settings.centre else parameters.VOICE_CENTRE_SHA256
-        return f"{parameters.VOICE_MODEL}/sha256:{parameters.VOICE_MODEL_SHA256}/centre:{centre[:16]}"
+        digits = parameters.DIGITS_MODEL_SHA256
+        network = f"{parameters.VOICE_MODEL}/sha256:{parameters.VOICE_MODEL_SHA256}"
+        return f"{network}/centre:{centre[:16]}/digits:{digits[:16]}"
 
     @property
     def threshold(self) -> parameters.Threshold:
         """From which score a match is accepted."""
-        shipped = parameters.THRESHOLDS[self.modality]
-        own = self.settings.threshold
-        return parameters.Threshold(own, max(shipped.typical, own + _LEAST_MARGIN)) if own else shipped
+        return parameters.THRESHOLDS[self.modality].moved(self.settings.threshold)
 
     @property
     def alike(self) -> float:

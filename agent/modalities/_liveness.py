@@ -10,10 +10,10 @@ from agent.biometrics import liveness
 from agent.biometrics._dlib import DlibEngine
 from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Watch
 from agent.extension import Sensor
-from agent.pipelines import Examined, Match, Pipeline, Purpose
+from agent.modalities._own import OwnPipeline
+from agent.pipelines import Examined, Purpose
 from hal import Camera
 from protocol.gestures import Gesture
-from protocol.messages import ModalityModel
 
 SENTENCES: Mapping[Gesture, str] = {
     Gesture.BLINK: "Close both eyes for a second, then open them.",
@@ -73,16 +73,8 @@ def _looked_on(watch: Watch, camera: Camera, sensor: Sensor) -> LiveFrames:
 
 
 @dataclass(frozen=True)
-class LivePipeline:
+class LivePipeline(OwnPipeline):
     """A pipeline that takes frames of a challenge only from somebody who was seen to answer it."""
-
-    inner: Pipeline
-    engine: DlibEngine
-
-    @property
-    def model(self) -> ModalityModel:
-        """That of the pipeline within."""
-        return self.inner.model
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
         """Features, or the reason for a refusal; frames without a verdict are refused too."""
@@ -90,17 +82,4 @@ class LivePipeline:
             refusal = captures.refusal if isinstance(captures, LiveFrames) else _NOBODY_SEEN
             if refusal or not captures:
                 return Examined(0, refusal or _NOBODY_SEEN)
-        return self.inner.examine(captures, purpose)
-
-    def enrol(self, samples: Sequence[Any]) -> bytes:
-        """See `Pipeline.enrol`."""
-        return self.inner.enrol(samples)
-
-    def match(self, template: bytes, sample: Any) -> Match:
-        """See `Pipeline.match`."""
-        return self.inner.match(template, sample)
-
-    def warm_up(self) -> None:
-        """Load the models of recognition and of what follows the face."""
-        self.inner.warm_up()
-        self.engine.load()
+        return super().examine(captures, purpose)

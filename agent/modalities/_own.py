@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
+
+import msgspec
 
 from agent import biometrics
 from agent.biometrics import Features, Modality, Template
@@ -12,25 +14,35 @@ from agent.biometrics.replay import recogniser
 from agent.pipelines import Examined, Match, Purpose
 from protocol.messages import ModalityModel
 
+OWN_THRESHOLD = "own-threshold"
 _PURPOSE = {"enrolment": biometrics.Purpose.ENROL, "challenge": biometrics.Purpose.VERIFY}
 
 
 @dataclass(frozen=True)
 class OwnPipeline:
-    """One pipeline of `agent.biometrics`."""
+    """One pipeline of `agent.biometrics`, and the traits that its profiles carry."""
 
     inner: biometrics.Pipeline[Any]
+    traits: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, name: str, **settings: object) -> OwnPipeline:
-        """The pipeline of the modality `name`; raises `BiometricError` for settings that it does not have."""
-        return cls(biometrics.make_pipeline(Modality(name), settings))
+    def of(cls, name: str, *traits: str, **settings: object) -> Self:
+        """The pipeline of the modality `name`; raises `BiometricError` for settings that it does not have.
+
+        A threshold of the site's own is a trait, so that a policy may refuse it.
+        """
+        own = {OWN_THRESHOLD} if settings.get("threshold") else set()
+        return cls(biometrics.make_pipeline(Modality(name), settings), frozenset({*traits, *own}))
 
     @property
     def model(self) -> ModalityModel:
-        """Name and hash of the model, version of the parameters."""
-        modality, model = self.inner.modality.value, self.inner.model
-        return ModalityModel(modality=modality, model=model, parameters=biometrics.PARAMETERS_VERSION)
+        """Name and hash of the model, version of the parameters, traits."""
+        return ModalityModel(
+            modality=self.inner.modality.value,
+            model=self.inner.model,
+            parameters=biometrics.PARAMETERS_VERSION,
+            traits=tuple(sorted(self.traits)) or msgspec.UNSET,
+        )
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:
         """Features, or every reason against the captures."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agent.errors import BiometricError
 from agent.extension import FeatureVector
-from agent.pipelines import Examined, Match, Pipeline, Purpose
+from agent.pipelines import Examined, Match, Purpose
 from protocol.codec import length_prefixed
 from protocol.messages import ModalityModel
+
+if TYPE_CHECKING:
+    from agent.modalities._own import OwnPipeline
 
 TRAIT = "two-fingers"
 NAMES = ("first", "second")
@@ -33,7 +36,7 @@ class PairFeatures:
 class TwoFingers:
     """A fingerprint pipeline of which a sample is two impressions, of one finger and of another."""
 
-    def __init__(self, inner: Pipeline) -> None:
+    def __init__(self, inner: OwnPipeline) -> None:
         self._inner = inner
 
     @property
@@ -65,13 +68,31 @@ class TwoFingers:
 
     def match(self, template: bytes, sample: Any) -> Match:
         """Accepted when both are, in their order; the margin is that of the worse one."""
-        try:
-            templates = msgspec.msgpack.decode(template, type=tuple[bytes, bytes])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise BiometricError("the template of two fingers cannot be read") from None
+        templates = _pair(template)
         first, second = (self._inner.match(one, part) for one, part in zip(templates, sample.pair, strict=True))
         return Match(first.accepted and second.accepted, min(first.margin, second.margin))
+
+    def digest(self, sample: Any) -> bytes:
+        """What both impressions are recognised by later."""
+        return msgspec.msgpack.encode([self._inner.digest(one) for one in sample.pair])
+
+    def replayed(self, past: Sequence[bytes], sample: Any) -> bool:
+        """Whether an impression of either finger is one of the past, of whichever finger that was."""
+        known = [digest for pair in past for digest in _pair(pair)]
+        return any(self._inner.replayed(known, one) for one in sample.pair)
+
+    def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
+        """As `replayed`, for impressions of one sitting."""
+        known = [digest for pair in sitting for digest in _pair(pair)]
+        return any(self._inner.repeated(known, one) for one in sample.pair)
 
     def warm_up(self) -> None:
         """Load the inner models."""
         self._inner.warm_up()
+
+
+def _pair(data: bytes) -> tuple[bytes, bytes]:
+    try:
+        return msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise BiometricError("what is kept of two fingers cannot be read") from None

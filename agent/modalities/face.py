@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.config import Count, Seconds, Section, Sha256
 from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import Camera, DeviceKind, Frame
 
-if TYPE_CHECKING:
-    from agent.biometrics._dlib import DlibEngine
+GESTURES = "gestures"
+"""The trait of a face of which challenges ask for gestures."""
 
 FRAME_GAP_S = 0.4
 """Between two enrolled frames, so that they are not one picture twice."""
@@ -55,9 +54,10 @@ class Face:
         Whoever failed knows the row of gestures; another try needs another challenge.
         """
         if sensor.purpose == "challenge" and self._options.liveness:
+            from agent.biometrics._dlib import shared_engine
             from agent.modalities._liveness import Questioner
 
-            yield Questioner(self._engine, self._options.step_s, self._options.beginning_s).question(sensor)
+            yield Questioner(shared_engine(), self._options.step_s, self._options.beginning_s).question(sensor)
             return
         count = 1 if sensor.purpose == "enrolment" else self._options.frames
         sensor.tell("look", "Look into the camera.")
@@ -66,24 +66,14 @@ class Face:
 
     def pipeline(self) -> Pipeline:
         """Descriptors of frontal faces."""
+        from agent.modalities._liveness import LivePipeline
         from agent.modalities._own import OwnPipeline
 
         chosen = self._options
-        recognition = OwnPipeline.of(
-            self.name, model=chosen.model, model_sha256=chosen.model_sha256 or "", threshold=chosen.threshold
-        )
+        settings = {"model": chosen.model, "model_sha256": chosen.model_sha256 or "", "threshold": chosen.threshold}
         if not chosen.liveness:
-            return recognition
-        from agent.modalities._liveness import LivePipeline
-
-        return LivePipeline(recognition, self._engine)
-
-    @cached_property
-    def _engine(self) -> DlibEngine:
-        """What follows the face; loaded by first use."""
-        from agent.biometrics._dlib import DlibEngine
-
-        return DlibEngine()
+            return OwnPipeline.of(self.name, **settings)
+        return LivePipeline.of(self.name, GESTURES, **settings)
 
 
 def _frames(camera: Camera, sensor: Sensor, count: int) -> list[Frame]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from agent.capabilities import with_image
 from agent.config import Count, Section
@@ -19,13 +21,15 @@ LIFT_S = 5.0
 class FingerprintOptions(Section, frozen=True):
     """`impressions` make a template; `tries` per challenge count refused ones too. `extractor` finds the minutiae.
 
-    With two `fingers` a sample is an impression of each, and both must match.
+    With two `fingers` a sample is an impression of each, and both must match. `threshold` is the least score of a match
+    that the site measured, 0 for the shipped one.
     """
 
     impressions: Count = 4
     tries: Count = 3
     fingers: Literal[1, 2] = 1
     extractor: Literal["neural", "fast"] = "neural"
+    threshold: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 0.0
 
 
 class Fingerprint:
@@ -54,7 +58,7 @@ class Fingerprint:
         """Minutiae."""
         from agent.modalities._own import OwnPipeline
 
-        pipeline = OwnPipeline.of(self.name, extractor=self._options.extractor)
+        pipeline = OwnPipeline.of(self.name, extractor=self._options.extractor, threshold=self._options.threshold)
         return pipeline if self._options.fingers == 1 else TwoFingers(pipeline)
 
 

@@ -16,6 +16,9 @@ from agent.extension import Effort, Pipeline, Sensor
 from agent.modalities._options import options_as
 from hal import AudioBlock, DeviceKind, Microphone
 
+SPOKEN_DIGITS = "spoken-digits"
+"""The trait of a voice of which challenges have digits verified."""
+
 SILENCE_S = 1.2
 """Silence after which nothing more is expected; between two digits most people leave less than half of it."""
 
@@ -40,7 +43,7 @@ class VoiceOptions(Section, frozen=True):
     spoken_digits: bool = True
     centre: str = ""
     centre_sha256: Sha256 | None = None
-    threshold: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
+    threshold: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,15 @@ class Voice:
     def pipeline(self) -> Pipeline:
         """Speaker embeddings."""
         from agent.modalities._own import OwnPipeline
-        from agent.modalities._own_threshold import OwnThreshold
 
         options = self._options
-        settings = {"centre": options.centre, "centre_sha256": options.centre_sha256 or ""}
-        if options.threshold is None:
-            return OwnPipeline.of(self.name, **settings)
-        return OwnThreshold.of(self.name, **settings, threshold=options.threshold)
+        return OwnPipeline.of(
+            self.name,
+            *([SPOKEN_DIGITS] if options.spoken_digits else []),
+            centre=options.centre,
+            centre_sha256=options.centre_sha256 or "",
+            threshold=options.threshold,
+        )
 
 
 class _Ending:

@@ -20,14 +20,13 @@ class Prepared:
     points: Points
     cylinders: Cylinders
     foreground: NDArray[np.bool_]
-    ridges: NDArray[np.int16]
 
 
 def prepare(vector: NDArray[np.int16]) -> Prepared:
     """The form of a vector in which it is compared; raises `BiometricError`."""
     impression = from_vector(vector)
     places = points(impression.minutiae)
-    return Prepared(places, describe(places), impression.foreground, impression.ridges)
+    return Prepared(places, describe(places), impression.foreground)
 
 
 class PreparedVectors:

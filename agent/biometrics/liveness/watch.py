@@ -94,4 +94,7 @@ class Watch:
 
     def _describe(self, moments: list[_Moment]) -> NDArray[np.float64]:
         """Descriptors `[moments, 128]`."""
-        return np.array([self._engine.describe(moment.rgb(), moment.box) for moment in moments])
+        return np.array([self._describe_one(moment.rgb(), moment.box) for moment in moments])
+
+    def _describe_one(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
+        return self._engine.describe(rgb, self._engine.points(rgb, box))

@@ -8,7 +8,6 @@ only if they are equal to the last bit (docs/biometrics/replay.md).
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.biometrics._dlib import Box, DlibEngine
+from agent.biometrics._dlib import shared_engine
 from agent.biometrics.replay._sheet import Geometry, Sheet, Signs
 from hal import Frame
 
@@ -37,11 +36,6 @@ _BELOW = 0.45
 
 _BAND = (1.0, 2.5)
 _AREA = 5.0
-_SEARCH = (300, 480)
-"""Least and greatest longer side of a picture in which the face is searched."""
-
-_engine = DlibEngine()
-_lock = threading.Lock()
 
 
 def trace(frames: Sequence[Frame]) -> bytes:
@@ -99,16 +93,11 @@ def _sheet(frame: Frame) -> bytes:
 
 def _eyes(picture: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Both eyes of the surest face, the one on the left first, in pixels."""
-    longest = max(picture.shape[:2])
-    factor = min(_SEARCH[1] / longest, max(1.0, _SEARCH[0] / longest))
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    searched = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=method)
-    rgb = np.ascontiguousarray(searched[:, :, ::-1])
-    with _lock:
-        boxes: list[Box] = _engine.detect(rgb) or _engine.detect(rgb, upsample=1)
-        if not boxes:
-            return None
-        points = _engine.points(rgb, max(boxes, key=lambda box: box.confidence)) / factor
+    rgb = np.ascontiguousarray(picture[:, :, ::-1])
+    boxes = shared_engine().detect(rgb)
+    if not boxes:
+        return None
+    points = shared_engine().points(rgb, boxes[0])
     one, other = points[0:2].mean(axis=0), points[2:4].mean(axis=0)
     return (one, other) if one[0] < other[0] else (other, one)
 
