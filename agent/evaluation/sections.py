@@ -12,11 +12,12 @@ from typing import Any
 from agent.biometrics import Modality
 from agent.evaluation.folder import Folder
 from agent.evaluation.progress import Watcher
+from agent.evaluation.spoken_digits import spoken_digits
 
 Section = Callable[[Folder, int, Watcher], Mapping[str, Any] | None]
 """Called with the folder, the seed and the progress; rates are fractions, None where the section does not apply."""
 
-SECTIONS: Mapping[Modality, Mapping[str, Section]] = {}
+SECTIONS: Mapping[Modality, Mapping[str, Section]] = {Modality.VOICE: {"spoken_digits": spoken_digits}}
 """Sections by modality and name in the report."""
 
 

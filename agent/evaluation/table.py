@@ -17,9 +17,22 @@ _BEST_MEASURES = 3
 
 def rendered(report: Mapping[str, Any]) -> RenderableType:
     """The rates of both protocols with their intervals, what happened besides, and the recommendation."""
-    told = [list(lines) for lines in (_lines(report), _setbacks(report), _advice(report["recommendation"]))]
+    told = [list(part(report)) for part in (_lines, _setbacks, _spoken, _advice)]
     paragraphs = [Text("\n".join(map(printable, ["", *lines]))) for lines in told if lines]
     return Group(_title(report), _rates(report), *paragraphs)
+
+
+def _spoken(report: Mapping[str, Any]) -> Iterator[str]:
+    """Spoken digits, where they were measured."""
+    found = report.get("spoken_digits")
+    for name, words in (("alone", "whoever speaks"), ("own", "with own takes")):
+        if found is not None and (outcome := found[name]) is not None:
+            right, other = outcome["right"], outcome["random_other"]
+            yield (
+                f"{found['digits']} spoken digits, {words}: right strings accepted at the first try "
+                f"{_with(right['rate'], right['interval'])}, random others {_percent(other['rate'])} "
+                f"({other['accepted']} of {other['attempts']})."
+            )
 
 
 def _title(report: Mapping[str, Any]) -> Text:
@@ -113,7 +126,8 @@ def _gain(curve: Mapping[str, Any]) -> str:
     return "nothing to save" if curve["gain"] is None else f"{100 * curve['gain']:+.0f} %"
 
 
-def _advice(advice: Mapping[str, Any] | None) -> Iterator[str]:
+def _advice(report: Mapping[str, Any]) -> Iterator[str]:
+    advice = report["recommendation"]
     if advice is None:
         return
     by_bootstrap, by_rule = _percent(advice["fmr_upper_bootstrap"]), _percent(advice["fmr_upper_by_rule"])

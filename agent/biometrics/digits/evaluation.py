@@ -6,7 +6,7 @@ is read as the string that was said, as random others of its length, and as othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,13 +81,15 @@ _Counts = dict[str, NDArray[np.int64]]
 """Accepted and tried by "right", "others" and number of places."""
 
 
-def evaluate(network: DigitNetwork, voices: Voices, plan: Plan | None = None) -> Result:
+def evaluate(
+    network: DigitNetwork, voices: Voices, plan: Plan | None = None, on_attempt: Callable[[], None] = lambda: None
+) -> Result:
     """Attempts of everybody at the shipped leeways; with fewer than four takes of a digit a person enrols none."""
     plan = plan or Plan()
     alone, own = [], []
     for index, name in enumerate(sorted(voices)):
         random = np.random.default_rng((plan.seed, index))
-        without, with_own = _person(network, voices[name], plan, random)
+        without, with_own = _person(network, voices[name], plan, random, on_attempt)
         alone.append(without)
         own += [with_own] if with_own else []
     return Result(_outcome(alone, plan), _outcome(own, plan) if own else None)
@@ -106,7 +108,11 @@ def spoken(takes: Mapping[int, Sequence[Sound]], string: Sequence[int], random: 
 
 
 def _person(
-    network: DigitNetwork, takes: Mapping[int, Sequence[Sound]], plan: Plan, random: np.random.Generator
+    network: DigitNetwork,
+    takes: Mapping[int, Sequence[Sound]],
+    plan: Plan,
+    random: np.random.Generator,
+    on_attempt: Callable[[], None],
 ) -> tuple[_Counts, _Counts | None]:
     known = [digit for digit in range(DIGITS) if len(takes.get(digit, ()))]
     enough = len(known) == DIGITS and min(len(takes[digit]) for digit in known) >= _TAKES_TO_ENROL
@@ -123,6 +129,7 @@ def _person(
             heard = scores >= parameters.DIGITS_HEARD.least(plan.length)
             sure = reading.own_scores(strings, own) >= parameters.DIGITS_OWN.least(plan.length)
             _count(with_own, heard & sure, strings)
+        on_attempt()
     return alone, with_own if own is not None else None
 
 
