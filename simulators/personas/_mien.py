@@ -8,10 +8,11 @@ import numpy as np
 from simulators.personas._fields import Field, rng_of
 
 _GRID = (6, 5)
-_PIXELS = 3.0
+_PIXELS = 1.6
 """Deviation of each knot, in pixels of the portrait."""
 
-_PERIODS_S = (4.0, 40.0)
+_PERIODS_S = (60.0, 600.0)
+"""Slow, so that within one answer the parts of the face keep their places; natural sway is the pose's."""
 
 
 def mien(seed: int, seconds: float, shape: tuple[int, int]) -> tuple[Field, Field]:

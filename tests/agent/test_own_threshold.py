@@ -1,15 +1,32 @@
-from agent.biometrics.parameters import THRESHOLDS
-from agent.biometrics.values import Modality
+"""A threshold of the site's own: it decides, and the authority is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.modalities.face import Face
+from agent.modalities.fingerprint import Fingerprint
 from agent.modalities.voice import Voice
 
-
-def test_a_threshold_of_the_sites_own_is_used_and_told_to_the_authority():
-    pipeline = Voice({"threshold": 0.61}).pipeline()
-    assert pipeline.inner.threshold.accept == 0.61
-    assert pipeline.model.traits_known == {"own-threshold"}
+MODALITIES = {Fingerprint: 2.5, Face: 0.6, Voice: 0.61}
 
 
-def test_the_shipped_threshold_needs_no_telling():
-    pipeline = Voice({}).pipeline()
-    assert pipeline.inner.threshold == THRESHOLDS[Modality.VOICE]
-    assert not pipeline.model.traits_known
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_threshold_of_the_sites_own_is_used_and_told_to_the_authority(modality) -> None:
+    shipped, own = modality({}).pipeline(), modality({"threshold": MODALITIES[modality]}).pipeline()
+    assert own.inner.threshold.accept == MODALITIES[modality] > shipped.inner.threshold.accept
+    assert own.inner.threshold.typical > own.inner.threshold.accept
+    assert own.model.traits_known - shipped.model.traits_known == {"own-threshold"}
+
+
+def test_the_usual_traits_are_those_of_liveness() -> None:
+    assert {each({}).pipeline().model.traits_known for each in MODALITIES} == {
+        frozenset(),
+        frozenset({"gestures"}),
+        frozenset({"spoken-digits"}),
+    }
+
+
+def test_without_liveness_there_is_no_trait() -> None:
+    assert not Face({"liveness": False}).pipeline().model.traits_known
+    assert not Voice({"spoken_digits": False}).pipeline().model.traits_known

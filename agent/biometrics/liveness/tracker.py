@@ -18,14 +18,20 @@ from hal import Frame
 
 Rgb = NDArray[np.uint8]
 
+_NEAR = 0.7
+"""How far around the last rectangle a face is looked for, in its widths."""
+
+_SEARCHED_WIDTH = 110.0
+"""Pixels to which a known face is brought before it is looked for; the detector needs 80."""
+
 _FACE_SIDE = 32
 
 
 class Finder(Protocol):
     """What finds faces and their five points: `DlibEngine`."""
 
-    def detect(self, rgb: Rgb, near: Box | None = None) -> list[Box]:
-        """Faces in uint8 `[height, width, 3]`, the surest first; only around `near` where that is given."""
+    def detect_straight(self, rgb: Rgb) -> list[Box]:
+        """Faces in uint8 `[height, width, 3]`, in boxes that move with them."""
         ...
 
     def points(self, rgb: Rgb, box: Box) -> NDArray[np.float64]:
@@ -87,9 +93,32 @@ class FaceTracker:
         return None if before is None else float(np.mean(face * before))
 
     def _find(self, rgb: Rgb) -> Box | None:
-        near = self._finder.detect(rgb, self.box) if self.box is not None else []
-        found = near or self._finder.detect(rgb)
-        return found[0] if found else None
+        near = self._find_near(rgb, self.box) if self.box is not None else None
+        return near if near is not None else self._find_anywhere(rgb)
+
+    def _find_near(self, rgb: Rgb, last: Box) -> Box | None:
+        margin = round(_NEAR * last.width)
+        left, top = max(0, last.left - margin), max(0, last.top - margin)
+        region = rgb[top : last.bottom + margin, left : last.right + margin]
+        if min(region.shape[:2]) < last.width // 2:
+            return None
+        found = self._surest(region, min(1.0, _SEARCHED_WIDTH / last.width))
+        if found is None:
+            return None
+        return Box(found.left + left, found.top + top, found.right + left, found.bottom + top, found.confidence)
+
+    def _find_anywhere(self, rgb: Rgb) -> Box | None:
+        return self._surest(rgb, min(1.0, parameters.FACE_SEARCH_SIDE[1] / max(rgb.shape[:2])))
+
+    def _surest(self, rgb: Rgb, factor: float) -> Box | None:
+        if factor == 1.0:
+            searched = np.ascontiguousarray(rgb)
+        else:
+            searched = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        boxes = self._finder.detect_straight(searched)
+        if not boxes:
+            return None
+        return max(boxes, key=lambda box: box.confidence).scaled(1.0 / factor)
 
 
 def _aligned(grey: NDArray[np.uint8], head: Head) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ def vector(
         if 0 <= px < SIDE and 0 <= py < SIDE
     ]
     cells = np.ones((SIDE // CELL, SIDE // CELL), np.bool_)
-    return to_vector(Impression(most_reliable(minutiae), cells, np.zeros(0, np.int16)))
+    return to_vector(Impression(most_reliable(minutiae), cells))
 
 
 IMPRESSION = press(finger(1), 1)

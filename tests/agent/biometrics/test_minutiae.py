@@ -32,8 +32,7 @@ def test_every_impression_survives_its_vector(seed: int):
     rows = random.integers((0, 0, 0, 1, 0), (1000, 1000, 256, 3, 64), (random.integers(1, 200), FIELDS))
     foreground = random.random(random.integers(1, 63, 2)) < 0.5
     foreground[0, 0] = True
-    further = random.integers(-9, 9, random.integers(0, 40)).astype(np.int16)
-    impression = Impression(most_reliable(Minutia(*row) for row in rows.tolist()), foreground, further)
+    impression = Impression(most_reliable(Minutia(*row) for row in rows.tolist()), foreground)
     read = from_vector(to_vector(impression))
     assert all(np.array_equal(*pair) for pair in zip(read, impression, strict=True))
 

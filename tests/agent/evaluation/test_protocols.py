@@ -21,6 +21,7 @@ def subject(name: str, direction: int, samples: int, first: int, *, stranger: bo
         stray = index in changes.get("stray", ())
         vector = random.normal(0.0, 500.0, 192)
         vector[direction + 50 * stray] += 20_000.0
+        vector *= 32_000.0 / np.linalg.norm(vector)
         features = Features(Modality.VOICE, PIPELINE.model, vector.astype(np.int16))
         refused = index in changes.get("refused", ())
         fit = not refused and index not in changes.get("unfit", ())

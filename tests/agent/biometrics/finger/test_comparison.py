@@ -61,12 +61,10 @@ def test_any_sound_vectors_give_a_finite_score(seed: int, count: int, spread: in
     rows = random.integers((0, 0, 0, 1, 0), (spread, spread, 256, 3, 64), (2, count, 5))
     minutiae = [most_reliable(Minutia(*row) for row in one) for one in rows.tolist()]
     cells = np.ones((20, 20), np.bool_)
-    vectors = [to_vector(Impression(one, cells, np.zeros(0, np.int16))) for one in minutiae]
+    vectors = [to_vector(Impression(one, cells)) for one in minutiae]
     assert 0.0 <= score(*vectors) < 1e3
 
 
 def test_the_most_minutiae_on_one_spot_give_a_finite_score():
-    heap = to_vector(
-        Impression(most_reliable([Minutia(5, 5, 0, 1, 1)] * 150), np.ones((1, 1), np.bool_), np.zeros(0, np.int16))
-    )
+    heap = to_vector(Impression(most_reliable([Minutia(5, 5, 0, 1, 1)] * 150), np.ones((1, 1), np.bool_)))
     assert np.isfinite(score(heap, heap))
