@@ -182,7 +182,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--presentations", type=int, default=200, help="of each species, and bona fide")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--fps", type=float, default=10.0)
-    parser.add_argument("--species", choices=sorted(FACE_SPECIES), nargs="*", default=[GENUINE, *FACE_SPECIES])
+    parser.add_argument("--species", choices=[GENUINE, *FACE_SPECIES], nargs="*", default=[GENUINE, *FACE_SPECIES])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
