@@ -24,7 +24,7 @@ from simulators.lab.station import personas_of
 from simulators.lab.story import Story
 from simulators.lab.view import JsonView, LiveView, View
 from simulators.lab.watch import Watch
-from simulators.lab.world import World
+from simulators.lab.world import Settings, World
 
 NODE_NAMES = ("node-a", "node-b", "node-c")
 
@@ -51,7 +51,7 @@ def run_demo(options: DemoOptions) -> bool:
     began = time.monotonic()
     try:
         people = list(personas_of(None if options.data is None else str(options.data)))[: len(NODE_NAMES)]
-        with World(folder, NODE_NAMES, DEMO_POLICY, options.data) as world:
+        with World(folder, NODE_NAMES, DEMO_POLICY, options.data, _settings(options)) as world:
             return _play(world, people, options, console, began)
     finally:
         if options.keep is None:
@@ -128,3 +128,8 @@ def _serve(world: World, console: Console) -> None:
     console.print("Ctrl-C ends it.")
     while not done.wait(1.0):
         world.check()
+
+
+def _settings(options: DemoOptions) -> Settings:
+    """Recordings of people who read something else cannot speak the digits that a challenge asks for."""
+    return {} if options.data is None else {"modalities.voice.options": {"spoken_digits": False}}

@@ -44,6 +44,8 @@ DEFAULT_DPI = 500
 METRES_PER_INCH = 0.0254
 DIGIT_SAMPLE = re.compile(r"^(\d)_\d+$")
 PAUSE_SECONDS = 0.18
+STRETCH_PIXELS = 3.0
+SPEED_STEP = 0.03
 
 
 def folder_personas(data: Path, count: int = 3, sets: Mapping[str, str | None] | None = None) -> tuple[Persona, ...]:
@@ -73,9 +75,15 @@ class FolderPersona:
     seed: int = 0
 
     def finger(self, impression: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
-        """See `Persona.finger`: sample `impression` modulo their number, as found but for `care` below 1."""
-        path = self.fingerprints[impression % len(self.fingerprints)]
+        """See `Persona.finger`: sample `impression`, as found but for `care` below 1.
+
+        When the samples are used up they come again, each time pressed a little differently.
+        """
+        again, number = divmod(impression, len(self.fingerprints))
+        path = self.fingerprints[number]
         pixels = _grey(path)
+        if again:
+            pixels = _pressed_anew(pixels, rng_of(self.seed, impression, 8))
         if care < 1.0:
             pixels = _worn(pixels, 1.0 - max(care, 0.0), rng_of(self.seed, impression, 6))
         return pixels, _png_dpi(path)
@@ -92,7 +100,8 @@ class FolderPersona:
         """See `Persona.say`.
 
         Isolated digits (files `<digit>_<take>`) are strung together to `digits`. Any other recording cannot speak
-        what it is asked: utterance `take` modulo their number is returned whatever the digits are.
+        what it is asked: utterance `take` is returned whatever the digits are. When they are used up they come again,
+        each time spoken at another speed.
         """
         numbers = checked_digits(digits)
         rng = rng_of(self.seed, take, 7)
@@ -112,7 +121,8 @@ class FolderPersona:
     def _spoken(self, numbers: list[int], take: int) -> NDArray[np.float64]:
         spoken_by = _by_digit(self.recordings)
         if any(not spoken_by.get(number) for number in numbers):
-            return _sound(self.recordings[take % len(self.recordings)])
+            again, number = divmod(take, len(self.recordings))
+            return _at_speed(_sound(self.recordings[number]), 1.0 + (-1) ** again * SPEED_STEP * ((again + 1) // 2))
         pause = np.zeros(int(PAUSE_SECONDS * RATE))
         pieces = []
         for position, number in enumerate(numbers):
@@ -189,6 +199,23 @@ def _worn(pixels: NDArray[np.uint8], sloppy: float, rng: np.random.Generator) ->
     paper = float(np.percentile(pixels, 95))
     faint = paper + (blurred - paper) * (1.0 - 0.6 * sloppy)
     return np.asarray(np.clip(faint + 22.0 * sloppy * rng.standard_normal(pixels.shape), 0, 255), np.uint8)
+
+
+def _pressed_anew(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """An impression as if the skin had been stretched otherwise, by some pixels from place to place."""
+    height, width = pixels.shape
+    knots = rng.normal(0.0, STRETCH_PIXELS, (2, 2 + height // 70, 2 + width // 70)).astype(np.float32)
+    off_x, off_y = (cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in knots)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    bent = cv2.remap(pixels, x + off_x, y + off_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(bent, np.uint8)
+
+
+def _at_speed(sound: NDArray[np.float64], speed: float) -> NDArray[np.float64]:
+    if speed == 1.0:
+        return sound
+    at = np.arange(0.0, len(sound) - 1, speed)
+    return np.asarray(np.interp(at, np.arange(len(sound)), sound), np.float64)
 
 
 def portrait_of(path: Path) -> Portrait:
