@@ -105,9 +105,11 @@ class Presentation:
             profile = self.vault.open(enclave, self.identity.node_id, record, share)
         matched = self._match_all(profile, samples)
         matched |= self._try_again(profile, samples, matched)
+        answered = len(matched) >= self.settings.minimum_modalities
+        digests = {name: [one.digest] for name, one in matched.items() if one.digest}
         with self.watch.stage("remember"):
-            self.vault.remember(profile, {name: [one.digest] for name, one in matched.items() if one.digest})
-        if len(matched) < self.settings.minimum_modalities:
+            self.vault.remember(profile, digests, answered=answered)
+        if not answered:
             return self._failure(len(matched))
         return self._evidence(profile, [matched[name] for name in self.modalities if name in matched])
 
@@ -166,7 +168,7 @@ class Presentation:
         return found
 
     def _evidence(self, profile: OpenProfile, matched: list[Matched]) -> Answer:
-        claims = self._claims(matched)
+        claims = self._claims(matched, self.vault.next_counter(profile))
         with self.gate.use() as enclave:
             with self.watch.stage("sign"):
                 token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
@@ -175,7 +177,7 @@ class Presentation:
         evidence = EvidenceSubmission(token=token, quote=quote)
         return Answer(evidence, None, len(matched))
 
-    def _claims(self, matched: list[Matched]) -> EvidenceClaims:
+    def _claims(self, matched: list[Matched], counter: int) -> EvidenceClaims:
         node, record, challenge = self.identity.node_id, self.header.record_id, self.activation.challenge_id
         context = commitment_context(node, record, challenge)
         # The opening is not kept: nobody, this node included, can check the commitment later (default policy).
@@ -197,7 +199,7 @@ class Presentation:
             elapsed=elapsed_bucket(self.watch.elapsed()),
             quality=level(min(one.quality for one in matched)),
             margin=level(min(one.margin for one in matched)),
-            counter=self.vault.next_counter(record),
+            counter=counter,
             agent=f"keyvigil/{__version__}",
             presence=self.presence or msgspec.UNSET,
         )

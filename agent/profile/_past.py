@@ -1,8 +1,8 @@
 """Digests of a person's earlier captures: sealed beside their profile, a bounded number, under a key of its own.
 
-The file holds the number of the last presentation that it knows of, at least what the profile's counter says. An older
-copy put back alone falls behind the counter and is refused; put back together with an older counter, the next evidence
-repeats a number that the authority has seen, and is refused there.
+The file holds the number of the last evidence, at least what the profile's counter says; the next evidence has one more.
+An older copy put back alone falls behind the counter and is refused; put back together with an older counter, the next
+evidence repeats a number that the authority has seen, and is refused there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Past = Mapping[str, Sequence[bytes]]
 
 
 class PastFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file: form, number of the last presentation, AES-GCM nonce (12 bytes), ciphertext with tag."""
+    """The file: form, number of the last evidence, AES-GCM nonce (12 bytes), ciphertext with tag."""
 
     form: int
     number: int

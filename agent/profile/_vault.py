@@ -48,7 +48,7 @@ class ProfileDraft:
 class OpenProfile:
     """A profile that was opened for one presentation: drop it as soon as the evidence is signed.
 
-    `past` are digests of earlier captures by modality, the oldest first, as known at presentation `number`.
+    `past` are digests of earlier captures by modality, the oldest first; `number` is that of the last evidence.
     """
 
     header: RecordHeader
@@ -130,21 +130,24 @@ class ProfileVault:
         paths = sorted(self._state.profiles.glob("*.record"))
         return sorted((self._read(path)[1] for path in paths), key=lambda header: header.admin)
 
-    def next_counter(self, record_id: str) -> int:
-        """One more than ever before for this profile; it is on disk before it is returned."""
-        last = self._counter(record_id)
-        write_private(self._counter_path(record_id), encode(last + 1))
-        return last + 1
+    def next_counter(self, profile: OpenProfile) -> int:
+        """The number of this presentation's evidence, above that of any before; on disk before it is returned.
 
-    def remember(self, profile: OpenProfile, captures: Past) -> None:
+        It follows the sealed number and not the file of the counter, which anybody who writes to the disk can raise.
+        """
+        number = profile.number + 1
+        write_private(self._counter_path(profile.header.record_id), encode(number))
+        return number
+
+    def remember(self, profile: OpenProfile, captures: Past, *, answered: bool) -> None:
         """Add digests to the past of an opened profile; they are on disk when it returns.
 
-        It counts the presentation that `next_counter` will number, so that a copy from before is known as one. Raises
-        `StateError`.
+        One that is `answered` by evidence gets the number that `next_counter` gives, so that a copy from before is known
+        as one. Any other keeps the number: the authority would not miss it, and an older copy could catch up by failing.
+        Raises `StateError`.
         """
         record_id = profile.header.record_id
-        number = max(profile.number, self._counter(record_id) + 1)
-        past = joined(profile.past, captures)
+        past, number = joined(profile.past, captures), profile.number + answered
         write_past(self._past_path(record_id), profile.past_key, self._random(NONCE_BYTES), number, past)
 
     def hold(self, modality: str, record_id: str) -> None:

@@ -39,8 +39,13 @@ class Vault:
 
     def present(self, digest: bytes) -> None:
         """What a presentation does: remember, then count."""
-        self.vault.remember(self.open(), {"face": [digest]})
-        self.vault.next_counter(RECORD)
+        profile = self.open()
+        self.vault.remember(profile, {"face": [digest]}, answered=True)
+        self.vault.next_counter(profile)
+
+    def fail(self, *digests: bytes) -> None:
+        """What a presentation without evidence does."""
+        self.vault.remember(self.open(), {"face": list(digests)}, answered=False)
 
     def path(self, record: str = RECORD):
         return self.state.profiles / f"{record}.past"
@@ -61,8 +66,8 @@ def test_each_presentation_adds_to_it_and_a_restart_loses_nothing(kept: Vault) -
 
 
 def test_the_oldest_give_way_and_other_modalities_do_not(kept: Vault) -> None:
-    kept.vault.remember(kept.open(), {"voice": [b"said once"]})
-    kept.vault.remember(kept.open(), {"face": [b"%d" % number for number in range(RING)]})
+    kept.vault.remember(kept.open(), {"voice": [b"said once"]}, answered=False)
+    kept.fail(*(b"%d" % number for number in range(RING)))
     past = kept.open().past
     assert len(past["face"]) == RING
     assert past["face"][0] == b"0"
@@ -118,16 +123,40 @@ def test_an_older_copy_with_its_counter_repeats_a_number_for_the_authority_to_re
     """Why the counter of the evidence is part of it: tests/authority holds that a repeated number is refused."""
     paths = [kept.path(), kept.state.profiles / f"{RECORD}.counter"]
     older = [path.read_bytes() for path in paths]
-    kept.vault.remember(kept.open(), {"face": [b"third digest"]})
-    accepted = kept.vault.next_counter(RECORD)
+    accepted = kept.vault.next_counter(kept.open())
     for path, content in zip(paths, older, strict=True):
         path.write_bytes(content)
-    kept.vault.remember(kept.open(), {"face": [b"third digest"]})
-    assert kept.vault.next_counter(RECORD) == accepted
+    assert kept.vault.next_counter(kept.open()) == accepted
+
+
+def test_an_older_copy_does_not_catch_up_by_failed_presentations_nor_by_a_raised_counter(kept: Vault) -> None:
+    """The authority sees no number of a failed presentation, and anybody who writes to the disk can write the counter."""
+    counter = kept.state.profiles / f"{RECORD}.counter"
+    older, before = kept.path().read_bytes(), counter.read_bytes()
+    kept.present(b"third digest")
+    accepted = counter.read_bytes()
+    kept.path().write_bytes(older)
+    counter.write_bytes(before)
+    for _ in range(3):
+        kept.fail()
+    counter.write_bytes(accepted)
+    with pytest.raises(ProfileError, match="older copy"):
+        kept.open()
+    counter.write_bytes(before)
+    assert kept.vault.next_counter(kept.open()) == decode(accepted, int)
+
+
+def test_failed_presentations_and_a_counter_of_its_own_age_do_no_harm(kept: Vault) -> None:
+    """Negative control of the test above."""
+    kept.present(b"third digest")
+    for _ in range(3):
+        kept.fail(b"another digest")
+    assert len(kept.open().past["face"]) == 6
+    assert kept.vault.next_counter(kept.open()) == 2
 
 
 def test_a_crash_between_remembering_and_counting_does_no_harm(kept: Vault) -> None:
-    kept.vault.remember(kept.open(), {"face": [b"third digest"]})
+    kept.vault.remember(kept.open(), {"face": [b"third digest"]}, answered=True)
     kept.present(b"fourth digest")
     assert kept.open().past["face"][-2:] == [b"third digest", b"fourth digest"]
 

@@ -328,7 +328,7 @@ def test_the_log_says_that_a_capture_was_replayed_and_nothing_of_it(
 def test_what_is_remembered_is_on_disk_before_the_evidence_is_signed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StateError("the disk is full")
 
     monkeypatch.setattr(stage.vault, "remember", fail)

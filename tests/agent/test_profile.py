@@ -163,14 +163,19 @@ def test_nothing_secret_shows_in_a_repr(sealed: Sealed) -> None:
 
 
 def test_the_counter_grows_and_survives_a_restart(sealed: Sealed) -> None:
-    assert [sealed.vault.next_counter(RECORD) for _ in range(3)] == [1, 2, 3]
-    assert ProfileVault(sealed.state, os.urandom).next_counter(RECORD) == 4
+    def present(vault: ProfileVault) -> int:
+        profile = sealed.open()
+        vault.remember(profile, {}, answered=True)
+        return vault.next_counter(profile)
+
+    assert [present(sealed.vault) for _ in range(3)] == [1, 2, 3]
+    assert present(ProfileVault(sealed.state, os.urandom)) == 4
 
 
 def test_a_lost_counter_stops_the_profile(sealed: Sealed) -> None:
     (sealed.state.profiles / f"{RECORD}.counter").unlink()
     with pytest.raises(ProfileError, match="counter"):
-        sealed.vault.next_counter(RECORD)
+        sealed.open()
 
 
 def test_a_record_id_that_is_a_path_is_refused(sealed: Sealed) -> None:
@@ -215,4 +220,4 @@ def test_a_truncated_record_is_refused_with_a_remedy(sealed: Sealed, length: int
 def test_a_damaged_counter_stops_the_profile(sealed: Sealed, content: bytes) -> None:
     (sealed.state.profiles / f"{RECORD}.counter").write_bytes(content)
     with pytest.raises(AgentError):
-        sealed.vault.next_counter(RECORD)
+        sealed.open()
