@@ -50,6 +50,14 @@ class Box:
         """Pixels from edge to edge."""
         return self.right - self.left
 
+    def is_about(self, other: Box) -> bool:
+        """Whether the two are of one face: the middle of each lies within the other."""
+        return self._holds_middle_of(other) and other._holds_middle_of(self)
+
+    def _holds_middle_of(self, other: Box) -> bool:
+        across, down = (other.left + other.right) / 2, (other.top + other.bottom) / 2
+        return self.left <= across <= self.right and self.top <= down <= self.bottom
+
     def scaled(self, factor: float) -> Box:
         """The rectangle in a picture that is `factor` times as large."""
         left, top, right, bottom = (round(side * factor) for side in (self.left, self.top, self.right, self.bottom))

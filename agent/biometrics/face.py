@@ -14,6 +14,7 @@ from agent.biometrics._alignment import SIDE, TEMPLATE
 from agent.biometrics._dlib import Box, DlibEngine, shared_engine
 from agent.biometrics._face_models import choose, threshold
 from agent.biometrics.errors import BiometricError, CaptureRefused
+from agent.biometrics.liveness import LiveFrames
 from agent.biometrics.settings import FaceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import Frame
@@ -81,6 +82,7 @@ class FacePipeline:
     def extract(self, frames: Sequence[Frame], purpose: Purpose = Purpose.VERIFY) -> Sample:
         """The mean vector of the five best acceptable frames, and their mean quality.
 
+        Of `LiveFrames` only the face that answered is looked at: with another one before it a frame is not acceptable.
         Raises `CaptureRefused` when no frame is acceptable or the frames show different faces, `BiometricError`.
         """
         sightings = sorted(self._sight_all(frames, purpose), key=_merit, reverse=True)
@@ -105,12 +107,13 @@ class FacePipeline:
     def _sight_all(self, frames: Sequence[Frame], purpose: Purpose) -> Iterator[_Sighting]:
         """What each frame shows; a face is looked for first where the frame before had it."""
         near: Box | None = None
-        for frame in frames:
-            sighting = self._sight(frame, purpose, near)
+        places = frames.places if isinstance(frames, LiveFrames) else [None] * len(frames)
+        for frame, place in zip(frames, places, strict=True):
+            sighting = self._sight(frame, purpose, near, place)
             near = sighting.box if sighting.quality.acceptable else None
             yield sighting
 
-    def _sight(self, frame: Frame, purpose: Purpose, near: Box | None) -> _Sighting:
+    def _sight(self, frame: Frame, purpose: Purpose, near: Box | None, place: Box | None = None) -> _Sighting:
         rgb = _rgb(frame)
         if self.settings.aligned:
             points = TEMPLATE * min(rgb.shape[:2]) / SIDE
@@ -119,7 +122,8 @@ class FacePipeline:
         if not boxes:
             return _Sighting(rgb, Quality(0, (_NO_FACE,)))
         box = boxes[0]
-        if any(_is_second_person(other, box) for other in boxes[1:]):
+        answered = place is None or box.is_about(place)
+        if not answered or any(_is_second_person(other, box) for other in boxes[1:]):
             return _Sighting(rgb, Quality(0, (_SECOND_FACE,)))
         points = self._engine.points(rgb, box)
         return _Sighting(rgb, _face_quality.judge(rgb, points, purpose, box.confidence), points, box)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from agent.biometrics import liveness
@@ -13,7 +15,7 @@ from agent.biometrics.liveness.continuity import FROZEN
 from agent.extension import Effort
 from agent.modalities import _liveness
 from agent.modalities.face import Face
-from hal import TimedOut
+from hal import Frame, TimedOut
 from simulators.attacks import FACE_SPECIES, FaceAttack, LiveFace, face_attack
 from simulators.personas import shipped_personas
 from simulators.personas._face import AnimatedFace
@@ -94,8 +96,6 @@ def test_a_frozen_buffer_is_told_as_such(face: Face, people: list[AnimatedFace])
 def test_an_empty_room_is_nobody(face: Face) -> None:
     class Room:
         def picture(self, seconds: float, asked: Any) -> Any:
-            import numpy as np
-
             return np.full((480, 640, 3), round(seconds * 10), np.uint8)
 
     assert answered(face, FaceStage(Room(), ROW)).refusal == trial.NO_FACE
@@ -114,6 +114,33 @@ def test_a_row_that_the_node_does_not_know_is_refused_before_anything_is_asked(
     stage = FaceStage(LiveFace(people[0], 1), drawn)
     assert "Bring authority and node to one version" in answered(face, stage).refusal
     assert stage.told == []
+
+
+class BesidePhotograph:
+    """Somebody who answers for themself, beside a large photograph of another, leaned so that it is not followed."""
+
+    def __init__(self, person: AnimatedFace, other: AnimatedFace) -> None:
+        self._live = LiveFace(person, 1)
+        photograph = cv2.resize(LiveFace(other, 1).picture(0.5, []), None, fx=1.7, fy=1.7)
+        height, width = photograph.shape[:2]
+        leaned = cv2.getRotationMatrix2D((width / 2, height / 2), 27.0, 1.0)
+        self._photograph = cv2.warpAffine(photograph, leaned, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+    def picture(self, seconds: float, asked: Any) -> Any:
+        live = self._live.picture(seconds, asked)
+        below = np.full((len(self._photograph) - len(live), live.shape[1], 3), 90, np.uint8)
+        return np.hstack([np.vstack([live, below]), self._photograph])
+
+
+def test_a_photograph_beside_the_face_that_answered_is_not_recognised(face: Face, people: list[AnimatedFace]) -> None:
+    """The larger face is the one that recognition takes by itself: only the place of the one that answered tells."""
+    frames = answered(face, FaceStage(BesidePhotograph(people[0], people[1]), ROW))
+    assert frames.refusal == ""
+    assert face.pipeline().examine(frames, "challenge").reason == "Only one person may be in the picture."
+    inner = face.pipeline().inner
+    portrait = inner.extract([Frame(LiveFace(people[1], 1).picture(0.5, []), 0, 0)]).features
+    elsewhere = inner.extract(list(frames)).features
+    assert inner.compare((portrait.vector,), (elsewhere.vector,)) > inner.threshold.accept
 
 
 def test_frames_without_a_verdict_are_not_compared(face: Face, people: list[AnimatedFace]) -> None:

@@ -21,16 +21,18 @@ OTHER_FACE = "The face was not the same throughout. One person answers every pro
 class LiveFrames(tuple[Frame, ...]):
     """The frames of a presentation that recognition looks at, straight faces from its beginning to its end.
 
-    `refusal` is the reason why nobody alive was seen to answer; empty when somebody was.
+    `refusal` is the reason why nobody alive was seen to answer; empty when somebody was. `places` are where that face
+    is in each frame: no other may be recognised.
     """
 
     refusal: str
+    places: tuple[Box, ...]
 
     @classmethod
-    def of(cls, frames: Iterable[Frame], refusal: str = "") -> Self:
+    def of(cls, frames: Iterable[Frame], refusal: str = "", places: Iterable[Box] = ()) -> Self:
         """`frames` with the verdict on them."""
         made = cls(frames)
-        made.refusal = refusal
+        made.refusal, made.places = refusal, tuple(places)
         return made
 
 
@@ -77,7 +79,8 @@ class Watch:
 
     def frames(self, refusal: str = "") -> LiveFrames:
         """What recognition gets."""
-        return LiveFrames.of((moment.frame for moment in self._straight), refusal)
+        frames, places = ([getattr(moment, what) for moment in self._straight] for what in ("frame", "box"))
+        return LiveFrames.of(frames, refusal, places)
 
     def _keep(self, moment: _Moment, step: Step) -> None:
         """A face is straight whenever the next prompt comes, and when there is none any more."""
