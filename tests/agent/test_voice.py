@@ -102,3 +102,15 @@ def test_digits_that_are_not_verified_are_not_passed_on() -> None:
 
 def test_what_was_asked_shows_in_no_repr() -> None:
     assert "4071" not in repr(Utterance(np.zeros(1, np.int16), RATE, False, "4071"))
+
+
+@pytest.mark.parametrize("purpose", ["enrolment", "challenge"])
+def test_a_recording_without_digits_is_refused_where_they_are_verified(purpose: Any) -> None:
+    """The same recording passes with its digits, and where anything may be said: only the digits are missing."""
+    pcm, rate = shipped_personas()[1].say("40718259", 0)
+    with_digits, without = (Utterance(pcm, rate, overflow=False, digits=digits) for digits in ("40718259", ""))
+    verified, free = Voice({}).pipeline(), Voice({"spoken_digits": False}).pipeline()
+    assert "asked for no digits" in verified.examine([without], purpose).reason
+    assert verified.examine([without], purpose).features is None
+    assert verified.examine([with_digits], purpose).features is not None
+    assert free.examine([without], purpose).features is not None
