@@ -1,7 +1,7 @@
 """Digests of a person's earlier captures: sealed beside their profile, a bounded number, under a key of its own.
 
-The file holds the number of the last evidence, at least what the profile's counter says; the next evidence has one more.
-An older copy put back alone falls behind the counter and is refused; put back together with an older counter, the next
+The file holds the number of the last evidence, at least what the profile's counter says; the next has one more. An
+older copy put back alone falls behind the counter and is refused; put back together with an older counter, the next
 evidence repeats a number that the authority has seen, and is refused there.
 """
 

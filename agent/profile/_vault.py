@@ -142,9 +142,9 @@ class ProfileVault:
     def remember(self, profile: OpenProfile, captures: Past, *, answered: bool) -> None:
         """Add digests to the past of an opened profile; they are on disk when it returns.
 
-        One that is `answered` by evidence gets the number that `next_counter` gives, so that a copy from before is known
-        as one. Any other keeps the number: the authority would not miss it, and an older copy could catch up by failing.
-        Raises `StateError`.
+        One that is `answered` by evidence gets the number that `next_counter` gives, so that a copy from before is
+        known as one. Any other keeps the number: the authority would not miss it, and an older copy could catch up by
+        failing. Raises `StateError`.
         """
         record_id = profile.header.record_id
         past, number = joined(profile.past, captures), profile.number + answered

@@ -130,7 +130,7 @@ def test_an_older_copy_with_its_counter_repeats_a_number_for_the_authority_to_re
 
 
 def test_an_older_copy_does_not_catch_up_by_failed_presentations_nor_by_a_raised_counter(kept: Vault) -> None:
-    """The authority sees no number of a failed presentation, and anybody who writes to the disk can write the counter."""
+    """The authority sees no number of a failed presentation, and whoever writes to the disk can write the counter."""
     counter = kept.state.profiles / f"{RECORD}.counter"
     older, before = kept.path().read_bytes(), counter.read_bytes()
     kept.present(b"third digest")
