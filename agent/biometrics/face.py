@@ -24,10 +24,11 @@ _SECOND_FACE = "Only one person may be in the picture."
 _OTHER_FACE = "Stay in front of the camera: the pictures do not all show the same face."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Sighting:
     """A face in a frame, acceptable or not."""
 
+    frame: Frame
     rgb: NDArray[np.uint8]
     quality: Quality
     points: NDArray[np.float64] | None = None
@@ -85,7 +86,8 @@ class FacePipeline:
         Of `LiveFrames` only the face that answered is looked at: with another one before it a frame is not acceptable.
         Raises `CaptureRefused` when no frame is acceptable or the frames show different faces, `BiometricError`.
         """
-        sightings = sorted(self._sight_all(frames, purpose), key=_merit, reverse=True)
+        seen = list(self._sight_all(frames, purpose))
+        sightings = sorted(seen, key=_merit, reverse=True)
         if not sightings or not sightings[0].quality.acceptable:
             raise CaptureRefused(sightings[0].quality if sightings else Quality(0, (_NO_FACE,)))
         best = [one for one in sightings if one.quality.acceptable][: parameters.FACE_FRAMES_MAXIMUM]
@@ -93,7 +95,9 @@ class FacePipeline:
         if self._least_alike(vectors) < self._model.decision.together:
             raise CaptureRefused(Quality(0, (_OTHER_FACE,)))
         vector = embeddings.quantise(np.mean(vectors, axis=0), self._model.scale)
-        return Sample(Features(self.modality, self.model, vector), _mean_quality([one.quality for one in best]))
+        used = tuple(one.frame for one in seen if one in best)
+        quality = _mean_quality([one.quality for one in best])
+        return Sample(Features(self.modality, self.model, vector), quality, used)
 
     def compare(self, enrolled: tuple[NDArray[np.int16], ...], probes: tuple[NDArray[np.int16], ...]) -> float:
         """How alike the mean of the enrolled and the mean of the probes' vectors are, as the model measures it."""
@@ -117,16 +121,16 @@ class FacePipeline:
         rgb = _rgb(frame)
         if self.settings.aligned:
             points = TEMPLATE * min(rgb.shape[:2]) / SIDE
-            return _Sighting(rgb, _face_quality.judge(rgb, points, purpose, None), points)
+            return _Sighting(frame, rgb, _face_quality.judge(rgb, points, purpose, None), points)
         boxes = (self._engine.detect(rgb, near) if near else []) or self._engine.detect(rgb)
         if not boxes:
-            return _Sighting(rgb, Quality(0, (_NO_FACE,)))
+            return _Sighting(frame, rgb, Quality(0, (_NO_FACE,)))
         box = boxes[0]
         answered = place is None or box.is_about(place)
         if not answered or any(_is_second_person(other, box) for other in boxes[1:]):
-            return _Sighting(rgb, Quality(0, (_SECOND_FACE,)))
+            return _Sighting(frame, rgb, Quality(0, (_SECOND_FACE,)))
         points = self._engine.points(rgb, box)
-        return _Sighting(rgb, _face_quality.judge(rgb, points, purpose, box.confidence), points, box)
+        return _Sighting(frame, rgb, _face_quality.judge(rgb, points, purpose, box.confidence), points, box)
 
 
 def _rgb(frame: Frame) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,10 +70,15 @@ class Features:
 
 @dataclass(frozen=True)
 class Sample:
-    """A capture that was accepted: its features and its quality."""
+    """A capture that was accepted: its features and its quality.
+
+    `used` are the pictures that the features are of, in their order, where a capture has several and others were passed
+    over.
+    """
 
     features: Features
     quality: Quality
+    used: tuple[Any, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,10 @@ class OwnPipeline:
         return recogniser(self.inner.modality).repeated(sitting, cast(Features, sample).trace)
 
     def _extract(self, captures: Sequence[Any], purpose: biometrics.Purpose) -> tuple[biometrics.Sample, bytes]:
-        """The sample, and what its capture is recognised by."""
+        """The sample, and what its capture is recognised by: what was passed over could only hide it."""
         capture = self._capture(captures)
         sample = self.inner.extract(capture, purpose)
-        return sample, recogniser(self.inner.modality).trace(capture)
+        return sample, recogniser(self.inner.modality).trace(sample.used or capture)
 
     def _capture(self, captures: Sequence[Any]) -> Any:
         """What the inner pipeline takes."""

@@ -1,6 +1,6 @@
 """Faces: frames in which a face looks up exactly as in earlier frames.
 
-One presentation is traced by up to three of its frames, cut out about the eyes. Skin, lids, mouth and light of a live
+One presentation is traced by up to five of its frames, cut out about the eyes. Skin, lids, mouth and light of a live
 face differ from one day to the next by more than any encoding does; the frames of one sitting may be alike, and are one
 only if they are equal to the last bit (docs/biometrics/replay.md).
 """
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics._dlib import shared_engine
+from agent.biometrics.parameters import FACE_FRAMES_MAXIMUM
 from agent.biometrics.replay._sheet import Geometry, Sheet, Signs
 from hal import Frame
 
@@ -24,8 +25,8 @@ LOCAL: Final = 0.955
 """Least likeness of a repeated frame, and of nine tenths of its tiles."""
 
 GEOMETRY: Final = Geometry(side=64, wide=88, overlap=0.6, angles=(-2.0, 0.0, 2.0), promising=0.6)
-FRAMES: Final = 3
-"""Frames that trace a presentation."""
+FRAMES: Final = FACE_FRAMES_MAXIMUM
+"""Frames that trace a presentation: as many as are recognised, or an unusable one would choose others of a copy."""
 
 _HASH = 16
 _EYES = 26.0
@@ -39,7 +40,7 @@ _AREA = 5.0
 
 
 def trace(frames: Sequence[Frame]) -> bytes:
-    """What a comparison with earlier frames needs of these: of each of up to three a hash and a sheet."""
+    """What a comparison with earlier frames needs of these: of each of up to five a hash and a sheet."""
     chosen = [frames[index] for index in np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))]
     return b"".join(_hash(frame) + _sheet(frame) for frame in chosen)
 
