@@ -39,12 +39,18 @@ class Minutia(NamedTuple):
     kind: int
     reliability: int
 
+    def __repr__(self) -> str:
+        return "Minutia()"
+
 
 class Impression(NamedTuple):
     """What a vector holds: minutiae int16 `[n, 5]` and foreground bool `[rows, columns]`."""
 
     minutiae: NDArray[np.int16]
     foreground: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return "Impression()"
 
 
 def most_reliable(minutiae: Iterable[Minutia]) -> NDArray[np.int16]:

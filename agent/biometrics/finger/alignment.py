@@ -21,7 +21,7 @@ _FLOOR = 0.05
 """Weight of a pair however far away: it keeps places without pairs near them with the whole finger."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
     """Lays the first impression over the second.
 

@@ -29,7 +29,7 @@ _HALF, _WIDTH = math.pi / _LAYERS, _TURN_SPREAD * math.sqrt(2)
 _SHARE = np.array([math.erf((angle + _HALF) / _WIDTH) - math.erf((angle - _HALF) / _WIDTH) for angle in _TABLE]) / 2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cylinders:
     """`bits` 0 or 1 `[n, cells]`, `count` of ones `[n]`; not `described` are minutiae without enough neighbours."""
 

@@ -14,7 +14,7 @@ Indices = NDArray[np.intp]
 _TURN = np.float32(2 * np.pi)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Points:
     """Places and directions: pixels at 500 dpi with y upwards (so that y of an image is negative), radians."""
 

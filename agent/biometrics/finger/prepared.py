@@ -13,7 +13,7 @@ from agent.biometrics.finger.geometry import Points, points
 from agent.biometrics.minutiae import from_vector
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prepared:
     """An impression as it is compared; made of its vector alone."""
 

@@ -21,7 +21,7 @@ _SCORED = (4, 12)
 _SCORED_MIDDLE, _SCORED_SLOPE = 20.0, 0.4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Relaxed:
     """Pairs `one[k]`, `other[k]` of minutiae with their `strength` `[k]`, and how far they `agree` 0..1 `[k, k]`.
 

@@ -67,7 +67,7 @@ class Likeness:
 _UNLIKE = Likeness(-1.0, -1.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Signs:
     """What is kept of a sheet: -1, 0 (nothing there) or 1 as `[side, side]`."""
 
@@ -97,7 +97,7 @@ class Signs:
         return np.fft.rfft2(self.values, shape), np.fft.rfft2(np.abs(self.values), shape)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sheet:
     """A probe: band-passed contrast of about unit size as `[wide, wide]`, 0 where there is nothing."""
 

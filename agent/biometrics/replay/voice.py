@@ -114,7 +114,7 @@ def expand(kept: bytes) -> Wave:
     return frames[_without_long_pauses(spoken)].reshape(-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probe:
     """A recording that is compared: its voice at 8 kHz."""
 
