@@ -183,7 +183,7 @@ class ModalityModel(Message, frozen=True):
     """A modality of a profile, the model that made its features, and the version of the parameters.
 
     `traits` are words for how the modality is used that a policy may demand or refuse: `two-fingers`, `gestures`,
-    `spoken-digits`, `own-threshold`, and those of further modalities.
+    `spoken-digits`, `own-threshold`, `own-model`, and those of further modalities.
     """
 
     modality: str

@@ -15,6 +15,7 @@ from agent.pipelines import Examined, Match, Purpose
 from protocol.messages import ModalityModel
 
 OWN_THRESHOLD = "own-threshold"
+OWN_MODEL = "own-model"
 _PURPOSE = {"enrolment": biometrics.Purpose.ENROL, "challenge": biometrics.Purpose.VERIFY}
 
 
@@ -29,9 +30,10 @@ class OwnPipeline:
     def of(cls, name: str, *traits: str, **settings: object) -> Self:
         """The pipeline of the modality `name`; raises `BiometricError` for settings that it does not have.
 
-        A threshold of the site's own is a trait, so that a policy may refuse it.
+        A threshold, a network or a centre of the site's own is a trait, so that a policy may refuse it.
         """
         own = {OWN_THRESHOLD} if settings.get("threshold") else set()
+        own |= {OWN_MODEL} if settings.get("model") or settings.get("centre") else set()
         return cls(biometrics.make_pipeline(Modality(name), settings), frozenset({*traits, *own}))
 
     @property

@@ -19,6 +19,14 @@ def test_a_threshold_of_the_sites_own_is_used_and_told_to_the_authority(modality
     assert own.model.traits_known - shipped.model.traits_known == {"own-threshold"}
 
 
+@pytest.mark.parametrize(("modality", "own"), [(Face, "model"), (Voice, "centre")])
+def test_a_network_or_centre_of_the_sites_own_is_told_to_the_authority(modality, own: str) -> None:
+    """One that makes everybody alike accepts everybody at the shipped threshold."""
+    shipped = modality({}).pipeline()
+    brought = modality({own: "own.file", f"{own}_sha256": "a" * 64}).pipeline()
+    assert brought.model.traits_known - shipped.model.traits_known == {"own-model"}
+
+
 def test_the_usual_traits_are_those_of_liveness() -> None:
     assert {each({}).pipeline().model.traits_known for each in MODALITIES} == {
         frozenset(),
