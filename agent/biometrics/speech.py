@@ -94,4 +94,4 @@ def _bridge(active: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _widen(active: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     """Also true in the `by` frames before and after active frames."""
-    return np.convolve(active, np.ones(2 * by + 1), mode="same") > 0
+    return np.convolve(active, np.ones(2 * by + 1))[by : by + len(active)] > 0

@@ -200,10 +200,12 @@ def _voiced(samples: Wave) -> Wave:
 def _bandpassed(samples: Wave) -> NDArray[np.float64]:
     """300 to 900 Hz at 8 kHz, without delay; the edges are a hundred hertz wide."""
     count = len(samples) // 2 * 2
+    if not count:
+        return np.zeros(0)
     spectrum = np.fft.rfft(samples[:count])
-    hertz = np.fft.rfftfreq(count, 1 / VOICE_RATE) if count else np.zeros(0)
+    hertz = np.fft.rfftfreq(count, 1 / VOICE_RATE)
     spectrum *= np.clip((hertz - _BAND[0]) / 100 + 0.5, 0, 1) * np.clip((_BAND[1] - hertz) / 100 + 0.5, 0, 1)
-    return np.fft.irfft(spectrum, count)[:: VOICE_RATE // _FINE] if count else np.zeros(0)
+    return np.fft.irfft(spectrum, count)[:: VOICE_RATE // _FINE]
 
 
 def _without_long_pauses(spoken: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soxr
 
-from agent.biometrics import Recording, VoicePipeline, speech
+from agent.biometrics import Modality, Recording, VoicePipeline, speech
+from agent.biometrics.replay import recogniser
 from tests.agent.biometrics.fans import FANS, fan_noise, in_noise
 
 
@@ -68,3 +69,14 @@ def test_what_was_found_shows_no_sound_when_printed(voices):
     shown = repr(found(voices["low"][0].pcm))
     assert "samples" not in shown
     assert all(field.name in shown for field in dataclasses.fields(speech.Speech) if field.repr)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_recording_shorter_than_a_pause_has_its_speech_found_and_no_more(rate: int):
+    """At full length, where nothing was wrong, some of the same sound is heard."""
+    tone = (8_000 * np.sin(0.1 * np.arange(60_000))).astype(np.int16)
+    for length in (0, 1, 320, 2_000, 3_999, 4_000, 6_000):
+        heard = found(tone[:length], rate)
+        assert heard.seconds <= length / rate + 0.02
+        assert recogniser(Modality.VOICE).trace(Recording(tone[:length], rate))
+    assert found(tone, rate).samples.size > 0
