@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from agent.config import Count, Seconds, Section, Sha256
 from agent.extension import Effort, Pipeline, Sensor
@@ -12,6 +14,9 @@ from hal import Camera, DeviceKind, Frame
 
 GESTURES = "gestures"
 """The trait of a face of which challenges ask for gestures."""
+
+MOST_STEP_S = 15.0
+"""A person who is slow needs less; whoever has longer can look for a recording of the gesture."""
 
 FRAME_GAP_S = 0.4
 """Between two enrolled frames, so that they are not one picture twice."""
@@ -29,7 +34,7 @@ class FaceOptions(Section, frozen=True):
     enrolled_frames: Count = 5
     frames: Count = 3
     liveness: bool = True
-    step_s: Seconds = 5.0
+    step_s: Annotated[float, msgspec.Meta(gt=0, le=MOST_STEP_S)] = 5.0
     beginning_s: Seconds = 10.0
     model: str = ""
     model_sha256: Sha256 | None = None

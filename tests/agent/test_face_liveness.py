@@ -12,6 +12,7 @@ import pytest
 from agent.biometrics import liveness
 from agent.biometrics.liveness import LiveFrames, trial
 from agent.biometrics.liveness.continuity import FROZEN
+from agent.errors import ConfigError
 from agent.extension import Effort
 from agent.modalities import _liveness
 from agent.modalities.face import Face
@@ -188,3 +189,9 @@ def test_liveness_can_be_turned_off(people: list[AnimatedFace]) -> None:
     assert len(frames) == 3
     assert stage.told == ["look"]
     assert plain.pipeline().examine(frames, "challenge").features is not None
+
+
+def test_the_time_for_a_gesture_has_a_limit() -> None:
+    assert Face({"step_s": 15.0}).alone
+    with pytest.raises(ConfigError, match="step_s"):
+        Face({"step_s": 15.1})
