@@ -14,10 +14,14 @@ from agent.biometrics._onnx import open_shipped, shrinking
 from agent.biometrics.minutiae import CELL, Minutia
 
 _MULTIPLE = 32
+"""The network takes sides that are multiples of this."""
 STRIP_PIXELS = 40_000
 _STRIP_ROWS = 96
+"""The fewest rows of a strip."""
 _HALO = 32
+"""Rows that strips share: near a cut the network errs."""
 _ANGLE, _ENDING, _RELIABILITY = 1, 2, 3
+"""Channels of the network's output."""
 
 
 class LeaderEngine:
@@ -61,7 +65,10 @@ class LeaderEngine:
 
 
 def strips(height: int, width: int, pixels: int = STRIP_PIXELS) -> Iterator[tuple[tuple[int, int], int, int]]:
-    """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once."""
+    """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once.
+
+    A strip has about `pixels` pixels, or 96 rows where that is more.
+    """
     most = pixels // (width + -width % _MULTIPLE) // _MULTIPLE * _MULTIPLE
     rows = max(_STRIP_ROWS, most)
     if rows >= height:

@@ -23,7 +23,7 @@ def noisy(image: Image, rng: np.random.Generator, sigmas: tuple[float, float]) -
 
 
 def recoded(image: Image, rng: np.random.Generator, least: int) -> Image:
-    """As JPEG of a quality from `least` to 90 gives it back."""
+    """As JPEG of a quality from `least` to 90 gives it back; raises `ValueError` for what is no picture."""
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(least, 91))])
     if not done:
         raise ValueError("the picture cannot be written as JPEG")

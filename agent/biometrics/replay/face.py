@@ -28,6 +28,8 @@ FRAMES: Final = 3
 """Frames that trace a presentation."""
 
 _HASH = 16
+"""Bytes of a frame's hash."""
+
 _EYES = 26.0
 """Points between the eyes."""
 
@@ -35,7 +37,10 @@ _BELOW = 0.45
 """How far below the eyes the middle lies, of their distance."""
 
 _BAND = (1.0, 2.5)
+"""Deviations of two Gaussians, points: lines are what lies between them."""
+
 _AREA = 5.0
+"""Deviation of the Gaussian within which contrast is evened out, points."""
 
 
 def trace(frames: Sequence[Frame]) -> bytes:
