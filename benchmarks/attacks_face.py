@@ -18,8 +18,8 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,65 +27,16 @@ import cv2
 
 from agent.biometrics.liveness import LiveFrames
 from agent.modalities.face import Face
-from hal import Deadline, Frame, TimedOut
+from hal import TimedOut
 from protocol.gestures import rows
-from simulators.attacks import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, LiveFace, face_attack
-from simulators.personas import Asked, shipped_personas
+from simulators.attacks import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, FaceStage, LiveFace, face_attack
+from simulators.personas import shipped_personas
 from simulators.personas._face import AnimatedFace
 from simulators.personas._folder import portrait_of
 
 GENUINE = "bona-fide"
-PROMPT_S = 0.04
-"""What a prompt hook takes."""
-
-
-@dataclass
-class Stage:
-    """A camera on simulated time, the scene before it, and the prompts that reach the scene."""
-
-    scene: FaceScene
-    gestures: tuple[str, ...]
-    fps: float
-    now: float = 0.0
-    number: int = 0
-    asked: list[Asked] = field(default_factory=list)
-    purpose: str = "challenge"
-    attempt: int = 1
-
-    @property
-    def deadline(self) -> Deadline:
-        return Deadline(60_000_000_000, self)
-
-    def monotonic_ns(self) -> int:
-        return round(self.now * 1e9)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def digits(self) -> str:
-        return ""
-
-    def tell(self, action: str, instruction: str, *, digits: str = "", gestures: Sequence[str] = ()) -> None:
-        del action, instruction, digits
-        self.asked += [Asked(gesture, self.now) for gesture in gestures]
-        self.now += PROMPT_S
-
-    def use(self, work: Callable[[Any], LiveFrames], on_return: Callable[[], None] | None = None) -> LiveFrames:
-        del on_return
-        return work(self)
-
-    def release(self) -> None:
-        pass
-
-    def read(self, deadline: Deadline) -> Frame:
-        """The next picture that arrives; one that does not still has its number."""
-        while deadline.remaining() > 0:
-            self.now += 1 / self.fps
-            self.number += 1
-            picture = self.scene.picture(self.now, self.asked)
-            if picture is not None:
-                return Frame(picture, self.number, self.monotonic_ns())
-        raise TimedOut("no picture came")
+PATIENCE_S = 60.0
+"""Of the simulated sensor; the checks give up earlier."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +49,7 @@ class Someone:
 
 def present(face: Face, scene: FaceScene, gestures: tuple[str, ...], fps: float) -> tuple[str, float]:
     """The reason of the refusal, empty for none, and the seconds that it took."""
-    stage = Stage(scene, gestures, fps)
+    stage = FaceStage(scene, gestures, fps, patience_s=PATIENCE_S)
     try:
         frames = next(face.captures(stage))
     except TimedOut:

@@ -9,7 +9,7 @@ compared with what was kept of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,26 @@ def main() -> None:
     report.show(chosen.json)
 
 
+def pairs(traces: Sequence[bytes], digests: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Each capture's trace with the digest of every other."""
+    for index, trace in enumerate(traces):
+        yield from ((trace, digest) for other, digest in enumerate(digests) if other != index)
+
+
 def judge(report: Report, name: str, modality: Modality, known: Recogniser, chosen: Any) -> None:
     rng = np.random.default_rng(chosen.seed)
     people = [raws(modality, paths, rng) for _, paths in subjects(chosen.data, name)]
     tries: list[tuple[Any, bytes]] = []
+    taken_for_old = known.repeated if modality is Modality.VOICE else known.replayed
     spent, compared = 0.0, 0
     for number, captures in enumerate(people):
         traces = [known.trace(CAPTURE[modality](raw)) for raw in captures]
         digests = [known.digest(trace) for trace in traces]
         begun = time.process_time()
         half = f"{name}: new taken for old, {'second' if number % 2 else 'first'} half of subjects"
-        for index, trace in enumerate(traces):
-            for other, digest in enumerate(digests):
-                if index != other:
-                    report.of(half).note(
-                        known.repeated([digest], trace)
-                        if modality is Modality.VOICE
-                        else known.replayed([digest], trace)
-                    )
-                    compared += 1
+        for trace, digest in pairs(traces, digests):
+            report.of(half).note(taken_for_old([digest], trace))
+            compared += 1
         spent += time.process_time() - begun
         tries += list(zip(captures, digests, strict=True))
     for disguise, change in DISGUISES[modality].items():

@@ -8,14 +8,11 @@ Another network than the shipped one shows what a split by speakers says: `tools
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agent.biometrics.digits._network import DigitNetwork, parse
 from agent.biometrics.digits.evaluation import Outcome, Plan, Share, Voices, evaluate

@@ -50,7 +50,7 @@ def noise_floor(power: Bands) -> NDArray[np.float32]:
 
 
 def is_sounding(power: Bands) -> NDArray[np.bool_]:
-    """Which frames hold anything at all: a muted microphone sends zeros, which are not the noise of the place."""
+    """Which frames `[frames]` hold anything: a muted microphone sends zeros, which are not the noise of the place."""
     sounding: NDArray[np.bool_] = power.sum(axis=1) > 2 * BANDS * _LEAST
     return sounding
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics._files import require_sha256
+from agent.biometrics._onnx import open_shipped
 from agent.biometrics.errors import ModelError
 
 _BINS = 80
@@ -56,18 +54,8 @@ def filter_bank(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _open_session() -> Any:
-    # The library (1.32) sends an identifier of the machine and each session to its maker, unless told before it loads.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import kaldi_native_fbank  # noqa: F401
-        import onnxruntime
     except ImportError as error:
         raise ModelError(f"the voice library does not load: {error}") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
-    with as_file(files("agent") / "models" / parameters.VOICE_MODEL_FILE) as path:
-        require_sha256(path, parameters.VOICE_MODEL_SHA256)
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_shipped(parameters.VOICE_MODEL_FILE, parameters.VOICE_MODEL_SHA256)

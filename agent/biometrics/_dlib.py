@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from agent.biometrics import parameters
 from agent.biometrics._face_finder import Box, FaceFinder
 from agent.biometrics._files import require_sha256
-from agent.biometrics._onnx import open_session
+from agent.biometrics._onnx import open_shipped
 from agent.biometrics.errors import ModelError
 
 __all__ = ["Box", "DlibEngine", "shared_engine"]
@@ -108,8 +107,7 @@ class DlibEngine:
 
     def _load_network(self) -> None:
         if self._network is None:
-            with as_file(files("agent") / "models" / parameters.FACE_MODEL_FILE) as path:
-                self._network = open_session(path, parameters.FACE_MODEL_SHA256)
+            self._network = open_shipped(parameters.FACE_MODEL_FILE, parameters.FACE_MODEL_SHA256)
 
 
 @cache

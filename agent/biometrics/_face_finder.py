@@ -9,14 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics._onnx import open_session
+from agent.biometrics._onnx import open_shipped
 
 _WINDOW = 80
 _STRIDE = 8
@@ -75,8 +74,7 @@ class FaceFinder:
         """Check and load the network; raises `ModelError`."""
         with self._lock:
             if self._session is None:
-                with as_file(files("agent") / "models" / parameters.FACE_FINDER_FILE) as path:
-                    self._session = open_session(path, parameters.FACE_FINDER_SHA256)
+                self._session = open_shipped(parameters.FACE_FINDER_FILE, parameters.FACE_FINDER_SHA256)
 
     def find(self, rgb: NDArray[np.uint8]) -> list[Box]:
         """Faces in uint8 `[height, width, 3]`, the surest first; of an eighth of the longer side and wider."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics._files import require_sha256
-from agent.biometrics.errors import ModelError
+from agent.biometrics._onnx import open_shipped, shrinking
 from agent.biometrics.minutiae import CELL, Minutia
 
 _MULTIPLE = 32
+"""The network takes sides that are multiples of this."""
 STRIP_PIXELS = 40_000
 _STRIP_ROWS = 96
+"""The fewest rows of a strip."""
 _HALO = 32
+"""Rows that strips share: near a cut the network errs."""
 _ANGLE, _ENDING, _RELIABILITY = 1, 2, 3
+"""Channels of the network's output."""
 
 
 class LeaderEngine:
@@ -36,7 +37,8 @@ class LeaderEngine:
         """Check and load the network; raises `ModelError`."""
         with self._lock:
             if self._session is None:
-                self._session, self._options = _open_session()
+                self._session = open_shipped(parameters.LEADER_FILE, parameters.LEADER_SHA256, arena=True)
+                self._options = shrinking()
 
     def minutiae(self, pixels: NDArray[np.uint8], foreground: NDArray[np.bool_]) -> list[Minutia]:
         """Minutiae of uint8 `[height, width]` at 500 dpi, ridges dark, with the foreground in cells.
@@ -63,7 +65,10 @@ class LeaderEngine:
 
 
 def strips(height: int, width: int, pixels: int = STRIP_PIXELS) -> Iterator[tuple[tuple[int, int], int, int]]:
-    """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once."""
+    """Rows to run `(start, end)` and the rows `first..last` of them to keep, which cover `height` once.
+
+    A strip has about `pixels` pixels, or 96 rows where that is more.
+    """
     most = pixels // (width + -width % _MULTIPLE) // _MULTIPLE * _MULTIPLE
     rows = max(_STRIP_ROWS, most)
     if rows >= height:
@@ -97,21 +102,3 @@ def _read(heads: NDArray[np.float32], rows: range, left: int, top: int) -> list[
     reliability = np.clip(np.round(values[:, _RELIABILITY] * 63), 0, 63).astype(int)
     columns = zip((x + left).tolist(), (y + top + rows.start).tolist(), angles, kinds, reliability, strict=True)
     return [Minutia(*(int(value) for value in column)) for column in columns]
-
-
-def _open_session() -> tuple[Any, Any]:
-    # The library (1.32) sends an identifier of the machine and each session to its maker, unless told before it loads.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(f"the library of the fingerprint network does not load: {error}") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    shrink = onnxruntime.RunOptions()
-    shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    with as_file(files("agent") / "models" / parameters.LEADER_FILE) as path:
-        require_sha256(path, parameters.LEADER_SHA256)
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), shrink

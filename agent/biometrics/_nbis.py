@@ -15,7 +15,9 @@ from agent.biometrics.finger.foreground import interior
 from agent.biometrics.minutiae import CELL, Minutia
 
 _FINE, _COARSE, _REACH = 1.0, 6.0, 14.0
+"""Deviations of Gaussians in pixels: ridges lie between the first two, the third evens their contrast out."""
 _GREY, _CONTRAST, _NOISE = 128.0, 55.0, 5.0
+"""Grey values: the middle, the contrast that all ridges get, and how weak a contrast is noise."""
 
 
 @cache
@@ -82,7 +84,10 @@ class NbisEngine:
 
 
 def even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The ridges alone, with the same contrast everywhere: mindtct breaks fewer of them, and invents fewer."""
+    """The ridges of uint8 `[height, width]` alone, as that too, with the same contrast everywhere.
+
+    mindtct breaks fewer of them, and invents fewer.
+    """
     import cv2
 
     grey = pixels.astype(np.float32)

@@ -50,7 +50,7 @@ class Recording:
         return len(self.pcm) / self.rate
 
     def samples(self) -> NDArray[np.float32]:
-        """The sound in -1..1 at 16 kHz, its constant part removed, at most four times the longest speech looked at."""
+        """The sound `[n]` in -1..1 at 16 kHz without its mean, at most four times the longest speech looked at."""
         longest = int(4 * parameters.VOICE_SECONDS_MAXIMUM * self.rate)
         sound = self.pcm[:longest].astype(np.float32) / 32768.0
         sound -= sound.mean() if sound.size else 0.0

@@ -76,7 +76,10 @@ class Template:
         return cls(form.modality, form.model, form.parameters, checked, _checked_sides(form.sides))
 
     def require_comparable(self, probe: Features) -> None:
-        """Raise `ModelMismatch` unless `probe` was made by the same model under the same parameters."""
+        """Raise `ModelMismatch` unless `probe` was made by the same model under the same parameters.
+
+        Raises `BiometricError` for another modality or a malformed vector.
+        """
         if self.modality is not probe.modality:
             raise BiometricError(f"a {probe.modality} capture cannot be compared with a {self.modality} template")
         if self.model != probe.model or self.parameters != parameters.VERSION:

@@ -32,7 +32,7 @@ def fans(count: int, rate: int, random: np.random.Generator) -> Sound:
 
 
 def with_fans(pcm: NDArray[np.int16], rate: int, speech_power: float, snr_db: float, seed: int) -> NDArray[np.int16]:
-    """The recording with fans `snr_db` below speech of `speech_power` (full scale 1); softer where it would clip."""
+    """The recording `[n]` with fans `snr_db` below speech of `speech_power` (full scale 1); softer if it would clip."""
     noise = fans(len(pcm), rate, np.random.default_rng(seed))
     mixed = pcm / 32768.0 + noise * np.sqrt(speech_power / 10 ** (snr_db / 10))
     loudest = float(np.abs(mixed).max(initial=0.0))

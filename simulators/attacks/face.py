@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Disguise = Callable[[Image, np.random.Generator], Image]
-
-
-def _untouched(frame: Image, _: np.random.Generator) -> Image:
-    return frame.copy()
+from simulators.attacks._copies import Disguise, Image, noisy, recoded, rounded, untouched
 
 
 def _noisy(frame: Image, rng: np.random.Generator) -> Image:
-    return _byte(frame + rng.uniform(2.0, 8.0) * rng.standard_normal(frame.shape))
+    return noisy(frame, rng, (2.0, 8.0))
 
 
 def _recoded(frame: Image, rng: np.random.Generator) -> Image:
-    """JPEG of quality 40 to 90."""
-    done, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 91))])
-    if not done:
-        raise ValueError("the picture cannot be written as JPEG")
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return recoded(frame, rng, 40)
 
 
 def _relit(frame: Image, rng: np.random.Generator) -> Image:
     tone = (frame / 255.0) ** rng.uniform(0.8, 1.25) * 255.0
-    return _byte(tone * rng.uniform(0.85, 1.1) + rng.uniform(-10, 10))
+    return rounded(tone * rng.uniform(0.85, 1.1) + rng.uniform(-10, 10))
 
 
 def _moved(frame: Image, rng: np.random.Generator) -> Image:
@@ -48,7 +38,7 @@ def _everything(frame: Image, rng: np.random.Generator) -> Image:
 
 
 DISGUISES: Mapping[str, Disguise] = {
-    "untouched": _untouched,
+    "untouched": untouched,
     "noisy": _noisy,
     "recoded": _recoded,
     "relit": _relit,
@@ -56,7 +46,3 @@ DISGUISES: Mapping[str, Disguise] = {
     "everything": _everything,
 }
 """What an attacker may do to a frame so that it is not the same bytes: uint8 `[h, w, 3]` in and out, the size kept."""
-
-
-def _byte(values: NDArray[np.float64]) -> Image:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Disguise = Callable[[Image, np.random.Generator], Image]
-
-
-def _untouched(image: Image, _: np.random.Generator) -> Image:
-    return image.copy()
+from simulators.attacks._copies import Disguise, Image, noisy, recoded, rounded, untouched
 
 
 def _noisy(image: Image, rng: np.random.Generator) -> Image:
-    return _byte(image + rng.uniform(4.0, 14.0) * rng.standard_normal(image.shape))
+    return noisy(image, rng, (4.0, 14.0))
 
 
 def _recoded(image: Image, rng: np.random.Generator) -> Image:
-    """JPEG of quality 35 to 90."""
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 91))])
-    if not done:
-        raise ValueError("the picture cannot be written as JPEG")
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return recoded(image, rng, 35)
 
 
 def _relit(image: Image, rng: np.random.Generator) -> Image:
     """Other contrast, brightness and tone curve, in fewer steps of grey."""
     tone = (image / 255.0) ** rng.uniform(0.7, 1.4) * 255.0
     steps = float(rng.choice([1, 4, 16]))
-    return _byte(np.round((tone * rng.uniform(0.75, 1.1) + rng.uniform(-15, 15)) / steps) * steps)
+    return rounded(np.round((tone * rng.uniform(0.75, 1.1) + rng.uniform(-15, 15)) / steps) * steps)
 
 
 def _blurred(image: Image, rng: np.random.Generator) -> Image:
@@ -69,7 +60,7 @@ def _everything(image: Image, rng: np.random.Generator) -> Image:
 
 
 DISGUISES: Mapping[str, Disguise] = {
-    "untouched": _untouched,
+    "untouched": untouched,
     "noisy": _noisy,
     "recoded": _recoded,
     "relit": _relit,
@@ -90,7 +81,3 @@ def _moved(image: Image, degrees: float, scale: float, shift: NDArray[np.float64
     paper = int(np.percentile(image, 95))
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderValue=paper)
     return np.asarray(moved, np.uint8)
-
-
-def _byte(values: NDArray[np.float64]) -> Image:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

@@ -7,8 +7,8 @@ import numpy as np
 
 from simulators.personas._fields import Field, rng_of
 
-_GRID = (6, 5)
-_PIXELS = 1.2
+_GRID = (10, 8)
+_PIXELS = 1.6
 """Deviation of each knot, in pixels of the portrait."""
 
 _PERIODS_S = (60.0, 600.0)

@@ -17,10 +17,9 @@ from agent.extension import Effort
 from agent.modalities import _liveness
 from agent.modalities.face import Face
 from hal import Frame, TimedOut
-from simulators.attacks import FACE_SPECIES, FaceAttack, LiveFace, face_attack
+from simulators.attacks import FACE_SPECIES, FaceAttack, FaceStage, LiveFace, face_attack
 from simulators.personas import shipped_personas
 from simulators.personas._face import AnimatedFace
-from tests.agent.face_stage import FaceStage
 
 ROW = ("turn-left", "blink", "tilt-right")
 RECORDED = ("blink", "turn-right", "tilt-left")
@@ -50,6 +49,7 @@ def test_somebody_who_answers_passes_and_is_recognised_throughout(
     frames = answered(face, stage)
     assert frames.refusal == ""
     assert stage.told == ["look", *ROW]
+    assert all(sentence.endswith(".") for sentence in stage.sentences)
     assert [prompt.gesture for prompt in stage.asked] == list(ROW)
     assert len(frames) == len(ROW) + 1
     assert frames[0].captured_ns <= stage.asked[0].at * 1e9 + 1

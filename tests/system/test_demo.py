@@ -20,7 +20,7 @@ from tests.system.processes import Recorder, alive
 pytestmark = pytest.mark.system
 
 ACTS = ("Starting", "Onboarding", "Challenges answered", "slow and careless", "another person", "is back")
-SECONDS = 230
+SECONDS = 420
 SOUND = "pulse"
 """In the names of what the sound library's PulseAudio client leaves, in which nothing of ours is."""
 

@@ -15,7 +15,7 @@ import pytest
 from hal import Deadline
 from simulators.lab.processes import command
 from simulators.lab.world import Node, World
-from tests.system.conftest import POLICY
+from tests.system.conftest import POLICY, STILL
 from tests.system.harness import refused
 
 pytestmark = pytest.mark.system
@@ -27,7 +27,7 @@ Findings = dict[tuple[str, str], dict[str, Any]]
 def lab(folder: Path) -> Iterator[World]:
     """A node of its own that has joined, without its agent, so that faults harm no other test."""
     (folder / "diag").mkdir()
-    with World(folder / "diag", ["node-d"], POLICY, None) as world:
+    with World(folder / "diag", ["node-d"], POLICY, None, STILL) as world:
         world.raise_authority()
         (node,) = world.nodes
         world.raise_station(node)
@@ -113,7 +113,7 @@ def test_another_authority_at_the_same_place_is_not_trusted(lab: World, joined: 
     other = folder / "diag-other"
     other.mkdir()
     lab.authority.server.stop()
-    with World(other, [], POLICY, None) as world:
+    with World(other, [], POLICY, None, STILL) as world:
         world.authority.node_port = lab.authority.node_port
         world.raise_authority()
         status, found = diagnose(joined)

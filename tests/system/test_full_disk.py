@@ -14,7 +14,7 @@ from authority.audit import verify_chain
 from protocol.messages import Outcome
 from protocol.problems import ErrorCode
 from simulators.lab.world import World
-from tests.system.conftest import POLICY
+from tests.system.conftest import POLICY, STILL
 from tests.system.full_disk import SmallDisk, small_disk
 from tests.system.harness import Site, code_of, name_for, refused
 from tests.system.insider import Insider
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.system
 def cramped(folder: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Site, SmallDisk]]:
     """An authority whose state lies on a disk of its own."""
     where = folder / name_for(request.node.name)
-    with small_disk(where / "authority" / "state", "3m") as disk, World(where, [], POLICY, None) as world:
+    with small_disk(where / "authority" / "state", "3m") as disk, World(where, [], POLICY, None, STILL) as world:
         world.raise_authority()
         yield Site(world), disk
 

@@ -83,7 +83,7 @@ def own_likeness(embeddings: Array, own: Takes) -> Array:
 
 
 def telephone(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Sound at 8 kHz, as `read` takes it."""
+    """Sound `[n]` in -1..1 at `rate` Hz brought to 8 kHz, as `read` takes it."""
     if rate == RATE:
         return samples
     import soxr

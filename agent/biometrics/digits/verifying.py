@@ -63,7 +63,10 @@ class DigitVerifier:
         self.listen(noise, "0")
 
     def listen(self, samples: NDArray[np.float32], expected: str, rate: int = parameters.VOICE_RATE) -> Heard:
-        """Align `expected` (1 to 64 digits) with sound in -1..1; raises `ModelError`, `BiometricError`."""
+        """Align `expected` (1 to 64 digits) with sound `[n]` in -1..1 at `rate` Hz.
+
+        Raises `ModelError`, `BiometricError`.
+        """
         string = digits_of(expected)
         sound = telephone(samples, rate)
         if len(sound) < LEAST_S * RATE:
@@ -108,5 +111,5 @@ def digits_of(text: str) -> NDArray[np.int64]:
 
 
 def takes_of(reading: Reading, string: NDArray[np.int64]) -> Takes:
-    """The digits of the first string of a reading, as templates and probes keep them."""
+    """The digits int64 `[d]` of the first string of a reading, as templates and probes keep them."""
     return Takes(string, reading.names[0], reading.embeddings[0], float(reading.gain[0]))

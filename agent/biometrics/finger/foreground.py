@@ -18,7 +18,7 @@ def ridged(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.flo
 
 
 def foreground(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The ridged cells without holes and without specks."""
+    """The ridged cells, bool `[rows, columns]`, of uint8 `[height, width]` at 500 dpi, without holes and specks."""
     import cv2
 
     around = np.ones((3, 3), np.uint8)

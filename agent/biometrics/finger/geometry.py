@@ -52,7 +52,7 @@ def sigmoid(values: Floats, middle: float, slope: float) -> Floats:
 
 
 def inside(foreground: NDArray[np.bool_], x: Floats, y: Floats) -> NDArray[np.bool_]:
-    """Which places lie in a foreground cell."""
+    """Which places `x`, `y` (`[n]`, pixels, y upwards) lie in a foreground cell, bool `[n]`."""
     column, row = np.floor(x / CELL).astype(np.intp), np.floor(-y / CELL).astype(np.intp)
     within = (column >= 0) & (column < foreground.shape[1]) & (row >= 0) & (row < foreground.shape[0])
     result = np.zeros(len(x), np.bool_)

@@ -19,12 +19,18 @@ from numpy.typing import NDArray
 Field = NDArray[np.float32]
 Spectrum = NDArray[np.complexfloating[Any, Any]]
 _BLOCK = 8
+"""Points a side of what is kept as there or not there."""
+
 _SCALE = 32.0
+"""Contrast 1.0 in a probe's bytes."""
+
 _ROUNDS = 4
 _STEP = (1.0, 0.5, 0.5, 0.012)
 """First steps of the search: degrees, points across, points down, share of the size."""
 
 _GAIN = 1e-4
+"""Likeness that a step of the search must win."""
+
 _TILE = 0.2
 """Side of the tiles that are judged one by one, of the side of a sheet."""
 
@@ -110,7 +116,7 @@ class Sheet:
 
     @classmethod
     def from_bytes(cls, geometry: Geometry, data: bytes) -> Sheet:
-        """Raises `ValueError` for another length."""
+        """What `to_bytes` wrote; raises `ValueError` for another length."""
         if len(data) != geometry.wide**2:
             raise ValueError("a probe's sheet has another length")
         values = np.frombuffer(data, np.int8).reshape(geometry.wide, geometry.wide)

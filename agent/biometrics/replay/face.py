@@ -29,6 +29,8 @@ FRAMES: Final = FACE_FRAMES_MAXIMUM
 """Frames that trace a presentation: as many as are recognised, or an unusable one would choose others of a copy."""
 
 _HASH = 16
+"""Bytes of a frame's hash."""
+
 _EYES = 26.0
 """Points between the eyes."""
 
@@ -36,7 +38,10 @@ _BELOW = 0.45
 """How far below the eyes the middle lies, of their distance."""
 
 _BAND = (1.0, 2.5)
+"""Deviations of two Gaussians, points: lines are what lies between them."""
+
 _AREA = 5.0
+"""Deviation of the Gaussian within which contrast is evened out, points."""
 
 
 def trace(frames: Sequence[Frame]) -> bytes:

@@ -28,9 +28,16 @@ _PITCH = 3.0
 """Pixels at 500 dpi from point to point: ridges are 7 to 11 pixels apart."""
 
 _BAND = (1.4, 5.0)
+"""Deviations of two Gaussians, pixels: ridges are what lies between them."""
+
 _AREA = 8.0
+"""Deviation of the Gaussian within which contrast is evened out, pixels."""
+
 _CONTRAST = 0.35
+"""Share of the print's strong contrast that is ridges still."""
+
 _EDGE = 13
+"""Side of what is taken off around the ridges, pixels."""
 
 
 def trace(image: FingerprintImage) -> bytes:

@@ -29,11 +29,16 @@ STRETCHES: Final = 2
 """Repeated stretches, not overlapping, that make a recording a repeated one, if they are a share of all of it too."""
 
 SHARE: Final = 0.3
+"""Of all that was said, in repeated stretches."""
 
 _FINE = 8_000
 _KEPT = 2_000
+"""Rates in Hz: of a probe, and of what is kept."""
+
 _RATIO = _FINE // _KEPT
 _BAND = (300.0, 900.0)
+"""Hz."""
+
 _STRETCH = 600
 """Length of what is compared, in kept samples: 0.3 s."""
 
@@ -100,7 +105,10 @@ def disjoint(starts: Iterable[int]) -> int:
 
 
 def expand(kept: bytes) -> Wave:
-    """The signs of an earlier recording in time, 0 where nothing was said; long pauses are shortened."""
+    """The signs of an earlier recording in time, 0 where nothing was said; long pauses are shortened.
+
+    Raises `ValueError` for what `digest` does not write.
+    """
     if len(kept) < _HEADER.size:
         raise ValueError("what is kept of a recording is too short")
     (count,) = _HEADER.unpack_from(kept)

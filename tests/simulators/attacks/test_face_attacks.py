@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simulators.attacks import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, LiveFace, face_attack
-from simulators.attacks._face import Recording
+from simulators.attacks._face_scenes import Recording
 from simulators.personas import Asked, shipped_personas
 
 ASKED = (Asked("turn-left", 1.0), Asked("blink", 3.4))
