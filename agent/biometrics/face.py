@@ -14,7 +14,7 @@ from agent.biometrics._alignment import SIDE, TEMPLATE
 from agent.biometrics._dlib import Box, DlibEngine, shared_engine
 from agent.biometrics._face_models import choose, threshold
 from agent.biometrics.errors import BiometricError, CaptureRefused
-from agent.biometrics.liveness import LiveFrames
+from agent.biometrics.live_frames import LiveFrames
 from agent.biometrics.settings import FaceSettings
 from agent.biometrics.values import Features, Modality, Purpose, Quality, Sample
 from hal import Frame

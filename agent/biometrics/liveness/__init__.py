@@ -4,10 +4,11 @@
 the two, keeps the frames that recognition gets, and checks that they all show one face.
 """
 
+from agent.biometrics.live_frames import LiveFrames
 from agent.biometrics.liveness.cues import Cue, Head
 from agent.biometrics.liveness.tracker import FaceTracker
 from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Step, Trial, Wait
-from agent.biometrics.liveness.watch import LiveFrames, Watch
+from agent.biometrics.liveness.watch import Watch
 
 __all__ = [
     "Again",

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
 from agent.biometrics._dlib import Box, DlibEngine
+from agent.biometrics.live_frames import LiveFrames
 from agent.biometrics.liveness.tracker import FaceTracker
 from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Step, Trial
 from hal import Frame
 from protocol.gestures import Gesture
 
 OTHER_FACE = "The face was not the same throughout. One person answers every prompt."
-
-
-class LiveFrames(tuple[Frame, ...]):
-    """The frames of a presentation that recognition looks at, straight faces from its beginning to its end.
-
-    `refusal` is the reason why nobody alive was seen to answer; empty when somebody was. `places` are where that face
-    is in each frame: no other may be recognised.
-    """
-
-    refusal: str
-    places: tuple[Box, ...]
-
-    @classmethod
-    def of(cls, frames: Iterable[Frame], refusal: str = "", places: Iterable[Box] = ()) -> Self:
-        """`frames` with the verdict on them."""
-        made = cls(frames)
-        made.refusal, made.places = refusal, tuple(places)
-        return made
 
 
 class _Moment:
