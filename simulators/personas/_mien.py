@@ -7,7 +7,7 @@ import numpy as np
 
 from simulators.personas._fields import Field, rng_of
 
-_GRID = (10, 8)
+_GRID = (6, 5)
 _PIXELS = 1.6
 """Deviation of each knot, in pixels of the portrait."""
 
