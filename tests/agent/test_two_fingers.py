@@ -10,9 +10,11 @@ import pytest
 from agent.capturing import Booth
 from agent.clocks import StoppableClock
 from agent.errors import BiometricError
+from agent.extension import DIGEST_BYTES, RefusesReplays
 from agent.modalities._two_fingers import TwoFingers
 from agent.modalities.fingerprint import Fingerprint
 from hal import Deadline, FingerprintImage
+from simulators.personas import shipped_personas
 from tests.agent.people import FakeDevices, QuietPrompter, Scene, Shown, TextPipeline
 
 
@@ -77,3 +79,21 @@ def test_a_damaged_template_is_an_error(pipeline: TwoFingers) -> None:
     for damaged in (b"", b"\xc1", b"\x91\xc4\x00"):
         with pytest.raises(BiometricError, match="cannot be read"):
             pipeline.match(damaged, features(pipeline, "thumb", "index"))
+
+
+def test_real_impressions_match_and_a_copy_of_either_is_refused() -> None:
+    """Through the shipped pipeline, whose digests the pair must pass on; a new pair is the negative control."""
+    pipeline = Fingerprint({"fingers": 2, "extractor": "fast"}).pipeline()
+    assert isinstance(pipeline, RefusesReplays)
+    one, other = shipped_personas()[:2]
+
+    def given(first: int, second: int):
+        pair = [FingerprintImage(*one.finger(first), 0, 0), FingerprintImage(*other.finger(second), 0, 0)]
+        return pipeline.examine(pair, "challenge").features
+
+    enrolled = [given(touch, touch) for touch in range(3)]
+    template, past = pipeline.enrol(enrolled), [pipeline.digest(one) for one in enrolled]
+    assert max(map(len, past)) <= DIGEST_BYTES
+    for first, second, copied in ((3, 3, False), (0, 3, True), (3, 1, True)):
+        assert pipeline.match(template, given(first, second)).accepted
+        assert pipeline.replayed(past, given(first, second)) is copied
