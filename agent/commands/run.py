@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from agent import __version__
+from agent.allocator import return_freed_memory
 from agent.answering import Answerer
 from agent.commands._common import config_option, configured
 from agent.daemon import Daemon
@@ -35,6 +36,7 @@ def agent() -> None:
 @config_option
 def run(config_path: Path) -> None:
     """Answer the authority until SIGTERM or SIGINT."""
+    return_freed_memory()
     node = Node.of(configured(config_path))
     with node.state.daemon_lock():
         daemon = build_daemon(node)
