@@ -20,7 +20,7 @@ _MODALITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 HOUR_S = 3600.0
 DAY_S = 86400.0
 
-LIVE: Final = {"face": ("gestures",), "voice": ("spoken-digits",)}
+LIVE: Final[dict[str, tuple[str, ...]]] = {"face": ("gestures",), "voice": ("spoken-digits",)}
 """The traits without which a picture of the face or a recording of the voice would answer any challenge."""
 
 
