@@ -231,7 +231,8 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
     for each in request.modalities:
         if objection := rt.policy.enrolment.objection(each.modality, each.traits_known):
             remedy = (
-                "Set the options of the modality in the node's configuration as the policy demands, and enrol again."
+                "Set the options of the modality in the node's configuration as the policy demands "
+                "(docs/agent.md names them), and enrol again."
             )
             raise Refused(ErrorCode.CONFLICT, 409, f"the policy does not take this profile: {objection}", remedy)
     consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()

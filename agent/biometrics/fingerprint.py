@@ -66,17 +66,14 @@ class FingerprintPipeline:
         if self.settings.extractor == "neural":
             self._leader.load()
 
-    def assess(self, image: FingerprintImage, purpose: Purpose = Purpose.VERIFY) -> Quality:  # noqa: ARG002
-        """Quick look for live feedback, without minutiae: area, pressure, moisture. Raises `BiometricError`.
-
-        Neither depends on the purpose.
-        """
-        return _look(normalise(image)).quality()
+    def assess(self, image: FingerprintImage, purpose: Purpose = Purpose.VERIFY) -> Quality:
+        """Quick look for live feedback, without minutiae: area, pressure, moisture. Raises `BiometricError`."""
+        return _look(normalise(image), purpose).quality()
 
     def extract(self, image: FingerprintImage, purpose: Purpose = Purpose.VERIFY) -> Sample:
         """Minutiae of one impression; raises `CaptureRefused` with every reason, `BiometricError`."""
         pixels = normalise(image)
-        grading = _look(pixels)
+        grading = _look(pixels, purpose)
         cells = foreground(pixels)
         if not cells.any():
             raise CaptureRefused(grading.quality())
@@ -124,7 +121,7 @@ def normalise(image: FingerprintImage) -> NDArray[np.uint8]:
     return resized
 
 
-def _look(pixels: NDArray[np.uint8]) -> Grading:
+def _look(pixels: NDArray[np.uint8], purpose: Purpose) -> Grading:
     """Area and tone of the part that shows ridges."""
     grading = Grading()
     cells, tones = ridged(pixels)
@@ -135,15 +132,15 @@ def _look(pixels: NDArray[np.uint8]) -> Grading:
         "Lay the finger flat and in the middle, so that more of it touches.",
     )
     if cells.any():
-        _judge_tone(grading, float(tones[cells].mean()))
+        _judge_tone(grading, float(tones[cells].mean()), purpose)
     return grading
 
 
-def _judge_tone(grading: Grading, tone: float) -> None:
+def _judge_tone(grading: Grading, tone: float, purpose: Purpose) -> None:
     reason = None
     if tone < parameters.FINGER_DARK:
         reason = "Press more lightly, and dry the finger and the sensor."
-    elif tone > parameters.FINGER_PALE:
+    elif tone > parameters.FINGER_PALE[purpose]:
         reason = "Press the finger more firmly; breathe on it if it is dry."
     grading.grade("tone", tone, 100.0 if reason is None else 0.0, reason)
 

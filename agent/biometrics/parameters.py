@@ -11,7 +11,7 @@ from typing import Final
 
 from agent.biometrics.values import Modality, Purpose
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 """Version of this file as templates and evidence name it."""
 
 
@@ -74,17 +74,18 @@ LEADER_RELIABILITY: Final = 0.4
 FINGERPRINT_RELAXED_WEIGHT: Final = 20.0
 """Weight of the relaxed strength of pairs beside the number of coincident minutiae in a score."""
 FINGERPRINT_THRESHOLDS: Final = {
-    "neural": Threshold(accept=1.8, typical=9.0),
+    "neural": Threshold(accept=2.0, typical=9.0),
     "fast": Threshold(accept=2.0, typical=5.0),
 }
 """Mean of the two best scores over the enrolled impressions."""
 MINUTIAE_MINIMUM: Final = {Purpose.ENROL: 18, Purpose.VERIFY: 14}
 MINUTIAE_GOOD: Final = 40
-NFIQ2_MINIMUM: Final = {Purpose.ENROL: 30, Purpose.VERIFY: 20}
+NFIQ2_MINIMUM: Final = {Purpose.ENROL: 30, Purpose.VERIFY: 10}
+"""Impressions of 10 to 19 match as often as others; a template is better without them."""
 FINGER_AREA_MM2: Final = Limit(poor=60.0, good=150.0, refuse=80.0)
 FINGER_DARK: Final = 60.0
 """Mean grey of the ridge area below which too much pressure or moisture blackens the valleys."""
-FINGER_PALE: Final = 232.0
+FINGER_PALE: Final = {Purpose.ENROL: 232.0, Purpose.VERIFY: 240.0}
 """Mean grey of the ridge area above which pressure or moisture is missing."""
 
 # Face

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ MOST_MODALITIES = 16
 _MODALITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 HOUR_S = 3600.0
 DAY_S = 86400.0
+
+LIVE: Final[dict[str, tuple[str, ...]]] = {"face": ("gestures",), "voice": ("spoken-digits",)}
+"""The traits without which a picture of the face or a recording of the voice would answer any challenge."""
 
 
 class PolicyError(Exception):
@@ -90,12 +93,13 @@ class ChallengeRules(_Section, frozen=True):
 class EnrolmentRules(_Section, frozen=True):
     """The modalities that a profile may have and that count in an answer, by the names that nodes have for them.
 
-    `require` names for a modality the traits that it must have, `refuse` traits that none may have: a profile without
-    or with them is not registered, and one of before counts for nothing in that modality.
+    `require` names for a modality the traits that it must have (`LIVE` unless the policy names others), `refuse` traits
+    that none may have: a profile without or with them is not registered, and one of before counts for nothing in that
+    modality.
     """
 
     modalities: tuple[str, ...] = ("fingerprint", "face", "voice")
-    require: dict[str, tuple[str, ...]] = {}
+    require: dict[str, tuple[str, ...]] = msgspec.field(default_factory=LIVE.copy)
     refuse: tuple[str, ...] = ("own-threshold",)
 
     def objection(self, modality: str, traits: AbstractSet[str]) -> str:
@@ -368,9 +372,9 @@ def _modality_problems(policy: Policy) -> Iterator[str]:
     if not least <= len(names) <= MOST_MODALITIES:
         yield f"enrolment.modalities must name at least {least} (challenge.min_modalities), at most {MOST_MODALITIES}"
     for name, traits in policy.enrolment.require.items():
-        if name not in names:
+        if name not in names and traits != LIVE.get(name):
             yield f"enrolment.require names {name[:32]!r}, which is not one of enrolment.modalities"
-        if {*traits} & {*policy.enrolment.refuse}:
+        if name in names and {*traits} & {*policy.enrolment.refuse}:
             yield f"enrolment.require demands of {name[:32]!r} what enrolment.refuse refuses"
     if not all(map(_MODALITY.fullmatch, chain(policy.enrolment.refuse, *policy.enrolment.require.values()))):
         yield "traits in enrolment.require and enrolment.refuse have 1 to 32 of a-z 0-9 . _ -"

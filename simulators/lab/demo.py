@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.syntax import Syntax
 
-from simulators.lab.policy import DEMO_POLICY
+from simulators.lab.policy import demo_policy
 from simulators.lab.processes import LabError
 from simulators.lab.station import personas_of
 from simulators.lab.story import Story
@@ -51,7 +51,7 @@ def run_demo(options: DemoOptions) -> bool:
     began = time.monotonic()
     try:
         people = list(personas_of(None if options.data is None else str(options.data)))[: len(NODE_NAMES)]
-        with World(folder, NODE_NAMES, DEMO_POLICY, options.data, _settings(options)) as world:
+        with World(folder, NODE_NAMES, _policy(options), options.data, _settings(options)) as world:
             return _play(world, people, options, console, began)
     finally:
         if options.keep is None:
@@ -72,10 +72,10 @@ def make_folder(keep: Path | None) -> Path:
 def show_policy(options: DemoOptions, console: Console) -> None:
     """Print the policy that the demo runs under."""
     if options.as_json:
-        print(json.dumps({"event": "policy", "toml": DEMO_POLICY}), flush=True)  # noqa: T201
+        print(json.dumps({"event": "policy", "toml": _policy(options)}), flush=True)  # noqa: T201
     else:
         console.rule("[bold]Demo policy")
-        console.print(Syntax(DEMO_POLICY, "toml", background_color="default"))
+        console.print(Syntax(_policy(options), "toml", background_color="default"))
 
 
 def _play(world: World, people: Sequence[str], options: DemoOptions, console: Console, began: float) -> bool:
@@ -128,6 +128,10 @@ def _serve(world: World, console: Console) -> None:
     console.print("Ctrl-C ends it.")
     while not done.wait(1.0):
         world.check()
+
+
+def _policy(options: DemoOptions) -> str:
+    return demo_policy(recordings=options.data is not None)
 
 
 def _settings(options: DemoOptions) -> Settings:

@@ -51,3 +51,13 @@ lease_s = 60
 refresh_s = 1
 outage_s = 10
 """
+
+OF_RECORDINGS = """
+[enrolment.require]         # by default also spoken digits of voice, which recordings of people cannot answer with
+face = ["gestures"]
+"""
+
+
+def demo_policy(*, recordings: bool) -> str:
+    """The demo's policy as TOML; people that are made of `recordings` need not speak the digits that are asked for."""
+    return DEMO_POLICY + OF_RECORDINGS if recordings else DEMO_POLICY

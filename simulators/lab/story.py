@@ -75,9 +75,12 @@ class Story:
 
     def _trust_earned(self) -> None:
         self.tell("Challenges answered by the right people: latest keys, standard rotation, full access")
-        self._everywhere(lambda pair: self._until(pair[0], "high", lambda entry: _grants(entry, HIGH, "full")))
-        for node in self.world.nodes:
-            self._saw("trust earned", node, HIGH, "latest", "standard", "full")
+        self._everywhere(lambda pair: self._earn(pair[0]))
+
+    def _earn(self, node: Node) -> None:
+        """Seen at once: a score just above the tier fades below it while other nodes are still at work."""
+        self._until(node, "high", lambda entry: _grants(entry, HIGH, "full"))
+        self._saw("trust earned", node, HIGH, "latest", "standard", "full")
 
     def _everyone_everywhere(self) -> None:
         self.tell("Everyone answers at every node: only its own administrator may be accepted")
@@ -127,8 +130,8 @@ class Story:
         self._until(back, "high", lambda entry: _grants(entry, HIGH, "full"))
         steps.append(self.watch.nodes[back.name]["tier"])
         self._find("recovery", "isolated, then up to high", "isolated → " + " → ".join(steps), steps[-1] == HIGH)
-        self._until(steady, "high", lambda entry: entry["tier"] == HIGH)
         self._saw("trust regained", back, HIGH, "latest", "standard", "full")
+        self._until(steady, "high", lambda entry: entry["tier"] == HIGH)
 
     def _until(self, node: Node, what: str, reached: Callable[[dict[str, Any]], bool]) -> None:
         """Challenge the node until it is as wanted, at most `ROUNDS` times."""

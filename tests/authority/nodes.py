@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import UNSET
 from sqlalchemy import Connection, Row, select, update
 
 from authority import challenges, enrolling, joining, scheduler
@@ -56,6 +57,8 @@ T = TypeVar("T")
 SELECTION = (0, 2, 4, 7)
 AUTH = b"the authorisation value of a key"
 MODALITIES = ("fingerprint", "face", "voice")
+TRAITS = {"face": ("gestures",), "voice": ("spoken-digits",)}
+"""What the default policy demands, and an agent as it is shipped has."""
 
 
 @dataclass
@@ -267,7 +270,8 @@ class Machine:
 
 
 def model(modality: str, **changes: Any) -> ModalityModel:
-    return ModalityModel(**{"modality": modality, "model": f"{modality}-model", "parameters": "1", **changes})
+    known = {"modality": modality, "model": f"{modality}-model", "parameters": "1"}
+    return ModalityModel(**{**known, "traits": TRAITS.get(modality, UNSET), **changes})
 
 
 def sensor(kind: str, **changes: str) -> SensorIdentity:

@@ -269,6 +269,21 @@ def test_a_profile_has_the_traits_that_the_policy_demands(site: Site, joined: Ma
         assert site.run(*finish(joined, session, request)).state == "pending"
 
 
+@pytest.mark.parametrize(("bare", "named"), [("face", "face must have gestures"), ("voice", "must have spoken-digits")])
+def test_the_default_policy_takes_no_face_without_gestures_and_no_voice_without_digits(
+    site: Site, joined: Machine, bare: str, named: str
+):
+    session = joined.start_enrolment(site)
+    models = {name: model(name) for name in MODALITIES}
+    request = joined.enrolment(session, modalities=[*(models | {bare: model(bare, traits=UNSET)}).values()])
+    refused = site.refuses(*finish(joined, session, request))
+    assert refused.code is ErrorCode.CONFLICT and named in refused.detail
+    assert "Set the options of the modality" in refused.remedy
+    loose = EnrolmentRules(require={})
+    site.policy = msgspec.structs.replace(default_policy(), enrolment=loose)
+    assert site.run(*finish(joined, session, request)).state == "pending"
+
+
 def test_consent_to_other_modalities_than_the_policy_s_is_none(site: Site, joined: Machine):
     session = joined.start_enrolment(site)
     request = joined.enrolment(session)

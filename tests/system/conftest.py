@@ -40,8 +40,11 @@ duration_s = 1
 [scheduler]
 refresh_s = 0.5
 outage_s = 30
+[enrolment.require]
+voice = ["spoken-digits"]
 """
-"""Challenges come when a test asks, and refused ones neither isolate nor lock out before the next test."""
+"""Challenges come when a test asks, refused ones neither isolate nor lock out before the next test, and nobody has to
+make gestures."""
 
 BRISK_POLICY = """\
 version = "system-brisk"
@@ -67,6 +70,8 @@ duration_s = 1
 [scheduler]
 refresh_s = 0.5
 outage_s = 4
+[enrolment.require]
+voice = ["spoken-digits"]
 """
 """Deadlines and certificates of seconds."""
 

@@ -109,6 +109,16 @@ def test_a_bad_impression_is_refused_with_something_to_do(pipelines: Pipelines, 
     assert not caught.value.quality.acceptable
 
 
+def test_a_pale_impression_is_good_enough_to_match_and_not_to_enrol(pipelines: Pipelines, samples):
+    pixels = impression(1, 4).pixels
+    pale = FingerprintImage((255 - 0.16 * (255.0 - pixels)).astype(np.uint8), 500, 0, 0)
+    template = pipelines.enrol(samples[1][:4])
+    assert pipelines.match(template, pipelines.fingerprint.extract(pale, Purpose.VERIFY).features).accepted
+    with pytest.raises(CaptureRefused) as caught:
+        pipelines.fingerprint.extract(pale, Purpose.ENROL)
+    assert "more firmly" in " ".join(caught.value.quality.reasons)
+
+
 def test_noise_is_refused(pipelines: Pipelines):
     random = np.random.default_rng(2)
     blur = cv2.GaussianBlur(random.integers(0, 255, (374, 388)).astype(np.uint8), (0, 0), 1.5)

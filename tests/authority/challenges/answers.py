@@ -23,10 +23,10 @@ def activated(site: Site, node: Machine, elapsed_s: float = ELAPSED_S) -> Activa
     return activation
 
 
-def answered(site: Site, node: Machine) -> Outcome:
-    """The outcome of one more challenge with right evidence."""
+def answered(site: Site, node: Machine, **changes: Any) -> Outcome:
+    """The outcome of one more challenge with right evidence, but for `changes`."""
     activation = activated(site, node)
-    return node.submit(site, activation.challenge_id, node.evidence(node.claims(activation))).outcome
+    return node.submit(site, activation.challenge_id, node.evidence(node.claims(activation, **changes))).outcome
 
 
 def challenge(site: Site, challenge_id: str) -> Row[Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from sqlalchemy import select
 
-from authority import audit, challenges
+from authority import audit, challenges, enrolling
 from authority.store import schema
 from authority.trust.policy import EnrolmentRules
 from protocol.codec import b64url
@@ -120,11 +121,27 @@ def test_a_modality_that_the_policy_ceased_to_accept_counts_for_nothing(site: Si
 
 def test_a_modality_without_a_trait_that_the_policy_demands_counts_for_nothing(site: Site, enrolled: Machine):
     usual = site.policy
-    site.policy = msgspec.structs.replace(usual, enrolment=EnrolmentRules(require={"face": ("gestures",)}))
-    assert answered(site, enrolled) is Outcome.REJECTED
+    two = EnrolmentRules(require={"fingerprint": ("two-fingers",)})
+    site.policy = msgspec.structs.replace(usual, enrolment=two)
+    assert answered(site, enrolled) is Outcome.REJECTED  # it carries fingerprint and face
     assert reasons(site) == ["too few modalities"]
-    site.policy = msgspec.structs.replace(usual, enrolment=EnrolmentRules(require={"voice": ("spoken-digits",)}))
-    assert answered(site, enrolled) is Outcome.ACCEPTED  # it carries fingerprint and face
+    unheard = EnrolmentRules(require={"voice": ("two-languages",)})
+    site.policy = msgspec.structs.replace(usual, enrolment=unheard)
+    assert answered(site, enrolled) is Outcome.ACCEPTED
+
+
+def test_a_still_face_of_before_counts_for_nothing_once_the_policy_is_the_default(site: Site, enrolled: Machine):
+    usual = site.policy
+    site.policy = msgspec.structs.replace(usual, enrolment=EnrolmentRules(require={}))
+    session = enrolled.start_enrolment(site)
+    still = [model("fingerprint"), model("face", traits=UNSET)]
+    request = enrolled.enrolment(session, modalities=still, sensors=[sensor("fingerprint"), sensor("face")])
+    site.run(enrolling.finish_enrolment, enrolled.node_id, session.enrolment_id, request)
+    site.run(enrolling.approve, session.record_id, "operator")
+    assert answered(site, enrolled, modalities=still) is Outcome.ACCEPTED
+    site.policy = usual
+    assert answered(site, enrolled, modalities=still) is Outcome.REJECTED
+    assert reasons(site) == ["too few modalities"]
 
 
 def test_the_counter_grows_over_challenges(site: Site, enrolled: Machine):

@@ -14,6 +14,22 @@ def test_the_default_policy_satisfies_its_own_rules() -> None:
     assert parse_policy('version = "default-1"') == default_policy()
 
 
+def test_the_default_demands_that_face_and_voice_answer_the_challenge() -> None:
+    rules = default_policy().enrolment
+    assert rules.objection("face", set()) == "face must have gestures"
+    assert rules.objection("voice", {"gestures"}) == "voice must have spoken-digits"
+    assert not rules.objection("face", {"gestures"}) and not rules.objection("voice", {"spoken-digits"})
+    assert not rules.objection("fingerprint", set())
+
+
+def test_a_policy_may_leave_a_modality_out_or_demand_nothing_of_it() -> None:
+    without = parse_policy('version = "t"\n[enrolment]\nmodalities = ["fingerprint", "voice"]\nrefuse = ["gestures"]')
+    assert without.enrolment.objection("face", {"gestures"}) == "face is not accepted"
+    assert without.enrolment.objection("voice", set()) == "voice must have spoken-digits"
+    loose = parse_policy('version = "t"\n[enrolment]\nrequire = {}')
+    assert not loose.enrolment.objection("face", set())
+
+
 def test_rotation_periods_by_tier() -> None:
     rules = default_policy().rotation
     assert [rules.period_s(each) for each in Rotation] == [86400, 3600, 300]
@@ -45,6 +61,7 @@ def test_rotation_periods_by_tier() -> None:
         ('[enrolment]\nmodalities = ["face", "Iris scan"]', r"enrolment\.modalities .* a-z"),
         ('[enrolment]\nmodalities = ["face", "voice"]\n[challenge]\nmin_modalities = 3', r"at least 3"),
         ('[enrolment.require]\ngait = ["two-legs"]', r"enrolment\.require names 'gait'"),
+        ('[enrolment]\nrefuse = ["gestures"]', r"demands of 'face' what enrolment\.refuse refuses"),
         ('[enrolment.require]\nface = ["own-threshold"]', r"demands of 'face' what enrolment\.refuse refuses"),
         ('[enrolment.require]\nface = ["Turn head"]', r"traits in enrolment\.require"),
         ("[rotations]\nstandard_s = 86400", r"rotations"),
