@@ -230,6 +230,8 @@ LIVENESS_PROMPT_SECONDS: Final = 8.0
 """Longest time that a prompt may keep the frames waiting."""
 LIVENESS_LOST: Final = 6
 """Pictures that the camera may lose in all."""
+LIVENESS_SLOW: Final = 6
+"""Pauses between two frames in which one face could take another's place unseen, outside of prompts."""
 LIVENESS_SPEED: Final = 6.0
 """Eye distances per second beyond which a face did not move but was replaced."""
 LIVENESS_STEADY: Final = 0.3
