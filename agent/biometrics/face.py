@@ -36,7 +36,7 @@ class _Sighting:
 
 
 class FacePipeline:
-    """One vector of up to five frames, by dlib's network or one that the site brings."""
+    """One vector of up to seven frames, by dlib's network or one that the site brings."""
 
     modality = Modality.FACE
 
@@ -81,7 +81,7 @@ class FacePipeline:
         return self._sight(frames[-1], purpose, None).quality
 
     def extract(self, frames: Sequence[Frame], purpose: Purpose = Purpose.VERIFY) -> Sample:
-        """The mean vector of the five best acceptable frames, and their mean quality.
+        """The mean vector of the seven best acceptable frames, and their mean quality.
 
         Of `LiveFrames` only the face that answered is looked at: with another one before it a frame is not acceptable.
         Raises `CaptureRefused` when no frame is acceptable or the frames show different faces, `BiometricError`.
@@ -95,7 +95,7 @@ class FacePipeline:
         if self._least_alike(vectors) < self._model.decision.together:
             raise CaptureRefused(Quality(0, (_OTHER_FACE,)))
         vector = embeddings.quantise(np.mean(vectors, axis=0), self._model.scale)
-        used = tuple(one.frame for one in seen if one in best)
+        used = _traced([one for one in seen if one in best])
         quality = _mean_quality([one.quality for one in best])
         return Sample(Features(self.modality, self.model, vector), quality, used)
 
@@ -141,6 +141,13 @@ def _rgb(frame: Frame) -> NDArray[np.uint8]:
     if not (min(picture.shape[:2]) >= 64 and max(picture.shape[:2]) <= 4096):
         raise BiometricError(f"the camera sent a picture of {picture.shape[1]} x {picture.shape[0]} pixels")
     return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def _traced(sightings: Sequence[_Sighting]) -> tuple[Frame, ...]:
+    """The frames, with the place of the face that was recognised in each, where it was looked for."""
+    places = [one.box for one in sightings if one.box is not None]
+    frames = [one.frame for one in sightings]
+    return LiveFrames.of(frames, places=places) if len(places) == len(frames) else tuple(frames)
 
 
 def _is_second_person(other: Box, main: Box) -> bool:

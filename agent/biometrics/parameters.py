@@ -107,7 +107,8 @@ FACE_SAME_COVER: Final = 0.6
 """Two windows that share more than this of their union, or of the smaller one, are of one face."""
 FACE_FOLLOW_SIZE: Final = 1.8
 """A face is followed from frame to frame within a square of this many of its widths."""
-FACE_FRAMES_MAXIMUM: Final = 5
+FACE_FRAMES_MAXIMUM: Final = 7
+"""As many as an answer to six gestures keeps, so that none of an answer goes unremembered."""
 FACE_SECOND_SHARE: Final = 0.7
 """Another face of this share of the largest face's width counts as a second person."""
 FACE_SECOND_CONFIDENCE: Final = 0.5
@@ -231,6 +232,8 @@ LIVENESS_PROMPT_SECONDS: Final = 8.0
 """Longest time that a prompt may keep the frames waiting."""
 LIVENESS_LOST: Final = 6
 """Pictures that the camera may lose in all."""
+LIVENESS_SLOW: Final = 6
+"""Pauses between two frames in which one face could take another's place unseen, outside of prompts."""
 LIVENESS_SPEED: Final = 6.0
 """Eye distances per second beyond which a face did not move but was replaced."""
 LIVENESS_STEADY: Final = 0.3

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulators.personas._fields import Field, rng_of
 from simulators.personas._gestures import Asked, acted
-from simulators.personas._mien import mien
+from simulators.personas._mien import Mien
 from simulators.personas._portrait import Image, Point, Portrait
 from simulators.personas._pose import Pose
 
@@ -82,16 +82,19 @@ class AnimatedFace:
     def _head(self) -> _Head:
         return _Head.of(self.portrait)
 
+    @cached_property
+    def _mien(self) -> Mien:
+        return Mien.of(self.seed, self._head.x.shape)
+
     def _posed(self, pose: Pose, seconds: float) -> Image:
         """The portrait with its head turned, its lids lowered, and the mien of that second."""
-        head = self._head
-        x, y = (
-            turned + off for turned, off in zip(head.turned(pose), mien(self.seed, seconds, head.x.shape), strict=True)
-        )
+        head, mien = self._head, self._mien
+        x, y = (turned + off for turned, off in zip(head.turned(pose), mien.moved(seconds), strict=True))
+        lit = self.portrait.bgr.copy()
+        window = lit[head.rows, head.columns]
+        cv2.multiply(window, cv2.merge([mien.shade(seconds)] * 3), window, dtype=cv2.CV_8U)
         picture = self.portrait.bgr.copy()
-        picture[head.rows, head.columns] = cv2.remap(
-            self.portrait.bgr, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
+        picture[head.rows, head.columns] = cv2.remap(lit, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         return picture
 
     def _view(self, pose: Pose, sloppy: float) -> NDArray[np.float64]:

@@ -12,11 +12,12 @@ from agent.biometrics.liveness.cues import Cue, Head
 FROZEN = "The camera repeats its pictures. Reconnect it, then begin again."
 DISORDERED = "The camera's pictures came out of order. Reconnect it, then begin again."
 GAPS = "Too many pictures of the camera were lost. Close other programs that use it, then begin again."
+SLOW = "The camera sends fewer than three pictures a second. Add light or close other programs, then begin again."
 ABSENT = "Stay in front of the camera, with the whole face in the picture."
 REPLACED = "The face in the picture changed from one moment to the next. One person answers, without a pause."
 
 _STEP_S = 0.35
-"""A face that was out of sight for longer may not have moved further than in this time."""
+"""A face that was out of sight for longer may not have moved further than in this time; nor is it told from another."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Continuity:
     def __init__(self) -> None:
         self._last: Cue | None = None
         self._sight: _Sight | None = None
-        self._lost = 0
+        self._lost = self._slow = 0
 
     def forget(self) -> None:
-        """Begin anew with the face and the lost pictures; the order of frames stays."""
+        """Begin anew with the face, the lost pictures and the slow ones; the order of frames stays."""
         self._sight = None
-        self._lost = 0
+        self._lost = self._slow = 0
 
     def fault(self, cue: Cue, *, prompted: bool) -> str | None:
         """The sentence against this cue, if any; after a prompt, frames may have waited for the prompt to end."""
@@ -50,6 +51,9 @@ class Continuity:
             return DISORDERED
         if self._lost > parameters.LIVENESS_LOST or (last is not None and _pause(last, cue, prompted)):
             return GAPS
+        self._slow += last is not None and not prompted and (cue.at_ns - last.at_ns) / 1e9 > _STEP_S
+        if self._slow > parameters.LIVENESS_SLOW:
+            return SLOW
         return self._fault_of_face(cue)
 
     def trusted(self, cue: Cue) -> Cue:

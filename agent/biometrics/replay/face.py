@@ -1,6 +1,6 @@
 """Faces: frames in which a face looks up exactly as in earlier frames.
 
-One presentation is traced by up to five of its frames, cut out about the eyes. Skin, lids, mouth and light of a live
+One presentation is traced by up to seven of its frames, cut out about the eyes. Skin, lids, mouth and light of a live
 face differ from one day to the next by more than any encoding does; the frames of one sitting may be alike, and are one
 only if they are equal to the last bit (docs/biometrics/replay.md).
 """
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.biometrics._dlib import shared_engine
+from agent.biometrics._dlib import Box, shared_engine
+from agent.biometrics.live_frames import LiveFrames
 from agent.biometrics.parameters import FACE_FRAMES_MAXIMUM
 from agent.biometrics.replay._sheet import Geometry, Sheet, Signs
 from hal import Frame
@@ -45,9 +46,13 @@ _AREA = 5.0
 
 
 def trace(frames: Sequence[Frame]) -> bytes:
-    """What a comparison with earlier frames needs of these: of each of up to five a hash and a sheet."""
-    chosen = [frames[index] for index in np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))]
-    return b"".join(_hash(frame) + _sheet(frame) for frame in chosen)
+    """What a comparison with earlier frames needs of these: of each of up to seven a hash and a sheet.
+
+    Of `LiveFrames` the face at its place is traced, which is the one that was recognised.
+    """
+    places = frames.places if isinstance(frames, LiveFrames) and frames.places else [None] * len(frames)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
+    return b"".join(_hash(frames[index]) + _sheet(frames[index], places[index]) for index in chosen)
 
 
 def digest(trace: bytes) -> bytes:
@@ -56,9 +61,13 @@ def digest(trace: bytes) -> bytes:
 
 
 def replayed(past: Sequence[bytes], trace: bytes) -> bool:
-    """Whether every frame is one of a single earlier presentation; raises `ValueError` for foreign bytes."""
+    """Whether every frame is one of an earlier presentation, be they of different ones; `ValueError` for foreign bytes.
+
+    Frames of a live answer are none of them: whoever mixes old answers has nothing else.
+    """
     probes = [Sheet.from_bytes(GEOMETRY, sheet) for _, sheet in _split(trace)]
-    return any(_all_of(probes, one) for one in past)
+    kept = [Signs.from_bytes(GEOMETRY, data) for one in past for _, data in _split(one, GEOMETRY.sign_bytes)]
+    return bool(probes) and all(any(same(probe, one) for one in kept) for probe in probes)
 
 
 def repeated(past: Sequence[bytes], trace: bytes) -> bool:
@@ -73,11 +82,6 @@ def same(sheet: Sheet, past: Signs) -> bool:
     return found.overall >= OVERALL and found.local >= LOCAL
 
 
-def _all_of(probes: Sequence[Sheet], past: bytes) -> bool:
-    signs = [Signs.from_bytes(GEOMETRY, data) for _, data in _split(past, GEOMETRY.sign_bytes)]
-    return bool(probes) and all(any(same(probe, one) for one in signs) for probe in probes)
-
-
 def _split(data: bytes, length: int = GEOMETRY.wide**2) -> list[tuple[bytes, bytes]]:
     """Hash and sheet of each frame."""
     step = _HASH + length
@@ -90,17 +94,19 @@ def _hash(frame: Frame) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(frame.bgr).tobytes()).digest()[:_HASH]
 
 
-def _sheet(frame: Frame) -> bytes:
+def _sheet(frame: Frame, place: Box | None = None) -> bytes:
     picture = np.ascontiguousarray(frame.bgr)
-    eyes = _eyes(picture)
+    eyes = _eyes(picture, place)
     values = np.zeros((GEOMETRY.wide,) * 2, np.float32) if eyes is None else _lines(picture, *eyes)
     return Sheet(GEOMETRY, values).to_bytes()
 
 
-def _eyes(picture: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Both eyes of the surest face, the one on the left first, in pixels."""
+def _eyes(picture: NDArray[np.uint8], place: Box | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Both eyes of the face at `place`, else of the surest one, the one on the left first, in pixels."""
     rgb = np.ascontiguousarray(picture[:, :, ::-1])
     boxes = shared_engine().detect(rgb)
+    if place is not None:
+        boxes = [box for box in boxes if box.is_about(place)] or [place]
     if not boxes:
         return None
     points = shared_engine().points(rgb, boxes[0])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.biometrics.liveness import Cue, Head, Passed, Refused
-from agent.biometrics.liveness.continuity import ABSENT, DISORDERED, FROZEN, GAPS, REPLACED
+from agent.biometrics.liveness.continuity import ABSENT, DISORDERED, FROZEN, GAPS, REPLACED, SLOW
 from agent.biometrics.liveness.trial import NO_FACE, NOT_BACK, OTHER_GESTURE, TOO_EARLY, TOO_LATE
 from protocol.gestures import Gesture, rows
 from tests.agent.biometrics.liveness.acting import EVERY_NS, ROW, SHOWN, STRAIGHT, Actor, Plan, actor, answer
@@ -164,3 +164,20 @@ def test_a_prompt_may_keep_the_frames_waiting_but_not_for_ever() -> None:
 def test_a_camera_that_loses_a_few_pictures_is_borne_with() -> None:
     assert actor().play(alter=lambda cue: replace(cue, lost=int(cue.sequence % 20 == 0))) == Passed()
     refused(actor(), GAPS, plan=[(120, STRAIGHT)], alter=lambda cue: replace(cue, lost=2))
+
+
+def test_a_camera_too_slow_to_tell_one_face_from_another_fails() -> None:
+    def every(seconds: float, cut: bool) -> object:
+        played = doing([(6, STRAIGHT), (1, replace(STRAIGHT, steady=0.1)), *answer(ROW[0])] if cut else answer(ROW[0]))
+        first = 1_000_000_000
+        return played.play(alter=lambda cue: replace(cue, at_ns=first + round((cue.at_ns - first) * seconds * 10)))
+
+    assert every(0.2, cut=True) == Refused(REPLACED)
+    assert every(0.4, cut=True) == every(0.4, cut=False) == Refused(SLOW)
+
+
+def test_a_few_slow_pictures_are_borne_with() -> None:
+    def late(cue: Cue) -> Cue:
+        return replace(cue, at_ns=cue.at_ns + 300_000_000 * (cue.sequence // 20))
+
+    assert actor().play(alter=late) == Passed()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from agent.biometrics import BiometricError, Features, Modality, Recording
+from agent.biometrics._dlib import shared_engine
+from agent.biometrics.live_frames import LiveFrames
 from agent.biometrics.replay import recogniser
 from agent.modalities._own import OwnPipeline
 from agent.modalities.voice import Utterance
@@ -75,6 +77,32 @@ def test_the_same_face_at_other_moments_is_new(looked: list[bytes]) -> None:
 def test_one_new_frame_makes_a_presentation_new(looked: list[bytes]) -> None:
     mixed = [*frames(50.0)[:2], Frame(PERSON.frame(222.0), 0, 0)]
     assert not FACE.replayed(looked, FACE.trace(mixed))
+
+
+def test_frames_mixed_from_old_presentations_are_known(looked: list[bytes]) -> None:
+    mixed = [frames(3.0)[0], frames(120.0)[1], frames(50.0)[2]]
+    assert FACE.replayed(looked, FACE.trace(mixed))
+    assert not FACE.replayed(looked[:2], FACE.trace(mixed))
+
+
+def test_every_frame_of_the_longest_answer_is_kept() -> None:
+    answer = [Frame(PERSON.frame(20.0 + 15.25 * number), 0, 0) for number in range(7)]
+    kept = FACE.digest(FACE.trace(answer))
+    assert len(kept) <= DIGEST_BYTES
+    assert all(FACE.replayed([kept], FACE.trace([one])) for one in answer)
+
+
+def test_the_face_that_was_recognised_is_traced_and_no_surer_one() -> None:
+    """Beside another head the frames are known by the place; without it, the surest face is taken, whose it may be."""
+    pair = np.hstack([PERSON.frame(50.0), shipped_personas()[1].frame(9.0)])
+    found = shared_engine().detect(np.ascontiguousarray(pair[:, :, ::-1]))
+    assert len(found) == 2
+    left, right = sorted(found, key=lambda box: box.left)
+    shown = [Frame(pair, 0, 0)]
+    mine, other = (FACE.digest(FACE.trace(LiveFrames.of(shown, places=[place]))) for place in (left, right))
+    alone = FACE.trace(frames(50.0)[:1])
+    assert FACE.replayed([mine], alone)
+    assert not FACE.replayed([other], alone)
 
 
 def test_frames_of_one_sitting_are_repeated_only_when_they_are_equal(looked: list[bytes]) -> None:
