@@ -8,12 +8,24 @@ from authority.tpm._reader import TpmFormatError
 from authority.tpm.certify import CertifiedUse, verify_certify
 from authority.tpm.credential import Credential, make_credential
 from authority.tpm.endorsement import EkIdentity, load_roots, verify_endorsement
+from authority.tpm.eventlog import EventLog, LoggedEvent, parse_event_log, replay
+from authority.tpm.examination import (
+    Check,
+    Examination,
+    QuoteFiles,
+    Result,
+    examine,
+    explain,
+    parse_selection,
+    selection_text,
+)
 from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
 from authority.tpm.wire import (
     Attest,
     ClockInfo,
+    PcrSelection,
     Public,
     Signature,
     parse_attest,
@@ -26,25 +38,38 @@ __all__ = [
     "Attest",
     "CertificationRejected",
     "CertifiedUse",
+    "Check",
     "ClockInfo",
     "Credential",
     "EkIdentity",
     "EndorsementRejected",
+    "EventLog",
+    "Examination",
+    "LoggedEvent",
+    "PcrSelection",
     "Public",
     "Quote",
+    "QuoteFiles",
     "QuoteRejected",
     "Reason",
+    "Result",
     "Signature",
     "TpmFormatError",
     "TpmRejected",
+    "examine",
+    "explain",
     "load_roots",
     "make_credential",
     "name",
     "node_id",
     "parse_attest",
+    "parse_event_log",
     "parse_public",
+    "parse_selection",
     "parse_signature",
     "public_key",
+    "replay",
+    "selection_text",
     "verify_certify",
     "verify_endorsement",
     "verify_quote",

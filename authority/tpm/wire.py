@@ -155,6 +155,11 @@ class PcrSelection:
     bank: Algorithm
     pcrs: tuple[int, ...]
 
+    @property
+    def weak(self) -> bool:
+        """Whether registers of this bank may hold what somebody computed a collision for."""
+        return self.bank is Algorithm.SHA1
+
 
 @dataclass(frozen=True)
 class QuoteInfo:
