@@ -54,14 +54,16 @@ class _Unsound(Exception):
     """One check that evidence did not pass."""
 
 
-def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: EvidenceSubmission) -> Appraisal:
+def appraise(
+    conn: Connection, rt: Runtime, presented: Presented, evidence: EvidenceSubmission, now: float
+) -> Appraisal:
     """The appraisal of evidence for an activated, unanswered challenge within its deadline.
 
     What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
     """
     try:
         enrolled = _enrolled(presented)
-        claims = _check(conn, rt, presented, enrolled, evidence)
+        claims = _check(conn, rt, presented, enrolled, evidence, now)
     except RegistrationUnreadable as error:
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
@@ -76,13 +78,13 @@ def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: Evid
 
 
 def _check(
-    conn: Connection, rt: Runtime, presented: Presented, enrolled: _Enrolled, evidence: EvidenceSubmission
+    conn: Connection, rt: Runtime, presented: Presented, enrolled: _Enrolled, evidence: EvidenceSubmission, now: float
 ) -> EvidenceClaims:
     claims = read_claims(evidence.token)
     _check_signature(evidence.token, enrolled.key)
     _check_binding(claims, presented)
     _check_content(rt, claims, enrolled, presented)
-    check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token))
+    check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token), now)
     return claims
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
 from authority import audit, profiles, scheduler, standing
@@ -107,7 +108,7 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
+    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence, now), digest, now)
 
 
 def report_failure(
@@ -123,7 +124,7 @@ def report_failure(
     digest_quoted = failure_digest(challenge_id, presented.profile.record_id, row.nonce)
     found = Rejected(_FAILURE_TEXT)
     try:
-        check_quote(conn, rt, presented.node, report.quote, digest_quoted)
+        check_quote(conn, rt, presented.node, report.quote, digest_quoted, now)
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         found = Rejected(f"{_FAILURE_TEXT}, and {error}", machine=True)
     except RegistrationUnreadable as error:
@@ -140,7 +141,8 @@ def attest(
         raise Refused(ErrorCode.NONCE_EXPIRED, 409, "this attestation request is over", _NEXT)
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     try:
-        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce))
+        log = None if isinstance(submission.event_log, UnsetType) else submission.event_log
+        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce), now, log)
     except RegistrationUnreadable as error:
         _tell_fault(conn, node_id, str(error), {}, now)
         return AttestResult(outcome=Outcome.UNDECIDED, reason=_UNDECIDED_TEXT), []

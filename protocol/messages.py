@@ -17,6 +17,7 @@ PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
 MOST_GESTURES = 16
 MOST_TRAITS = 8
+LONGEST_EVENT_LOG = 512 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -272,10 +273,14 @@ class Verdict(Message, frozen=True):
 
 
 class AttestSubmission(Message, frozen=True):
-    """POST /v1/attest: machine attestation; the quote carries `attest_digest`."""
+    """POST /v1/attest: machine attestation; the quote carries `attest_digest`.
+
+    `event_log` is the firmware's log, at most `LONGEST_EVENT_LOG` bytes, where it was asked for and the node has one.
+    """
 
     nonce: bytes
     quote: QuoteEvidence
+    event_log: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
 class AttestResult(Message, frozen=True):
@@ -310,12 +315,13 @@ class Summons(Message, frozen=True, tag="summons"):
     expires_at: Instant
 
 
-class AttestRequest(Message, frozen=True, tag="attest"):
-    """Pushed: quote the machine now."""
+class AttestRequest(Message, frozen=True, tag="attest", omit_defaults=True):
+    """Pushed: quote the machine now, and send the firmware's event log along where `event_log` asks for it."""
 
     nonce: bytes
     pcr_selection: list[int]
     expires_at: Instant
+    event_log: bool = False
 
 
 class DeliveryEvent(Message, frozen=True, tag="delivery"):

@@ -61,6 +61,27 @@ node = Table(
     Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
 )
 
+reference_value = Table(
+    "reference_value",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("origin", Integer),
+    Column("events", Text),
+    Column("first_seen_at", Float),
+    Column("last_seen_at", Float),
+    Column("held_at", Float),
+    Column("decided_at", Float),
+    Column("decided_by", String(80)),
+    UniqueConstraint("node_id", "kind", "digest"),
+    sqlite_autoincrement=True,
+)
+"""Machine states and agent measurements that operators review; `origin` is the value that one was rolled out from."""
+
 join_token = Table(
     "join_token",
     metadata,

@@ -8,7 +8,7 @@ from authority.tpm._reader import TpmFormatError
 from authority.tpm.certify import CertifiedUse, verify_certify
 from authority.tpm.credential import Credential, make_credential
 from authority.tpm.endorsement import EkIdentity, load_roots, verify_endorsement
-from authority.tpm.eventlog import EventLog, LoggedEvent, parse_event_log, replay
+from authority.tpm.eventlog import EventLog, LoggedEvent, data_hashes, parse_event_log, replay
 from authority.tpm.examination import (
     Check,
     Examination,
@@ -23,6 +23,7 @@ from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
 from authority.tpm.wire import (
+    Algorithm,
     Attest,
     ClockInfo,
     PcrSelection,
@@ -35,6 +36,7 @@ from authority.tpm.wire import (
 
 __all__ = [
     "RH_ENDORSEMENT",
+    "Algorithm",
     "Attest",
     "CertificationRejected",
     "CertifiedUse",
@@ -56,6 +58,7 @@ __all__ = [
     "Signature",
     "TpmFormatError",
     "TpmRejected",
+    "data_hashes",
     "examine",
     "explain",
     "load_roots",

@@ -1,0 +1,41 @@
+"""Reference values that operators review, and what the authority keeps of a node's counter and samples.
+
+What a node's row held as its reference stays there, as the value that was learned when it joined.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "reference_value",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("node_id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("origin", sa.Integer(), nullable=True),
+        sa.Column("events", sa.Text(), nullable=True),
+        sa.Column("first_seen_at", sa.Float(), nullable=True),
+        sa.Column("last_seen_at", sa.Float(), nullable=True),
+        sa.Column("held_at", sa.Float(), nullable=True),
+        sa.Column("decided_at", sa.Float(), nullable=True),
+        sa.Column("decided_by", sa.String(length=80), nullable=True),
+        sa.ForeignKeyConstraint(["node_id"], ["node.id"], name=op.f("fk_reference_value_node_id_node")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reference_value")),
+        sa.UniqueConstraint("node_id", "kind", "digest", name=op.f("uq_reference_value_node_id")),
+        sqlite_autoincrement=True,
+    )
+
+
+def downgrade() -> None:
+    """Revert."""
+    op.drop_table("reference_value")
