@@ -9,6 +9,8 @@ from authority.tpm.certify import CertifiedUse, verify_certify
 from authority.tpm.credential import Credential, make_credential
 from authority.tpm.endorsement import EkIdentity, load_roots, verify_endorsement
 from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
+from authority.tpm.nv import NvIndex, NvPublic, counter_index, measurement_index, nv_name, parse_nv_public, verify_nv
+from authority.tpm.policy import Guard, GuardCount, reset_message, verify_guard, verify_guarded_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
 from authority.tpm.wire import (
@@ -30,6 +32,10 @@ __all__ = [
     "Credential",
     "EkIdentity",
     "EndorsementRejected",
+    "Guard",
+    "GuardCount",
+    "NvIndex",
+    "NvPublic",
     "Public",
     "Quote",
     "QuoteRejected",
@@ -37,15 +43,23 @@ __all__ = [
     "Signature",
     "TpmFormatError",
     "TpmRejected",
+    "counter_index",
     "load_roots",
     "make_credential",
+    "measurement_index",
     "name",
     "node_id",
+    "nv_name",
     "parse_attest",
+    "parse_nv_public",
     "parse_public",
     "parse_signature",
     "public_key",
+    "reset_message",
     "verify_certify",
     "verify_endorsement",
+    "verify_guard",
+    "verify_guarded_key",
+    "verify_nv",
     "verify_quote",
 ]
