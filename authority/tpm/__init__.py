@@ -20,6 +20,8 @@ from authority.tpm.examination import (
     selection_text,
 )
 from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
+from authority.tpm.nv import NvIndex, NvPublic, counter_index, measurement_index, nv_name, parse_nv_public, verify_nv
+from authority.tpm.policy import Guard, GuardCount, reset_message, verify_guard, verify_guarded_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
 from authority.tpm.wire import (
@@ -47,7 +49,11 @@ __all__ = [
     "EndorsementRejected",
     "EventLog",
     "Examination",
+    "Guard",
+    "GuardCount",
     "LoggedEvent",
+    "NvIndex",
+    "NvPublic",
     "PcrSelection",
     "Public",
     "Quote",
@@ -58,22 +64,30 @@ __all__ = [
     "Signature",
     "TpmFormatError",
     "TpmRejected",
+    "counter_index",
     "data_hashes",
     "examine",
     "explain",
     "load_roots",
     "make_credential",
+    "measurement_index",
     "name",
     "node_id",
+    "nv_name",
     "parse_attest",
     "parse_event_log",
+    "parse_nv_public",
     "parse_public",
     "parse_selection",
     "parse_signature",
     "public_key",
     "replay",
+    "reset_message",
     "selection_text",
     "verify_certify",
     "verify_endorsement",
+    "verify_guard",
+    "verify_guarded_key",
+    "verify_nv",
     "verify_quote",
 ]
