@@ -23,6 +23,7 @@ from agent.extension import KeptAtDevice, Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
+from agent.measuring import Measurer
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
@@ -68,6 +69,7 @@ class Answerer:
     now: Callable[[], float]
     clock: Clock
     random: Callable[[int], bytes]
+    measurer: Measurer | None = None
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -247,6 +249,7 @@ class Answerer:
             random=self.random,
             watch=watch,
             presence=begun.presence,
+            measurer=self.measurer,
         )
 
     def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:

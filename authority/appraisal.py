@@ -17,6 +17,7 @@ from authority import profiles
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
 from authority.joining import VIRTUAL
+from authority.measurements import MAX_COUNTER, check_measurements
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
@@ -26,9 +27,6 @@ from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
-
-MAX_COUNTER = 2**53
-"""Every JSON reader and the database keep integers up to here."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,9 @@ def _check(
     _check_signature(evidence.token, enrolled.key)
     _check_binding(claims, presented)
     _check_content(rt, claims, enrolled, presented)
-    check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token), now)
+    digest, nv = evidence_digest(evidence.token), None if isinstance(evidence.nv, UnsetType) else evidence.nv
+    check_quote(conn, rt, presented.node, evidence.quote, digest, now)
+    check_measurements(conn, presented.node, nv, digest, now, required=rt.policy.attestation.require_nv)
     return claims
 
 

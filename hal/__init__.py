@@ -40,6 +40,7 @@ from hal._fingerprint import FingerprintImage, FingerprintReader
 from hal._hotplug import PlugEvent, Reopening, watch
 from hal._match import EnrolStage, Finger, MatchOnlyReader, MatchOutcome, ScanHint
 from hal._microphone import AudioBlock, Microphone
+from hal._pinning import PackageCode
 from hal._presence import Absence, Presence, PresenceSensor
 from hal._registry import (
     DRIVER_GROUP,
@@ -96,6 +97,7 @@ __all__ = [
     "NotFound",
     "NvCertification",
     "OwnerAuth",
+    "PackageCode",
     "PcrSelection",
     "PcrValues",
     "PermissionDenied",

@@ -17,6 +17,7 @@ PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
 MOST_GESTURES = 16
 MOST_TRAITS = 8
+MOST_MEASURED = 64
 LONGEST_EVENT_LOG = 512 * 1024
 
 
@@ -33,7 +34,7 @@ class QuoteEvidence(Message, frozen=True):
 
 
 class CertifiedPublic(Message, frozen=True):
-    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it; or a point and a statement."""
+    """A public area (TPM2B_PUBLIC, TPM2B_NV_PUBLIC) and the AK's certification; or a point and a statement."""
 
     public: bytes
     attest: bytes
@@ -240,11 +241,23 @@ class Activation(Message, frozen=True):
         return f"Activation(challenge_id={self.challenge_id!r})"
 
 
+class NvEvidence(Message, frozen=True):
+    """The AK's certifications of the NV counter and of the agent's measurement, over what the quote beside it is over.
+
+    `measured` are the digests (32 bytes each) that lead from zeros to the measurement: the agents that started.
+    """
+
+    counter: CertifiedPublic
+    measurement: CertifiedPublic
+    measured: Annotated[list[bytes], msgspec.Meta(max_length=MOST_MEASURED)]
+
+
 class EvidenceSubmission(Message, frozen=True):
-    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS) and the quote over its SHA-256."""
+    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS), the quote over its SHA-256, and what a TPM adds."""
 
     token: str
     quote: QuoteEvidence
+    nv: NvEvidence | msgspec.UnsetType = msgspec.UNSET
 
 
 class FailureSubmission(Message, frozen=True):

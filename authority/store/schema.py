@@ -6,6 +6,7 @@ Nothing biometric is stored: no sample, no feature, no template, no helper data.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -59,6 +60,7 @@ node = Table(
     Column("next_delivery", Integer, nullable=False, default=1),
     Column("counted_after", Integer, nullable=False, default=0),
     Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
+    Column("nv_counter", BigInteger),
 )
 
 reference_value = Table(

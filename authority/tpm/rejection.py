@@ -22,6 +22,7 @@ class Reason(StrEnum):
     WRONG_SELECTION = "wrong-selection"
     WRONG_PCR_DIGEST = "wrong-pcr-digest"
     WRONG_EVENT_LOG = "wrong-event-log"
+    MISSING = "missing"
     OTHER_OBJECT = "other-object"
     UNFIT_OBJECT = "unfit-object"
     NO_CERTIFICATE = "no-certificate"

@@ -1,4 +1,4 @@
-"""Reference values that operators review, and what the authority keeps of a node's counter and samples.
+"""Reference values that operators review, and the newest value of each node's NV counter.
 
 What a node's row held as its reference stays there, as the value that was learned when it joined.
 """
@@ -34,8 +34,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("node_id", "kind", "digest", name=op.f("uq_reference_value_node_id")),
         sqlite_autoincrement=True,
     )
+    with op.batch_alter_table("node", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("nv_counter", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
     """Revert."""
+    with op.batch_alter_table("node", schema=None) as batch_op:
+        batch_op.drop_column("nv_counter")
     op.drop_table("reference_value")
