@@ -66,7 +66,9 @@ def appraise(
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         return Rejected(str(error), machine=True)
-    except (ProtocolViolation, _Unsound) as error:
+    except ProtocolViolation as error:
+        return Rejected(str(error), understood=False)
+    except _Unsound as error:
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)

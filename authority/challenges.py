@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, profiles, scheduler, standing
+from authority import audit, ear, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -274,16 +274,19 @@ def _decide(
                 now,
                 weak=found.weak,
             )
-            outcome, reason = Outcome.ACCEPTED, ""
+            outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)
             result = _reject(conn, rt, presented, found, now)
+            claim = ear.UNRECOGNISED if found.understood else ear.NOT_UNDERSTOOD
             outcome, reason = Outcome.REJECTED, _REFUSED_TEXT
         case Undecided():
             scheduler.close_undecided(conn, node_id, challenge_id, found.reason, now)
             _tell_fault(conn, node_id, found.reason, {"challenge": challenge_id}, now)
             result = _unchanged(conn, node_id)
-            outcome, reason = Outcome.UNDECIDED, _UNDECIDED_TEXT
+            outcome, reason, claim = Outcome.UNDECIDED, _UNDECIDED_TEXT, ear.MALFUNCTION
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(claim=claim))
     verdict = Verdict(
         challenge_id=challenge_id,
         outcome=outcome,
@@ -291,9 +294,10 @@ def _decide(
         score=result.score,
         tier=result.tier,
         explanation=result.explanation,
+        ear=ear.signed(conn, rt, node_id, now),
     )
     values = {"verdict": encode(verdict).decode(), "evidence_sha256": digest}
-    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
+    conn.execute(update(schema.challenge).where(mine).values(**values))
     return verdict, result.pushes
 
 

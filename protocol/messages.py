@@ -274,8 +274,8 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Verdict(Message, frozen=True):
-    """The authority's answer to evidence; `score` is in thousandths."""
+class Verdict(Message, frozen=True, omit_defaults=True):
+    """The authority's answer to evidence; `score` is in thousandths, `ear` a JWT for relying parties."""
 
     challenge_id: str
     outcome: Outcome
@@ -283,6 +283,7 @@ class Verdict(Message, frozen=True):
     score: Milli
     tier: Tier
     explanation: str
+    ear: str = ""
 
 
 class AttestSubmission(Message, frozen=True):

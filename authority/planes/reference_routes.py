@@ -1,15 +1,15 @@
-"""Operator plane: reference values, reviewed and rolled out."""
+"""Operator plane: reference values, reviewed and rolled out, and attestation results for relying parties."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from authority import references
+from authority import ear, references
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
 from authority.references import Kind, State
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
+Nonce = Annotated[str | None, Query(min_length=8, max_length=88, pattern=r"\A[A-Za-z0-9_-]+\Z")]
 ValueId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -44,6 +45,7 @@ class LearnRequest(BaseModel):
 
 def reference_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     """Add the routes."""
+    _results(app, context, [Depends(demand(Scope.READ))])
     _reading(app, context, [Depends(demand(Scope.READ))])
     _deciding(app, context, demand)
     _rolling_out(app, context, demand)
@@ -68,6 +70,29 @@ def _reading(app: FastAPI, context: OperatorContext, read: list[Any]) -> None:
         """One value, and what is different about it."""
         found: View = await context.read(lambda conn: references.detail(conn, value_id))
         return found
+
+
+def _results(app: FastAPI, context: OperatorContext, read: list[Any]) -> None:
+    rt = context.runtime
+
+    @app.get("/v1/nodes/{name}/ear", dependencies=read)
+    @access(OPERATOR)
+    async def node_ear(name: str, nonce: Nonce = None) -> View:
+        """A signed attestation result (EAR) about the node; a nonce of the relying party's own comes back in it."""
+
+        def make(conn: Connection) -> str:
+            return ear.signed(conn, rt, _node_id(conn, name), rt.now(), nonce)
+
+        token = await context.read(make)
+        if not token:
+            raise Refused(ErrorCode.UNAVAILABLE, 503, "this authority signs no attestation results", "Restart it.")
+        return {"ear": token}
+
+    @app.get("/v1/jwks", dependencies=read)
+    @access(OPERATOR)
+    async def key_set() -> View:
+        """The keys (RFC 7517) that attestation results are verified with."""
+        return ear.jwks(rt.ear_key) if rt.ear_key is not None else {"keys": []}
 
 
 def _deciding(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -179,6 +180,7 @@ challenge = Table(
     Column("answered_at", Float),
     Column("evidence_sha256", String(64)),
     Column("verdict", Text),
+    Column("claim", SmallInteger),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )

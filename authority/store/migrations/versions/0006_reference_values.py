@@ -1,4 +1,4 @@
-"""Reference values that operators review, and the newest value of each node's NV counter.
+"""Reference values that operators review, the newest value of each node's NV counter, and what a challenge proved.
 
 What a node's row held as its reference stays there, as the value that was learned when it joined.
 """
@@ -36,10 +36,14 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("node", schema=None) as batch_op:
         batch_op.add_column(sa.Column("nv_counter", sa.BigInteger(), nullable=True))
+    with op.batch_alter_table("challenge", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("claim", sa.SmallInteger(), nullable=True))
 
 
 def downgrade() -> None:
     """Revert."""
+    with op.batch_alter_table("challenge", schema=None) as batch_op:
+        batch_op.drop_column("claim")
     with op.batch_alter_table("node", schema=None) as batch_op:
         batch_op.drop_column("nv_counter")
     op.drop_table("reference_value")
