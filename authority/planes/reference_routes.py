@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
-Nonce = Annotated[str | None, Query(min_length=8, max_length=88, pattern=r"\A[A-Za-z0-9_-]+\Z")]
+Nonce = Annotated[str | None, Query(min_length=8, max_length=88, pattern=r"^[A-Za-z0-9_-]+$")]
 ValueId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
