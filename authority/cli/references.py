@@ -20,12 +20,12 @@ def reference() -> None:
 
 @reference.command("list")
 @click.option("--node", help="Of this node only.")
-@click.option("--only", "state", type=click.Choice(_STATES), help="Values in this state only.")
+@click.option("--only", type=click.Choice(_STATES), help="Values in this state only.")
 @target_options
 @json_option
-def list_values(node: str | None, state: str | None, as_json: bool, **options: Any) -> None:
+def list_values(node: str | None, only: str | None, as_json: bool, **options: Any) -> None:
     """Values in force, candidates, and what became of others."""
-    asked = {name: value for name, value in (("node", node), ("state", state)) if value is not None}
+    asked = {name: value for name, value in (("node", node), ("state", only)) if value is not None}
     emit(connect(options).get("/v1/references", **asked), as_json, _print_values)
 
 
