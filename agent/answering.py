@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,16 @@ from protocol.codec import ProtocolViolation
 from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
+FAILURE_STEP_S = 5.0
+"""Failure reports leave at multiples of this since the activation, so that their time does not tell what failed."""
+SUBMIT_S = 2.0
+"""So long before the deadline a failure report leaves whatever the step."""
+
+
+def until_step(elapsed_s: float, deadline_s: float) -> float:
+    """Seconds to wait from `elapsed_s` after the activation until a failure report may leave."""
+    step = math.ceil(elapsed_s / FAILURE_STEP_S) * FAILURE_STEP_S
+    return max(0.0, min(step, deadline_s - SUBMIT_S) - elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,8 @@ class Answerer:
     def _present(self, begun: _Begun, watch: Stopwatch, before: dict[str, float]) -> Verdict:
         activation = begun.activation
         answer = self._presentation(begun, watch).perform()
+        if answer.evidence is None:
+            self.clock.sleep(until_step(watch.elapsed(), activation.deadline_s))
         give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
         with watch.stage("submit"):
             verdict = self._submit(activation.challenge_id, answer, give_up_at)
