@@ -1,4 +1,4 @@
-"""NV certifications and guarded keys of a TPM behind our driver, verified without one; everything altered is refused."""
+"""NV certifications and guarded keys of a TPM, verified without one; everything altered is refused."""
 
 from __future__ import annotations
 
