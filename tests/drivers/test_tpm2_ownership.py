@@ -1,4 +1,4 @@
-"""A TPM whose owner and lockout authorisations lie elsewhere: what still works without them, and what no longer does."""
+"""A TPM whose owner and lockout authorisations lie elsewhere: what works without them, and what does not."""
 
 from __future__ import annotations
 

@@ -206,6 +206,17 @@ def test_policies_and_names_are_those_that_the_tpm_computes(first, guarded):
     assert found["reset"] == _guard.branches_of(guarded).reset
 
 
+def test_a_count_is_certified_whatever_it_is(first, guarded):
+    with pytest.raises(AuthorisationFailed):
+        first.guarded_sign(guarded, AUTH, AUTH, DIGEST)
+    now, ak = first.certify_guard(guarded, DIGEST), first.attestation_key()
+    assert verify_guard(now.attest, now.signature, ak, DIGEST, now.public, guard_of(guarded)) == GuardCount(1, 15)
+    other = replace(guard_of(guarded), label="bob")
+    given = now.attest, now.signature, ak, DIGEST, now.public
+    assert refusal(lambda: verify_guard(*given, other)) is Reason.UNFIT_OBJECT
+    first.guarded_sign(guarded, PIN, AUTH, DIGEST)
+
+
 def test_the_authority_s_signature_lifts_a_lock(first):
     key = first.create_guarded_key("locked", PIN, AUTH, 1, point(KEY), NONCE)
     with pytest.raises(AuthorisationFailed):
