@@ -82,7 +82,7 @@ OPERATIONS: list[tuple[str, Callable[[Enclave], object]]] = [
     (Capability.PIN, lambda enclave: enclave.set_pin("label", b"1234", 3)),
     (Capability.PIN, lambda enclave: enclave.try_pin("label", b"1234")),
     (Capability.PIN, lambda enclave: enclave.pin_state("label")),
-    (Capability.GUARD, lambda enclave: guarded(enclave)),
+    (Capability.GUARD, lambda enclave: enclave.create_guarded_key("label", AUTH, DIGEST, 2, point(STRANGER), NONCE)),
     (Capability.GUARD, lambda enclave: enclave.guarded_sign(NO_GUARD, AUTH, AUTH, DIGEST)),
     (Capability.GUARD, lambda enclave: enclave.change_pin(NO_GUARD, AUTH, DIGEST)),
     (Capability.GUARD, lambda enclave: enclave.guard_state(NO_GUARD)),
