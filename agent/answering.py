@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from agent.extension import KeptAtDevice, Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
+from agent.measuring import Measurer
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
@@ -37,6 +39,16 @@ from protocol.codec import ProtocolViolation
 from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
+FAILURE_STEP_S = 5.0
+"""Failure reports leave at multiples of this since the activation, so that their time does not tell what failed."""
+SUBMIT_S = 2.0
+"""So long before the deadline a failure report leaves whatever the step."""
+
+
+def until_step(elapsed_s: float, deadline_s: float) -> float:
+    """Seconds to wait from `elapsed_s` after the activation until a failure report may leave."""
+    step = math.ceil(elapsed_s / FAILURE_STEP_S) * FAILURE_STEP_S
+    return max(0.0, min(step, deadline_s - SUBMIT_S) - elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Answerer:
     now: Callable[[], float]
     clock: Clock
     random: Callable[[int], bytes]
+    measurer: Measurer | None = None
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -208,6 +221,8 @@ class Answerer:
     def _present(self, begun: _Begun, watch: Stopwatch, before: dict[str, float]) -> Verdict:
         activation = begun.activation
         answer = self._presentation(begun, watch).perform()
+        if answer.evidence is None:
+            self.clock.sleep(until_step(watch.elapsed(), activation.deadline_s))
         give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
         with watch.stage("submit"):
             verdict = self._submit(activation.challenge_id, answer, give_up_at)
@@ -247,6 +262,7 @@ class Answerer:
             random=self.random,
             watch=watch,
             presence=begun.presence,
+            measurer=self.measurer,
         )
 
     def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:

@@ -111,6 +111,12 @@ class ConnectionSection(Section, frozen=True):
     retry_max_s: Seconds = 60.0
 
 
+class AttestationSection(Section, frozen=True):
+    """What goes with a machine attestation: the firmware's event log, where that file is there; empty for none."""
+
+    event_log: str = "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+
 class SinkSection(Section, frozen=True):
     """One key sink: the entry-point name of its kind and the sink's own options."""
 
@@ -142,6 +148,7 @@ class Config(Section, frozen=True):
     enrolment: EnrolmentSection = EnrolmentSection()
     prompt: PromptSection = PromptSection()
     connection: ConnectionSection = ConnectionSection()
+    attestation: AttestationSection = AttestationSection()
     sinks: list[SinkSection] = []
     log: LogSection = LogSection()
     debug: DebugSection = DebugSection()

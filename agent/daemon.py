@@ -13,9 +13,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from agent.answering import Answerer
 from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError
+from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
 from agent.prover import Prover
@@ -184,7 +187,9 @@ class Daemon:
         digest = attest_digest(link.identity.node_id, request.nonce)
         prover = Prover.of(link.identity)
         quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, request.pcr_selection))
-        result = link.client.attest(AttestSubmission(nonce=request.nonce, quote=quote))
+        log = read_event_log(self.answerer.config.attestation.event_log) if request.event_log else None
+        sent = AttestSubmission(nonce=request.nonce, quote=quote, event_log=msgspec.UNSET if log is None else log)
+        result = link.client.attest(sent)
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
 

@@ -15,6 +15,7 @@ from agent.errors import AgentError, BiometricError
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
 from agent.log import event
+from agent.measuring import Measurer
 from agent.pipelines import Match, Pipelines, RefusesReplays
 from agent.profile import OpenProfile, ProfileVault, RecordHeader
 from agent.prover import Prover
@@ -86,6 +87,7 @@ class Presentation:
     random: Callable[[int], bytes]
     watch: Stopwatch
     presence: PresenceClaim | None = None
+    measurer: Measurer | None = None
 
     def perform(self) -> Answer:
         """Capture, match and sign; raises `DeviceError` only when the enclave fails."""
@@ -174,7 +176,8 @@ class Presentation:
                 token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
             with self.watch.stage("quote"):
                 quote = self._quote(enclave, evidence_digest(token))
-        evidence = EvidenceSubmission(token=token, quote=quote)
+                nv = self.measurer.prove(enclave, evidence_digest(token)) if self.measurer is not None else None
+        evidence = EvidenceSubmission(token=token, quote=quote, nv=msgspec.UNSET if nv is None else nv)
         return Answer(evidence, None, len(matched))
 
     def _claims(self, matched: list[Matched], counter: int) -> EvidenceClaims:

@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, profiles, scheduler, standing
+from authority import audit, ear, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -107,7 +108,7 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
+    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence, now), digest, now)
 
 
 def report_failure(
@@ -123,7 +124,7 @@ def report_failure(
     digest_quoted = failure_digest(challenge_id, presented.profile.record_id, row.nonce)
     found = Rejected(_FAILURE_TEXT)
     try:
-        check_quote(conn, rt, presented.node, report.quote, digest_quoted)
+        check_quote(conn, rt, presented.node, report.quote, digest_quoted, now)
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         found = Rejected(f"{_FAILURE_TEXT}, and {error}", machine=True)
     except RegistrationUnreadable as error:
@@ -140,7 +141,8 @@ def attest(
         raise Refused(ErrorCode.NONCE_EXPIRED, 409, "this attestation request is over", _NEXT)
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     try:
-        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce))
+        log = None if isinstance(submission.event_log, UnsetType) else submission.event_log
+        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce), now, log)
     except RegistrationUnreadable as error:
         _tell_fault(conn, node_id, str(error), {}, now)
         return AttestResult(outcome=Outcome.UNDECIDED, reason=_UNDECIDED_TEXT), []
@@ -272,16 +274,19 @@ def _decide(
                 now,
                 weak=found.weak,
             )
-            outcome, reason = Outcome.ACCEPTED, ""
+            outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)
             result = _reject(conn, rt, presented, found, now)
+            claim = ear.UNRECOGNISED if found.understood else ear.NOT_UNDERSTOOD
             outcome, reason = Outcome.REJECTED, _REFUSED_TEXT
         case Undecided():
             scheduler.close_undecided(conn, node_id, challenge_id, found.reason, now)
             _tell_fault(conn, node_id, found.reason, {"challenge": challenge_id}, now)
             result = _unchanged(conn, node_id)
-            outcome, reason = Outcome.UNDECIDED, _UNDECIDED_TEXT
+            outcome, reason, claim = Outcome.UNDECIDED, _UNDECIDED_TEXT, ear.MALFUNCTION
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(claim=claim))
     verdict = Verdict(
         challenge_id=challenge_id,
         outcome=outcome,
@@ -289,9 +294,10 @@ def _decide(
         score=result.score,
         tier=result.tier,
         explanation=result.explanation,
+        ear=ear.signed(conn, rt, node_id, now),
     )
     values = {"verdict": encode(verdict).decode(), "evidence_sha256": digest}
-    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
+    conn.execute(update(schema.challenge).where(mine).values(**values))
     return verdict, result.pushes
 
 

@@ -92,6 +92,13 @@ class CertificateAuthority:
             raise PkiError(f"{folder / 'ca.key'} does not belong to {certificate}")
         return cls(folder, parsed, _load_key(folder / "kos.key"), key)
 
+    def ear_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key that attestation results are signed with; made when it is missing. Raises `PkiError`."""
+        file = self.folder / "ear.key"
+        if not file.exists():
+            _write(file, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return _load_key(file)
+
     @property
     def ca_file(self) -> Path:
         """The CA certificate (PEM)."""

@@ -31,7 +31,8 @@ class Refusal(Refused):
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
-    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority.
+    `kos_key` signs key deliveries (P-256), `ear_key` attestation results. `generation` grows with every restore of the
+    authority.
     """
 
     policy: Policy
@@ -40,3 +41,4 @@ class Runtime:
     kek: KekProvider = field(repr=False)
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int
+    ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, profiles, standing
+from authority import audit, profiles, references, standing
 from authority.keys.orchestrator import tick
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -212,7 +212,13 @@ def _request_attestation(conn: Connection, rt: Runtime, row: Row[Any], now: floa
     conn.execute(insert(schema.nonce).values(**values, expires_at=expires_at))
     silent_at = row.attest_deadline_at if row.attest_deadline_at is not None else now + rules.overdue_after_s
     _set_schedule(conn, row.node_id, next_attest_at=now + rules.interval_s, attest_deadline_at=silent_at)
-    return row.node_id, AttestRequest(nonce=nonce, pcr_selection=[*rules.pcr_selection], expires_at=expires_at)
+    request = AttestRequest(
+        nonce=nonce,
+        pcr_selection=[*rules.pcr_selection],
+        expires_at=expires_at,
+        event_log=references.wants_events(conn, row.node_id),
+    )
+    return row.node_id, request
 
 
 def _set_schedule(conn: Connection, node_id: str, **values: Any) -> None:

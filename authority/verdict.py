@@ -22,11 +22,12 @@ class Accepted:
 class Rejected:
     """The evidence does not hold; `reason` is for the audit log, not for the node.
 
-    `machine` tells that the machine itself is not in its reference state.
+    `machine` tells that the machine itself is not in its reference state, `understood` whether it was evidence at all.
     """
 
     reason: str
     machine: bool = False
+    understood: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
 MOST_GESTURES = 16
 MOST_TRAITS = 8
+MOST_MEASURED = 64
+LONGEST_EVENT_LOG = 512 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +34,7 @@ class QuoteEvidence(Message, frozen=True):
 
 
 class CertifiedPublic(Message, frozen=True):
-    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it; or a point and a statement."""
+    """A public area (TPM2B_PUBLIC, TPM2B_NV_PUBLIC) and the AK's certification; or a point and a statement."""
 
     public: bytes
     attest: bytes
@@ -239,11 +241,23 @@ class Activation(Message, frozen=True):
         return f"Activation(challenge_id={self.challenge_id!r})"
 
 
+class NvEvidence(Message, frozen=True):
+    """The AK's certifications of the NV counter and of the agent's measurement, over what the quote beside it is over.
+
+    `measured` are the digests (32 bytes each) that lead from zeros to the measurement: the agents that started.
+    """
+
+    counter: CertifiedPublic
+    measurement: CertifiedPublic
+    measured: Annotated[list[bytes], msgspec.Meta(max_length=MOST_MEASURED)]
+
+
 class EvidenceSubmission(Message, frozen=True):
-    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS) and the quote over its SHA-256."""
+    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS), the quote over its SHA-256, and what a TPM adds."""
 
     token: str
     quote: QuoteEvidence
+    nv: NvEvidence | msgspec.UnsetType = msgspec.UNSET
 
 
 class FailureSubmission(Message, frozen=True):
@@ -260,8 +274,8 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Verdict(Message, frozen=True):
-    """The authority's answer to evidence; `score` is in thousandths."""
+class Verdict(Message, frozen=True, omit_defaults=True):
+    """The authority's answer to evidence; `score` is in thousandths, `ear` a JWT for relying parties."""
 
     challenge_id: str
     outcome: Outcome
@@ -269,13 +283,18 @@ class Verdict(Message, frozen=True):
     score: Milli
     tier: Tier
     explanation: str
+    ear: str = ""
 
 
 class AttestSubmission(Message, frozen=True):
-    """POST /v1/attest: machine attestation; the quote carries `attest_digest`."""
+    """POST /v1/attest: machine attestation; the quote carries `attest_digest`.
+
+    `event_log` is the firmware's log, at most `LONGEST_EVENT_LOG` bytes, where it was asked for and the node has one.
+    """
 
     nonce: bytes
     quote: QuoteEvidence
+    event_log: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
 class AttestResult(Message, frozen=True):
@@ -310,12 +329,13 @@ class Summons(Message, frozen=True, tag="summons"):
     expires_at: Instant
 
 
-class AttestRequest(Message, frozen=True, tag="attest"):
-    """Pushed: quote the machine now."""
+class AttestRequest(Message, frozen=True, tag="attest", omit_defaults=True):
+    """Pushed: quote the machine now, and send the firmware's event log along where `event_log` asks for it."""
 
     nonce: bytes
     pcr_selection: list[int]
     expires_at: Instant
+    event_log: bool = False
 
 
 class DeliveryEvent(Message, frozen=True, tag="delivery"):

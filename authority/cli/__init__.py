@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, networks, nodes, records
+from authority.cli import admins, networks, nodes, quotes, records, references
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -24,6 +24,8 @@ for command in (
     networks.network,
     networks.key,
     records.alert,
+    quotes.quote,
+    references.reference,
 ):
     cli.add_command(command)
 cli.add_command(records.audit)

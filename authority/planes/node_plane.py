@@ -20,7 +20,7 @@ from authority import challenges, enrolling, joining
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
-from authority.planes.limits import RateLimit, read_body
+from authority.planes.limits import BODY_BYTES, RateLimit, read_body
 from authority.planes.problems import install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.tls import CERTIFICATE_KEY
@@ -29,6 +29,7 @@ from authority.runtime import Push, Runtime
 from authority.store import Store, schema
 from protocol.codec import decode, encode
 from protocol.messages import (
+    LONGEST_EVENT_LOG,
     AttestSubmission,
     BeginRequest,
     DeliveryAck,
@@ -46,6 +47,8 @@ from protocol.problems import ErrorCode
 T = TypeVar("T")
 JSON = "application/json"
 LARGEST_NUMBER = 2**63 - 1
+LOG_BYTES = BODY_BYTES + 4 * LONGEST_EVENT_LOG // 3
+"""A machine attestation may carry an event log, in base64."""
 SEEN_S = 60.0
 """How exactly it is kept when a node was last seen."""
 CLOSE_S = 2.0
@@ -205,7 +208,7 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
     @app.post("/v1/attest")
     @access(NODE)
     async def attest(request: Request) -> Response:
-        body, node_id, now = await _decoded(request, AttestSubmission), request.state.node_id, rt.now()
+        body, node_id, now = await _decoded(request, AttestSubmission, LOG_BYTES), request.state.node_id, rt.now()
         return _json(await context.tell(await run(lambda conn: challenges.attest(conn, rt, node_id, body, now))))
 
 
@@ -265,9 +268,9 @@ def _registered(conn: Transaction, thumbprint: str, now: float) -> str | None:
     return str(row.id)
 
 
-async def _decoded(request: Request, kind: type[T]) -> T:
+async def _decoded(request: Request, kind: type[T], limit: int = BODY_BYTES) -> T:
     """The body as exactly a `kind`; raises `ProtocolViolation`, and `Refused` when it is too long or too slow."""
-    return decode(await read_body(request), kind)
+    return decode(await read_body(request, limit), kind)
 
 
 def _json(message: Any) -> Response:

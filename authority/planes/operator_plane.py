@@ -17,6 +17,7 @@ from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.hub import Hub, Push
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
+from authority.planes.reference_routes import reference_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from protocol.codec import ProtocolViolation
@@ -98,6 +99,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _profile_routes(app, context, demand)
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
+    reference_routes(app, context, demand)
     _record_routes(app, context, demand)
     _state_routes(app, context, demand)
     check_access_declared(app)

@@ -6,6 +6,7 @@ Nothing biometric is stored: no sample, no feature, no template, no helper data.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -59,7 +61,29 @@ node = Table(
     Column("next_delivery", Integer, nullable=False, default=1),
     Column("counted_after", Integer, nullable=False, default=0),
     Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
+    Column("nv_counter", BigInteger),
 )
+
+reference_value = Table(
+    "reference_value",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("origin", Integer),
+    Column("events", Text),
+    Column("first_seen_at", Float),
+    Column("last_seen_at", Float),
+    Column("held_at", Float),
+    Column("decided_at", Float),
+    Column("decided_by", String(80)),
+    UniqueConstraint("node_id", "kind", "digest"),
+    sqlite_autoincrement=True,
+)
+"""Machine states and agent measurements that operators review; `origin` is the value that one was rolled out from."""
 
 join_token = Table(
     "join_token",
@@ -156,6 +180,7 @@ challenge = Table(
     Column("answered_at", Float),
     Column("evidence_sha256", String(64)),
     Column("verdict", Text),
+    Column("claim", SmallInteger),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )

@@ -113,12 +113,16 @@ class EnrolmentRules(_Section, frozen=True):
 
 
 class AttestationRules(_Section, frozen=True):
-    """Machine attestation: its period, the time to answer, when silence counts, and the PCRs that are quoted."""
+    """Machine attestation: its period, the time to answer, when silence counts, and the PCRs that are quoted.
+
+    Where `require_nv` is false, a node with a TPM may leave counter and measurement out until it has shown them once.
+    """
 
     interval_s: float = 300.0
     answer_s: float = 60.0
     overdue_after_s: float = 1200.0
     pcr_selection: tuple[int, ...] = (0, 2, 4, 7)
+    require_nv: bool = False
 
 
 class EnclaveRules(_Section, frozen=True):

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from agent.enclave import EnclaveGate
+from agent.event_log import read_event_log
 from agent.identity import IdentityStore
 from agent.outbox import Outbox, PendingEvidence
 from agent.state import StateDirectory
@@ -19,6 +20,7 @@ from authority.tpm import verify_quote
 from protocol.codec import decode, encode
 from protocol.digests import attest_digest
 from protocol.messages import (
+    LONGEST_EVENT_LOG,
     AttestRequest,
     AttestSubmission,
     DeliveryAck,
@@ -186,6 +188,15 @@ def test_evidence_whose_deadline_passed_is_dropped_at_the_start(site: Site) -> N
     with site.running():
         until(lambda: not site.state.outbox.exists())
     assert evidence(site) == []
+
+
+def test_an_event_log_goes_along_when_it_is_asked_for_and_there(tmp_path) -> None:
+    path = tmp_path / "log"
+    assert read_event_log(str(path)) is None and read_event_log("") is None and read_event_log("\0") is None
+    path.write_bytes(b"x" * LONGEST_EVENT_LOG)
+    assert read_event_log(str(path)) == b"x" * LONGEST_EVENT_LOG
+    path.write_bytes(b"x" * (LONGEST_EVENT_LOG + 1))
+    assert read_event_log(str(path)) is None
 
 
 def test_a_machine_attestation_is_quoted_over_its_nonce(site: Site) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from agent.answering import FAILURE_STEP_S, until_step
 from agent.capturing import Booth
 from agent.clocks import StoppableClock
 from agent.config import PresentationSection
@@ -26,7 +27,7 @@ from agent.state import StateDirectory
 from agent.timings import Stopwatch
 from authority.tpm import public_key, verify_quote
 from hal import Deadline
-from protocol.codec import b64url, unb64url
+from protocol.codec import b64url, encode, unb64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import read_claims
 from protocol.messages import Activation
@@ -172,6 +173,17 @@ def test_failure_reports_are_alike_whatever_failed(stage: Stage) -> None:
     assert two is not None
     assert len(one.quote.attest) == len(two.quote.attest)
     assert one.quote.pcrs == two.quote.pcrs
+    three = stage.present({"fingerprint": GENUINE["fingerprint"], "face": ["other"], "voice": ["other"]}).failure
+    assert three is not None
+    forms = {(len(encode(each)), len(encode(each.quote.pcrs)), len(each.quote.signature)) for each in (one, two, three)}
+    assert len(forms) == 1, "not even the length of the request tells how many modalities failed, or which"
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 0.1, 4.9, 5.0, 5.1, 37.0, 57.9, 59.0, 70.0])
+def test_failure_reports_leave_at_coarse_steps_and_in_time(elapsed: float) -> None:
+    wait = until_step(elapsed, 60.0)
+    assert 0 <= wait <= FAILURE_STEP_S
+    assert (elapsed + wait) % FAILURE_STEP_S == pytest.approx(0) or elapsed + wait == pytest.approx(max(58.0, elapsed))
 
 
 def test_the_counter_grows_with_every_evidence(stage: Stage) -> None:
