@@ -271,6 +271,7 @@ def _decide(
                 found.quality,
                 now,
                 weak=found.weak,
+                basis=found.basis,
             )
             outcome, reason = Outcome.ACCEPTED, ""
         case Rejected():

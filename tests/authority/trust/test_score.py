@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from authority.trust import (
     Circumstances,
+    Conduct,
     Presentation,
     PresentationKind,
     assess,
@@ -219,7 +220,7 @@ circumstances = st.builds(
     attestation_overdue=st.booleans(),
     enclave=st.sampled_from(["tpm2", "pkcs11", "software", "unheard-of"]),
     recovering=st.booleans(),
-    behaviour=thousandths,
+    conduct=st.builds(Conduct, value=thousandths, hostile=st.booleans()),
 )
 RANK = {PresentationKind.FAILED: 0, PresentationKind.MISSED: 1, PresentationKind.ACCEPTED: 2}
 
@@ -277,8 +278,8 @@ def test_better_behaviour_never_lowers_the_score(
 ) -> None:
     low, high = sorted((one, other))
     now = 30 * 86400.0
-    worse = assess(POLICY, made, replace(around, behaviour=low), now).score
-    assert assess(POLICY, made, replace(around, behaviour=high), now).score >= worse
+    worse = assess(POLICY, made, replace(around, conduct=replace(around.conduct, value=low)), now).score
+    assert assess(POLICY, made, replace(around, conduct=replace(around.conduct, value=high)), now).score >= worse
 
 
 @given(presentations, circumstances)
