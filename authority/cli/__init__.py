@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, networks, nodes, records, signals
+from authority.cli import admins, eve, networks, nodes, records, signals
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -30,6 +30,7 @@ cli.add_command(records.audit)
 cli.add_command(records.policy)
 cli.add_command(signals.signals)
 cli.add_command(signals.token)
+signals.signals.add_command(eve.eve)
 nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)
 

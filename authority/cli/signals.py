@@ -15,6 +15,9 @@ from authority.cli.secret_files import secret_file
 from authority.operators import Scope
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
+_SCOPES = [each.value for each in Scope]
+_SEVERITIES = [each.value for each in Severity]
+
 
 @click.group()
 def signals() -> None:
@@ -51,7 +54,7 @@ def _print(found: list[dict[str, Any]]) -> None:
 @click.option("--source", default="operator-tool", show_default=True, help="The program that noticed it.")
 @click.option("--node", required=True, help="Name, id, or address in a network.")
 @click.option("--kind", required=True, help="What was noticed: a-z 0-9 . _ : -")
-@click.option("--severity", type=click.Choice([*Severity]), required=True)
+@click.option("--severity", type=click.Choice(_SEVERITIES), required=True)
 @click.option("--confidence", type=click.FloatRange(0, 1), default=1.0, show_default=True)
 @click.option("--ttl", type=click.FloatRange(SHORTEST_TTL_S, LONGEST_TTL_S), default=86400.0, show_default=True)
 @click.option("--ref", help="The signal's number at its source; the same again changes nothing.")
@@ -95,7 +98,14 @@ def token() -> None:
 
 @token.command("create")
 @click.argument("name")
-@click.option("--scope", "scopes", type=click.Choice([*Scope]), multiple=True, required=True, help="Repeat for more.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(_SCOPES),
+    multiple=True,
+    required=True,
+    help="Repeat for more.",
+)
 @click.option(
     "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
 )
