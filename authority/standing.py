@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -30,6 +29,7 @@ from authority.trust import (
     assess,
     distribute_key,
     effective_access,
+    facts,
     next_state,
     ordered_state,
     tier_of,
@@ -181,8 +181,8 @@ def _settle(
     around = replace(_circumstances(row, history, overdue=overdue), conduct=conduct_of(conn, rt, node_id, now))
     assessment = assess(rt.policy, [each for _, each in history], around, now)
     tier = tier_of(assessment.score)
-    facts = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
-    ruled = next_state(NodeState(row.state), facts, rt.policy.isolation)
+    known = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
+    ruled = next_state(NodeState(row.state), known, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
     _write(conn, row, assessment, change)
@@ -207,12 +207,8 @@ def _accepted_since(row: Row[Any], history: _History) -> bool:
 
 
 def _facts(row: Row[Any], history: _History, tier: Tier, *, overdue: bool) -> Facts:
-    """A missed summons ends a row of acceptances, and neither ends nor lengthens a row of failures."""
     counted = [each.kind for seq, each in reversed(history) if seq > row.counted_after]
-    accepted = takewhile(lambda kind: kind is PresentationKind.ACCEPTED, counted)
-    since = takewhile(lambda kind: kind is not PresentationKind.ACCEPTED, counted)
-    failed = [kind for kind in since if kind is PresentationKind.FAILED]
-    return Facts(tier, len(failed), len([*accepted]), overdue)
+    return facts(counted, tier, overdue=overdue)
 
 
 def _write(conn: Connection, row: Row[Any], assessment: Assessment, change: Change) -> None:

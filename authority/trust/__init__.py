@@ -2,6 +2,7 @@
 
 from authority.trust.behaviour import Conduct, Origin, Signal, conduct, dominates
 from authority.trust.behaviour_rules import Worth
+from authority.trust.course import Order, Performed, Point, Story, facts, follow
 from authority.trust.policy import Policy, PolicyError, default_policy, load_policy, parse_policy
 from authority.trust.score import (
     Assessment,
@@ -35,12 +36,16 @@ __all__ = [
     "Facts",
     "Grant",
     "OperatorAction",
+    "Order",
     "Origin",
+    "Performed",
+    "Point",
     "Policy",
     "PolicyError",
     "Presentation",
     "PresentationKind",
     "Signal",
+    "Story",
     "TransitionRefused",
     "Worth",
     "assess",
@@ -50,6 +55,8 @@ __all__ = [
     "distribute_key",
     "dominates",
     "effective_access",
+    "facts",
+    "follow",
     "is_too_fast",
     "load_policy",
     "next_state",
