@@ -40,6 +40,8 @@ def cadence(
     low, high = interval_s
     if not (0 < low <= high and 0 < attended_h <= WEEK_H and grace_s >= 0 and nodes >= 0):
         raise ValueError("intervals and attended hours are positive and in order, a week has 168 hours")
+    if nodes == 0:
+        return Cost(0.0, 0.0, 0.0)
     wait_s = grace_s / 2
     rate = nodes / _mean_gap_s(low, high, wait_s)
     attended_s = attended_h * 3600 / 7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,19 +76,32 @@ class _Cap:
     why: str
 
 
-def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circumstances, now: float) -> Assessment:
+def elapsed(begin: float, end: float) -> float:
+    """Seconds between two moments, as a site without attended hours counts them."""
+    return end - begin
+
+
+def assess(
+    policy: Policy,
+    history: Sequence[Presentation],
+    circumstances: Circumstances,
+    now: float,
+    attended: Callable[[float, float], float] = elapsed,
+) -> Assessment:
     """Score of a node whose presentations are `history`, oldest first.
 
     A recency-weighted mean over the presentations and the prior, each worth its success, speed and quality; a
     presentation that was not accepted has no speed or quality, a missed one keeps the prior's. Raising a speed, a
     quality, a kind (failed < missed < accepted) or a circumstance, or making a weak acceptance a strong one, or one
-    by limited models one by a full model, never lowers the result.
+    by limited models one by a full model, never lowers the result. `attended` gives the attended seconds between two
+    moments: presentations age by them, so that an empty night or weekend costs nothing.
     """
     recent = history[-_HISTORY:]
-    losses = _losses(policy, recent, circumstances.conduct, now)
+    ages = [max(0.0, attended(each.at, now)) for each in recent]
+    losses = _losses(policy, recent, circumstances.conduct, ages)
     worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
     failures = _failures_in_row(recent)
-    stale = [*_staleness(policy, recent, now)]
+    stale = [*_staleness(policy, recent, now, attended)]
     caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *_worth(policy, recent), *stale]
     lowest = min(caps, key=lambda cap: cap.limit, default=None)
     score = min(worth, lowest.limit) if lowest else worth
@@ -131,13 +144,15 @@ def _norm_s(rules: SpeedRules, modality: str) -> float:
 
 def _weight(policy: Policy, position: int, age_s: float) -> int:
     """Millionths; `position` counts back from the newest presentation."""
-    halvings = position / policy.recency.half_life_presentations + max(0.0, age_s) / policy.recency.half_life_s
+    halvings = position / policy.recency.half_life_presentations + age_s / policy.recency.half_life_s
     return round(_UNIT * math.pow(0.5, halvings))
 
 
-def _losses(policy: Policy, recent: Sequence[Presentation], behaviour: Conduct, now: float) -> dict[str, int]:
+def _losses(
+    policy: Policy, recent: Sequence[Presentation], behaviour: Conduct, ages: Sequence[float]
+) -> dict[str, int]:
     """What each cause costs, in thousandths times a million, against a score of 1000."""
-    weights = [_weight(policy, len(recent) - 1 - index, now - each.at) for index, each in enumerate(recent)]
+    weights = [_weight(policy, len(recent) - 1 - index, age) for index, age in enumerate(ages)]
     prior = round(_UNIT * policy.recency.prior_weight)
     total = prior + sum(weights)
     parts = policy.weights
@@ -216,11 +231,13 @@ def _newest_accepted(recent: Sequence[Presentation]) -> Presentation | None:
     return next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
 
 
-def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:
+def _staleness(
+    policy: Policy, recent: Sequence[Presentation], now: float, attended: Callable[[float, float], float]
+) -> list[_Cap]:
     accepted = [each.at for each in recent if each.kind is PresentationKind.ACCEPTED]
     if not accepted:
         return [_Cap(500, "no accepted presentation yet")]
-    age = now - accepted[-1]
+    age = attended(accepted[-1], now)
     if age > policy.caps.stale_low_s:
         return [_Cap(500, "the last accepted presentation is long ago")]
     return [_Cap(800, "the last accepted presentation is long ago")] if age > policy.caps.stale_medium_s else []
