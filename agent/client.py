@@ -37,6 +37,7 @@ from protocol.messages import (
     Verdict,
 )
 from protocol.problems import ErrorCode, Problem
+from protocol.signals import SignalReceipt, SignalReport
 
 T = TypeVar("T")
 
@@ -113,6 +114,10 @@ class AuthorityClient:
     def attest(self, submission: AttestSubmission) -> AttestResult:
         """POST /v1/attest."""
         return self._call("POST", "/v1/attest", submission, AttestResult)
+
+    def signal(self, report: SignalReport) -> SignalReceipt:
+        """POST /v1/signals; sending the same report again changes nothing."""
+        return self._call("POST", "/v1/signals", report, SignalReceipt)
 
     def acknowledge(self, number: int, ack: DeliveryAck) -> None:
         """POST /v1/deliveries/{number}/ack."""

@@ -13,6 +13,7 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.extension import MODALITY_GROUP
+from agent.signals.settings import SignalsSection
 from protocol.codec import ProtocolViolation
 from protocol.names import check_name
 
@@ -152,6 +153,7 @@ class Config(Section, frozen=True):
     sinks: list[SinkSection] = []
     log: LogSection = LogSection()
     debug: DebugSection = DebugSection()
+    signals: SignalsSection | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -218,7 +220,7 @@ def _remedy(message: str) -> str | None:
         return "Remove the unknown key or correct its spelling; docs/agent.md lists every key."
     if "missing required" in message:
         return "Add the missing key; docs/agent.md has a complete example."
-    if "matching regex" in message:
+    if "matching regex" in message and "sha256" in message:
         return "A driver is pinned by its SHA-256, 64 hexadecimal digits: `keyvigil devices` prints it."
     return None
 

@@ -22,6 +22,7 @@ from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
 from agent.prover import Prover
+from agent.signals import NetworkWatcher
 from agent.threads import in_thread
 from agent.timings import Stopwatch
 from hal import Busy, Deadline, DeviceError
@@ -64,6 +65,7 @@ class Daemon:
     desk: DeliveryDesk
     now: Callable[[], float]
     abort: threading.Event
+    watcher: NetworkWatcher | None = None
 
     def __post_init__(self) -> None:
         self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
@@ -78,7 +80,7 @@ class Daemon:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
         duties = (self._listen(), self._present(), self._attest(), self._receive())
-        work = (*duties, self._keep_leases(), self._keep_certificate())
+        work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -246,6 +248,18 @@ class Daemon:
                 left = Deadline.after(max(0.0, link.certificate.not_after - self.now() - SOON_S), clock)
                 stack.enter_context(self.answerer.state.sensor_lock(left))
             link.renew()
+
+    async def _watch_network(self) -> None:
+        """Nothing for ever where nothing is to be watched: a duty that ends would end the daemon."""
+        if self.watcher is None:
+            await self._stopping.wait()
+        while self.watcher is not None:
+            await self._tried("watching the network", self._watch_now, self.watcher)
+            await asyncio.sleep(self.watcher.interval_s)
+
+    def _watch_now(self, watcher: NetworkWatcher) -> None:
+        watcher.look()
+        watcher.send(self.answerer.link.client)
 
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():

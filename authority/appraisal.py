@@ -21,7 +21,7 @@ from authority.measurements import MAX_COUNTER, check_measurements
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
-from authority.verdict import Accepted, Appraisal, Rejected, Undecided
+from authority.verdict import Accepted, Appraisal, Basis, Rejected, Undecided
 from authority.weak import split
 from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
@@ -74,7 +74,8 @@ def appraise(
     speed = speed_value(rt.policy, presented.elapsed_s, names)
     strong, _ = _counted(rt, claims, enrolled)
     weak = len(strong) < rt.policy.challenge.min_modalities
-    return Accepted(speed=speed, quality=quality_value(claims.quality), counter=claims.counter, weak=weak)
+    basis = Basis(tuple(model.model for model in strong), tuple(names), presented.elapsed_s)
+    return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis)
 
 
 def _check(

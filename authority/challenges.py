@@ -273,6 +273,7 @@ def _decide(
                 found.quality,
                 now,
                 weak=found.weak,
+                basis=found.basis,
             )
             outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():

@@ -27,12 +27,12 @@ class Refusal(Refused):
         super().__init__(ErrorCode.CONFLICT, 409, message, remedy)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
     `kos_key` signs key deliveries (P-256), `ear_key` attestation results. `generation` grows with every restore of the
-    authority.
+    authority. Only `policies.adopt` changes anything of it, and only the policy.
     """
 
     policy: Policy

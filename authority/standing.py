@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import takewhile
+import json
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from authority import audit
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
+from authority.conduct import conduct_of
 from authority.keys.orchestrator import reissue
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -28,10 +29,12 @@ from authority.trust import (
     assess,
     distribute_key,
     effective_access,
+    facts,
     next_state,
     ordered_state,
     tier_of,
 )
+from authority.verdict import NO_BASIS, Basis
 from protocol.levels import NodeState, Tier
 from protocol.messages import StatusEvent
 from protocol.problems import ErrorCode
@@ -64,16 +67,20 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     now: float,
     *,
     weak: bool = False,
+    basis: Basis = NO_BASIS,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. `weak` as in `Accepted`. The caller closes the challenge's row.
+    attestation. `weak` and `basis` as in `Accepted`. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
     values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
-    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality, weak=weak))
-    detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality, "weak": weak}
+    values |= {"models": json.dumps(basis.models), "modalities": json.dumps(basis.modalities)}
+    more = {"speed": speed, "quality": quality, "weak": weak, "elapsed_s": basis.elapsed_s}
+    conn.execute(insert(schema.presentation).values(**values, **more))
+    detail: dict[str, Any] = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality}
+    detail |= {"weak": weak, "models": basis.models, "policy": rt.policy.identity}
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)
@@ -96,7 +103,8 @@ def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, re
             _summon_soon(conn, node_id, now)
     elif not row.attestation_failed:
         _set_node(conn, node_id, attestation_failed=True)
-        audit.append(conn, "attestation-failed", _AUTHORITY, node_id, {"reason": reason}, now)
+        detail = {"reason": reason, "policy": rt.policy.identity}
+        audit.append(conn, "attestation-failed", _AUTHORITY, node_id, detail, now)
         text = f"{row.name}: the machine's attestation failed: {reason}"
         raise_alert(conn, Severity.ERROR, "attestation-failed", node_id, text, {"reason": reason}, now)
     return _settle(conn, rt, node_id, now, tell=False)
@@ -170,10 +178,11 @@ def _settle(
     row = _node(conn, node_id)
     history = _history(conn, node_id)
     overdue = _attestation_overdue(conn, node_id, now)
-    assessment = assess(rt.policy, [each for _, each in history], _circumstances(row, history, overdue=overdue), now)
+    around = replace(_circumstances(row, history, overdue=overdue), conduct=conduct_of(conn, rt, node_id, now))
+    assessment = assess(rt.policy, [each for _, each in history], around, now)
     tier = tier_of(assessment.score)
-    facts = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
-    ruled = next_state(NodeState(row.state), facts, rt.policy.isolation)
+    known = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
+    ruled = next_state(NodeState(row.state), known, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
     _write(conn, row, assessment, change)
@@ -198,12 +207,8 @@ def _accepted_since(row: Row[Any], history: _History) -> bool:
 
 
 def _facts(row: Row[Any], history: _History, tier: Tier, *, overdue: bool) -> Facts:
-    """A missed summons ends a row of acceptances, and neither ends nor lengthens a row of failures."""
     counted = [each.kind for seq, each in reversed(history) if seq > row.counted_after]
-    accepted = takewhile(lambda kind: kind is PresentationKind.ACCEPTED, counted)
-    since = takewhile(lambda kind: kind is not PresentationKind.ACCEPTED, counted)
-    failed = [kind for kind in since if kind is PresentationKind.FAILED]
-    return Facts(tier, len(failed), len([*accepted]), overdue)
+    return facts(counted, tier, overdue=overdue)
 
 
 def _write(conn: Connection, row: Row[Any], assessment: Assessment, change: Change) -> None:
@@ -227,6 +232,7 @@ def _announce(
         "score": assessment.score,
         "was": {"state": change.before.value, "tier": change.tier_before.value, "score": row.score},
         "explanation": assessment.explanation,
+        "policy": rt.policy.identity,
     }
     audit.append(conn, "standing", _AUTHORITY, row.id, detail, now)
     for notice in notices(change):
@@ -280,10 +286,13 @@ def _set_node(conn: Connection, node_id: str, **values: Any) -> None:
 def _history(conn: Connection, node_id: str) -> _History:
     row = schema.presentation
     newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
-    return [
-        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0, each.weak))
-        for each in reversed(conn.execute(newest).all())
-    ]
+    return [(each.seq, presentation_of(each)) for each in reversed(conn.execute(newest).all())]
+
+
+def presentation_of(row: Row[Any]) -> Presentation:
+    """A row as the trust core sees it."""
+    models = tuple(map(str, json.loads(row.models)))
+    return Presentation(row.at, PresentationKind(row.kind), row.speed or 0, row.quality or 0, row.weak, models)
 
 
 def _newest_seq(conn: Connection, node_id: str) -> int:

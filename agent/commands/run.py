@@ -24,6 +24,7 @@ from agent.node import Node
 from agent.outbox import Outbox
 from agent.presence import check_presence_driver
 from agent.prompting import build_prompter
+from agent.signals import build_watcher
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
 from agent.timings import TimingLog
@@ -77,4 +78,5 @@ def build_daemon(node: Node) -> Daemon:
     )
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)
-    return Daemon(answerer, desk, time.time, node.abort)
+    watcher = build_watcher(config.signals, link.identity.node_id, time.time, node.abort)
+    return Daemon(answerer, desk, time.time, node.abort, watcher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, networks, nodes, quotes, records, references
+from authority.cli import admins, eve, networks, nodes, policy_check, quotes, records, references, signals
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -30,6 +30,12 @@ for command in (
     cli.add_command(command)
 cli.add_command(records.audit)
 cli.add_command(records.policy)
+records.policy.add_command(policy_check.check)
+cli.add_command(signals.signals)
+cli.add_command(signals.token)
+signals.signals.add_command(eve.eve)
+nodes.node.add_command(signals.hostile)
+nodes.node.add_command(signals.absolve)
 
 
 def main() -> None:

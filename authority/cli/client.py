@@ -137,7 +137,7 @@ def _refusal(problem: Any, status: int) -> CommandFailed:
     """The authority's own words, if it said any."""
     said = problem if isinstance(problem, dict) else {}
     words = said.get("detail") or said.get("title") or f"refused with status {status}"
-    return CommandFailed(str(words), str(said.get("remedy", "")))
+    return CommandFailed(str(words), str(said.get("remedy", "")), status)
 
 
 def connect(options: dict[str, Any]) -> OperatorClient:

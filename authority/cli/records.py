@@ -74,3 +74,12 @@ def policy() -> None:
 def show_policy(as_json: bool, **options: Any) -> None:
     """The policy in force."""
     emit(connect(options).get("/v1/policy"), as_json, lambda value: click.echo(json.dumps(value, indent=2)))
+
+
+@policy.command("reload")
+@target_options
+@json_option
+def reload_policy(as_json: bool, **options: Any) -> None:
+    """Let a running authority read its policy file again; every decision from then on is by the new policy."""
+    done = connect(options).post("/v1/policy/reload")
+    emit(done, as_json, lambda value: click.echo(f"policy {value['version']} is in force ({value['sha256'][:16]})"))

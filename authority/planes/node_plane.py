@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, enrolling, joining
+from authority import challenges, enrolling, joining, signals
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -43,6 +43,7 @@ from protocol.messages import (
     RenewRequest,
 )
 from protocol.problems import ErrorCode
+from protocol.signals import SignalReport
 
 T = TypeVar("T")
 JSON = "application/json"
@@ -66,6 +67,7 @@ class NodeContext:
     lab_roots: Sequence[x509.Certificate]
     hub: Hub
     limit: RateLimit = field(default_factory=RateLimit)
+    signal_limit: RateLimit = field(default_factory=lambda: RateLimit(burst=60, rate=0.2))
 
     async def tell(self, decided: tuple[T, list[Push]]) -> T:
         """Push what follows from a decision that was committed; gives the answer."""
@@ -123,6 +125,7 @@ def create_node_app(
     _enrolment_routes(app, context)
     _challenge_routes(app, context)
     _delivery_routes(app, context)
+    _signal_route(app, context)
     _event_route(app, context)
     check_access_declared(app)
     return app
@@ -227,6 +230,18 @@ def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
         body, node_id, now = await _decoded(request, DeliveryAck), request.state.node_id, rt.now()
         await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
         return _json({})
+
+
+def _signal_route(app: FastAPI, context: NodeContext) -> None:
+    rt, run = context.runtime, context.store.arun
+
+    @app.post("/v1/signals")
+    @access(NODE)
+    async def signal(request: Request) -> Response:
+        now = rt.now()
+        context.signal_limit.check(request.state.node_id, now)
+        body, source = await _decoded(request, SignalReport), signals.Source(request.state.node_id, node=True)
+        return _json(await context.tell(await run(lambda conn: signals.record(conn, rt, source, body, now))))
 
 
 def _event_route(app: FastAPI, context: NodeContext) -> None:

@@ -14,12 +14,14 @@ from authority import audit, enrolling, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
+from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
 from authority.planes.hub import Hub, Push
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
+from authority.trust import Policy
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
 from protocol.names import check_name
@@ -75,6 +77,7 @@ class OperatorContext:
     runtime: Runtime
     hub: Hub
     ca_sha256: str
+    load_policy: Callable[[], Policy] | None = None
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -102,6 +105,10 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
     _state_routes(app, context, demand)
+    signal_routes(app, context, demand, _node)
+    finding_routes(app, context, demand, _node)
+    token_route(app, context, demand)
+    policy_route(app, context, demand)
     check_access_declared(app)
     return app
 
@@ -361,7 +368,8 @@ def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> Non
     @access(OPERATOR)
     async def show_policy() -> View:
         """The policy in force."""
-        return context.runtime.policy.as_dict()
+        policy = context.runtime.policy
+        return {**policy.as_dict(), "sha256": policy.sha256}
 
     @app.get("/v1/health", dependencies=read)
     @access(OPERATOR)

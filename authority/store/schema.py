@@ -206,7 +206,42 @@ presentation = Table(
     Column("speed", Integer),
     Column("quality", Integer),
     Column("weak", Boolean, nullable=False, default=False, server_default=false()),
+    Column("models", Text, nullable=False, default="[]", server_default="[]"),
+    Column("modalities", Text, nullable=False, default="[]", server_default="[]"),
+    Column("elapsed_s", Float),
 )
+
+signal = Table(
+    "signal",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("origin", String(8), nullable=False),
+    Column("reporter", String(80), nullable=False),
+    Column("source", String(48), nullable=False),
+    Column("ref", String(80), nullable=False),
+    Column("kind", String(48), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("confidence", Integer, nullable=False),
+    Column("observed_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("ended_at", Float),
+    UniqueConstraint("origin", "reporter", "source", "ref"),
+    Index("ix_signal_node_id_expires_at", "node_id", "expires_at"),
+)
+"""`ended_at`: an operator withdrew it, or a signal that says no less took its place."""
+
+policy_version = Table(
+    "policy_version",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("sha256", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+"""Policies in the order in which they came into force."""
 
 network = Table(
     "network",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from authority.trust import behaviour_rules
+from authority.trust.behaviour_rules import BehaviourRules, WorthRules
 from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 from protocol.levels import EnclaveKind, Rotation
 
@@ -74,6 +77,8 @@ class Caps(_Section, frozen=True):
     software_enclave: int = 800
     pkcs11_enclave: int = 800
     match_only: int = 800
+    default_face: int = 800
+    hostile: int = 500
     stale_medium_s: float = 2 * DAY_S
     stale_low_s: float = 4 * DAY_S
 
@@ -189,6 +194,8 @@ class Policy(_Section, frozen=True):
     lab: bool = False
     weights: Weights = Weights()
     recency: Recency = Recency()
+    behaviour: BehaviourRules = BehaviourRules()
+    worth: WorthRules = WorthRules()
     speed: SpeedRules = SpeedRules()
     caps: Caps = Caps()
     challenge: ChallengeRules = ChallengeRules()
@@ -216,6 +223,16 @@ class Policy(_Section, frozen=True):
             EnclaveKind.SOFTWARE.value: self.caps.software_enclave,
         }
         return caps.get(kind, 1000)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of every setting: two policies under one label differ in it."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Label and hash, as they stand in the audit log with each decision."""
+        return {"version": self.version, "sha256": self.sha256}
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting as JSON values."""
@@ -266,6 +283,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "delivery.lease_s": (300, 30 * DAY_S, 5),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
+    **behaviour_rules.RANGES,
 }
 """Lowest and highest value of each key, and the lowest under a lab policy."""
 
@@ -277,6 +295,7 @@ _ORDERED = (
     ("caps.two_failures", "caps.one_failure"),
     ("rotation.very_fast_s", "rotation.increased_s"),
     ("rotation.increased_s", "rotation.standard_s"),
+    *behaviour_rules.ORDERED,
 )
 """Pairs of keys of which the first may not be above the second."""
 
@@ -332,6 +351,7 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _selection_problems(policy.attestation.pcr_selection)
     yield from _enclave_problems(policy.enclaves.allowed)
     yield from _modality_problems(policy)
+    yield from behaviour_rules.worth_problems(policy.worth)
 
 
 def _hint(policy: Policy) -> str:
