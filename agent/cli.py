@@ -32,6 +32,7 @@ _COMMANDS = {
     "evaluate": ("agent.commands.evaluate", "Measure error rates on a folder of samples."),
     "enroll": ("agent.commands.enroll", "Enrol an administrator at this node's sensors."),
     "join": ("agent.commands.join", "Register this node at its authority."),
+    "log": ("agent.commands.log", "Show the authority's audit log as this node knows it."),
     "status": ("agent.commands.status", "Show identity, standing, profiles and keys."),
 }
 

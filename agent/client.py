@@ -30,6 +30,7 @@ from protocol.messages import (
     JoinProof,
     JoinRequest,
     JoinResult,
+    LogConsistency,
     Nonce,
     NonceRequest,
     RenewRequest,
@@ -121,6 +122,10 @@ class AuthorityClient:
     def deliveries(self, after: int) -> list[DeliveryEvent]:
         """GET /v1/deliveries?after=N."""
         return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def consistency(self, first: int, second: int) -> LogConsistency:
+        """GET /v1/log/consistency?from=N&to=M."""
+        return self._call("GET", f"/v1/log/consistency?from={first}&to={second}", None, LogConsistency)
 
     def _call(self, method: str, path: str, body: object | None, kind: type[T]) -> T:
         return decode(self._send(method, path, body), kind)

@@ -18,6 +18,7 @@ from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError
 from agent.events import EventStream
 from agent.log import event
+from agent.logbook import LogBook
 from agent.prover import Prover
 from agent.threads import in_thread
 from agent.timings import Stopwatch
@@ -27,8 +28,10 @@ from protocol.digests import attest_digest
 from protocol.messages import (
     AttestRequest,
     AttestSubmission,
+    DeliveryAck,
     DeliveryEvent,
     Event,
+    LogCheckpoint,
     Outcome,
     StatusEvent,
     Summons,
@@ -46,8 +49,11 @@ TIMED_DELIVERY_S = 60.0
 MOST_SUMMONSES = 32
 MOST_ATTESTATIONS = 4
 MOST_DELIVERIES = 4
+MOST_CHECKPOINTS = 4
 """What may wait to be dealt with; a delivery beyond that waits at the authority, anything else is dropped."""
 SUMMONSES_KNOWN = 1024
+FORKED = "the authority's audit log is not the one of before"
+"""Until somebody at the node accepts the log no new key is taken; those held end with their lease."""
 
 T = TypeVar("T")
 EXPECTED = (AgentError, DeviceError, ProtocolViolation)
@@ -59,6 +65,7 @@ class Daemon:
 
     answerer: Answerer
     desk: DeliveryDesk
+    logbook: LogBook
     now: Callable[[], float]
     abort: threading.Event
 
@@ -66,6 +73,7 @@ class Daemon:
         self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
         self._attestations: asyncio.Queue[AttestRequest] = asyncio.Queue(MOST_ATTESTATIONS)
         self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
+        self._checkpoints: asyncio.Queue[LogCheckpoint] = asyncio.Queue(MOST_CHECKPOINTS)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
@@ -74,7 +82,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
-        duties = (self._listen(), self._present(), self._attest(), self._receive())
+        duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log())
         work = (*duties, self._keep_leases(), self._keep_certificate())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
@@ -114,6 +122,8 @@ class Daemon:
                 await self._deliveries.put(message)
             case AttestRequest():
                 self._enqueue(self._attestations, message, "a machine attestation")
+            case LogCheckpoint():
+                self._enqueue(self._checkpoints, message, "a checkpoint of the log")
             case StatusEvent():
                 await self._note_status(message)
 
@@ -156,7 +166,20 @@ class Daemon:
             await self._tried("a delivery", self._take, delivery)
             self._wake_leases.set()
 
+    async def _follow_log(self) -> None:
+        while True:
+            checkpoint = await self._checkpoints.get()
+            await self._tried("the checkpoint of the log", self._take_checkpoint, checkpoint)
+
+    def _take_checkpoint(self, checkpoint: LogCheckpoint) -> None:
+        self.logbook.take(checkpoint, self.answerer.link.client)
+
     def _take(self, delivery: DeliveryEvent) -> None:
+        if self.logbook.forked:
+            refusal = DeliveryAck(installed=False, sinks=[], error=FORKED)
+            self.answerer.link.client.acknowledge(delivery.number, refusal)
+            event(logging.ERROR, "a delivery was refused", number=delivery.number, cause=FORKED)
+            return
         receipt = self.desk.take(delivery)
         if receipt.installed_now:
             self._time(delivery.number, receipt)

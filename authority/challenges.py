@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, profiles, scheduler, standing
+from authority import audit, checkpoints, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -180,14 +180,13 @@ def deliveries_after(conn: Connection, node_id: str, after: int) -> list[Deliver
 
 
 def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Event]:
-    """What a node is told when it connects: its standing, an open summons, deliveries that it has not installed."""
-    del rt
+    """What a node is told when it connects: the log, its standing, an open summons, deliveries not yet installed."""
     row = schema.delivery
     waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
     numbers = {*conn.scalars(waiting)}
     pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
     summons = [event for _, event in scheduler.open_summons(conn, node_id, now)]
-    return [standing.status(conn, node_id), *summons, *pending]
+    return [*checkpoints.current(conn, rt), standing.status(conn, node_id), *summons, *pending]
 
 
 def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:

@@ -13,6 +13,7 @@ from protocol.messages import Event
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
+    from authority.checkpoints import LogSigner
     from authority.keys.kek import KekProvider
     from authority.trust.policy import Policy
 
@@ -31,7 +32,8 @@ class Refusal(Refused):
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
-    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority.
+    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority. Without `log` no
+    checkpoint of the audit log is signed.
     """
 
     policy: Policy
@@ -40,3 +42,4 @@ class Runtime:
     kek: KekProvider = field(repr=False)
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int
+    log: LogSigner | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, profiles, standing
+from authority import audit, checkpoints, profiles, standing
 from authority.keys.orchestrator import tick
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -48,7 +48,7 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
     if _due_for_refresh(conn, rt, now):
         pushes += standing.refresh_all(conn, rt, now)
         _forget_superseded(conn, now)
-    return pushes
+    return pushes + checkpoints.issue_if_due(conn, rt, now)
 
 
 def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now: float) -> list[Push]:

@@ -84,6 +84,7 @@ def open_authority(
         kek=FileKek.open(site.path("kek.key"), random),
         kos_key=ca.kos_key,
         generation=1,
+        log=ca.log_signer(now()),
     )
     store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
     return Authority(site, store, runtime, ca)

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.bounds import Identifier, Instant, Milli, Number, Span, Word
+from protocol.checkpoint import LONGEST_NOTE
 from protocol.levels import Access, EnclaveKind, Rotation, Tier
+from protocol.merkle import MOST_PROOF_HASHES
 
 PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
@@ -293,6 +295,12 @@ class DeliveryAck(Message, frozen=True):
     error: str = ""
 
 
+class LogConsistency(Message, frozen=True):
+    """GET /v1/log/consistency?from=N&to=M: hashes (32 bytes each) that show one checkpoint to continue the other."""
+
+    hashes: Annotated[list[bytes], msgspec.Meta(max_length=MOST_PROOF_HASHES)]
+
+
 class RosterEntry(Message, frozen=True):
     """An administrator who may answer, and the record to unlock."""
 
@@ -336,5 +344,12 @@ class StatusEvent(Message, frozen=True, tag="status"):
     next_challenge_at: Instant | None = None
 
 
-Event = Summons | AttestRequest | DeliveryEvent | StatusEvent
+class LogCheckpoint(Message, frozen=True, tag="checkpoint"):
+    """Pushed: the audit log as it is now, a signed note (`protocol.checkpoint`), and its key's certificate in DER."""
+
+    note: Annotated[str, msgspec.Meta(max_length=LONGEST_NOTE)]
+    certificate: bytes
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint
 """Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""

@@ -16,6 +16,7 @@ from agent.commands._common import config_option, configured
 from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
 from agent.log import event
+from agent.logbook import LogBook
 from agent.modalities import load_pipelines
 from agent.node import Node
 from agent.outbox import Outbox
@@ -72,4 +73,5 @@ def build_daemon(node: Node) -> Daemon:
     )
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)
-    return Daemon(answerer, desk, time.time, node.abort)
+    logbook = LogBook(node.state, link.identity.ca, time.time)
+    return Daemon(answerer, desk, logbook, time.time, node.abort)

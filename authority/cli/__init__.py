@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, networks, nodes, records
+from authority.cli import admins, audit_log, networks, nodes, records
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -26,7 +26,7 @@ for command in (
     records.alert,
 ):
     cli.add_command(command)
-cli.add_command(records.audit)
+cli.add_command(audit_log.audit)
 cli.add_command(records.policy)
 
 

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, enrolling, joining
+from authority import challenges, checkpoints, enrolling, joining
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -120,6 +120,7 @@ def create_node_app(
     _enrolment_routes(app, context)
     _challenge_routes(app, context)
     _delivery_routes(app, context)
+    _log_route(app, context)
     _event_route(app, context)
     check_access_declared(app)
     return app
@@ -224,6 +225,16 @@ def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
         body, node_id, now = await _decoded(request, DeliveryAck), request.state.node_id, rt.now()
         await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
         return _json({})
+
+
+def _log_route(app: FastAPI, context: NodeContext) -> None:
+    @app.get("/v1/log/consistency")
+    @access(NODE)
+    async def consistency(
+        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST_NUMBER)],
+        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST_NUMBER)],
+    ) -> Response:
+        return _json(await context.store.arun(lambda conn: checkpoints.consistency(conn, first, second)))
 
 
 def _event_route(app: FastAPI, context: NodeContext) -> None:

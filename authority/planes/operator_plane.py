@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
-from authority import audit, enrolling, operators, scheduler, standing, views
+from authority import audit, checkpoints, enrolling, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
@@ -21,10 +22,12 @@ from authority.runtime import Runtime
 from authority.store import Store, schema
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
+from protocol.messages import LogConsistency
 from protocol.names import check_name
 from protocol.problems import ErrorCode
 
 View = dict[str, Any]
+LARGEST = 2**63 - 1
 
 
 class _Body(BaseModel):
@@ -99,6 +102,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
     _record_routes(app, context, demand)
+    _log_routes(app, context, demand)
     _state_routes(app, context, demand)
     check_access_declared(app)
     return app
@@ -343,13 +347,40 @@ def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
         found: list[View] = await context.read(lambda conn: views.audit_list(conn, after))
         return found
 
+
+def _log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    read, rt = [Depends(demand(Scope.READ))], context.runtime
+
     @app.get("/v1/audit/verify", dependencies=read)
     @access(OPERATOR)
     async def verify_audit() -> View:
-        """Walk the audit log's hash chain; `intact` tells whether every record holds."""
-        report: audit.ChainReport = await context.read(audit.verify_chain)
-        found = {"length": report.length, "head": report.head, "broken_at": report.broken_at, "reason": report.reason}
-        return {"intact": report.intact, **found}
+        """Build the audit log's tree anew; `intact` tells whether every record, node and checkpoint holds."""
+        report: audit.LogReport = await context.read(audit.verify_log)
+        return {"intact": report.intact, **dataclasses.asdict(report)}
+
+    @app.get("/v1/audit/checkpoint", dependencies=read)
+    @access(OPERATOR)
+    async def checkpoint_audit() -> View:
+        """A signed checkpoint over the audit log as it is now."""
+        found: View = await context.read(lambda conn: checkpoints.described(rt, checkpoints.issue(conn, rt, rt.now())))
+        return found
+
+    @app.get("/v1/audit/consistency", dependencies=read)
+    @access(OPERATOR)
+    async def audit_consistency(
+        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST)],
+        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST)],
+    ) -> View:
+        """Hashes that show one checkpoint to continue another."""
+        found: LogConsistency = await context.read(lambda conn: checkpoints.consistency(conn, first, second))
+        return {"proof": [each.hex() for each in found.hashes]}
+
+    @app.get("/v1/audit/{seq}/proof", dependencies=read)
+    @access(OPERATOR)
+    async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
+        """A record with the proof that a signed checkpoint covers it."""
+        found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
+        return found
 
 
 def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

@@ -174,6 +174,13 @@ class SchedulerRules(_Section, frozen=True):
     outage_s: float = 30.0
 
 
+class LogRules(_Section, frozen=True):
+    """How often the audit log is signed: after so many seconds if it grew, or after so many records."""
+
+    checkpoint_s: float = 300.0
+    checkpoint_records: int = 1000
+
+
 class Policy(_Section, frozen=True):
     """A versioned policy. `lab` allows periods of seconds; it then binds lab nodes only."""
 
@@ -193,6 +200,7 @@ class Policy(_Section, frozen=True):
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
     scheduler: SchedulerRules = SchedulerRules()
+    log: LogRules = LogRules()
 
     def challenge_interval_s(self, *, lab_node: bool) -> tuple[float, float]:
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""
@@ -258,6 +266,8 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "delivery.lease_s": (300, 30 * DAY_S, 5),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
+    "log.checkpoint_s": (10, DAY_S, 1),
+    "log.checkpoint_records": (1, 1_000_000, 1),
 }
 """Lowest and highest value of each key, and the lowest under a lab policy."""
 
