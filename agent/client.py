@@ -115,6 +115,10 @@ class AuthorityClient:
         """POST /v1/attest."""
         return self._call("POST", "/v1/attest", submission, AttestResult)
 
+    def check_in(self) -> None:
+        """POST /v1/checkin: ask for a summons; the authority pushes it to the agent."""
+        self._send("POST", "/v1/checkin", None)
+
     def acknowledge(self, number: int, ack: DeliveryAck) -> None:
         """POST /v1/deliveries/{number}/ack."""
         self._send("POST", f"/v1/deliveries/{number}/ack", ack)

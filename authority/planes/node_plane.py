@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, checkpoints, enrolling, joining
+from authority import challenges, checkpoints, enrolling, joining, scheduler
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -202,6 +202,13 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
         body, node_id, now = await _decoded(request, FailureSubmission), request.state.node_id, rt.now()
         decided = await run(lambda conn: challenges.report_failure(conn, rt, node_id, challenge_id, body, now))
         return _json(await context.tell(decided))
+
+    @app.post("/v1/checkin")
+    @access(NODE)
+    async def check_in(request: Request) -> Response:
+        node_id, now = request.state.node_id, rt.now()
+        pushes = await run(lambda conn: scheduler.check_in(conn, rt, node_id, now))
+        return _json(await context.tell(({}, pushes)))
 
     @app.post("/v1/attest")
     @access(NODE)

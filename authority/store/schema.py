@@ -168,6 +168,7 @@ schedule = Table(
     Column("next_challenge_at", Float, nullable=False, index=True),
     Column("next_attest_at", Float, nullable=False),
     Column("attest_deadline_at", Float),
+    Column("checkin_at", Float),
 )
 
 presentation = Table(

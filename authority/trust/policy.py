@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from authority.trust import calendar
 from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 from protocol.levels import EnclaveKind, Rotation
 
@@ -76,7 +77,10 @@ class Caps(_Section, frozen=True):
 
 
 class ChallengeRules(_Section, frozen=True):
-    """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry."""
+    """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry.
+
+    `min_s`, `max_s` and `grace_s` count in attended time; `checkin_s` lies between two summonses that a node asks for.
+    """
 
     min_s: float = HOUR_S
     max_s: float = DAY_S
@@ -85,6 +89,26 @@ class ChallengeRules(_Section, frozen=True):
     min_modalities: int = 2
     gestures: int = 4
     require_presence: bool = False
+    checkin_s: float = 600.0
+
+
+class Week(_Section, frozen=True):
+    """Windows of each weekday, "08:00-12:00" each, in the site's time zone."""
+
+    mon: tuple[str, ...] = ()
+    tue: tuple[str, ...] = ()
+    wed: tuple[str, ...] = ()
+    thu: tuple[str, ...] = ()
+    fri: tuple[str, ...] = ()
+    sat: tuple[str, ...] = ()
+    sun: tuple[str, ...] = ()
+
+
+class AttendedHours(Week, frozen=True):
+    """When people are at the site; always without a `time_zone` (IANA name). `holidays` are dates, 2026-12-25 say."""
+
+    time_zone: str = ""
+    holidays: tuple[str, ...] = ()
 
 
 class EnrolmentRules(_Section, frozen=True):
@@ -191,6 +215,8 @@ class Policy(_Section, frozen=True):
     speed: SpeedRules = SpeedRules()
     caps: Caps = Caps()
     challenge: ChallengeRules = ChallengeRules()
+    attended: AttendedHours = AttendedHours()
+    roster: dict[str, Week] = {}
     enrolment: EnrolmentRules = EnrolmentRules()
     attestation: AttestationRules = AttestationRules()
     enclaves: EnclaveRules = EnclaveRules()
@@ -250,6 +276,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "challenge.max_s": (HOUR_S, DAY_S, 1),
     "challenge.grace_s": (60, 4 * HOUR_S, 1),
     "challenge.activation_s": (15, 300, 1),
+    "challenge.checkin_s": (60, DAY_S, 0),
     "challenge.min_modalities": (2, 10, 1),
     "challenge.gestures": (3, MOST_STEPS, FEWEST_STEPS),
     "attestation.interval_s": (30, DAY_S, 1),
@@ -261,7 +288,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "rotation.very_fast_s": (30, DAY_S, 1),
     "isolation.failures": (2, 10, 2),
     "isolation.recover_after": (1, 10, 1),
-    "lockout.failures": (2, 10, 2),
+    "lockout.failures": (2, 5, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
@@ -334,6 +361,7 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _selection_problems(policy.attestation.pcr_selection)
     yield from _enclave_problems(policy.enclaves.allowed)
     yield from _modality_problems(policy)
+    yield from calendar.problems(policy.attended, policy.roster)
 
 
 def _hint(policy: Policy) -> str:

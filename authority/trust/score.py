@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from authority.trust.calendar import attended_s
 from authority.trust.policy import Policy, SpeedRules
 from protocol.levels import EnclaveKind
 
@@ -133,7 +134,8 @@ def _weight(policy: Policy, position: int, age_s: float) -> int:
 
 def _losses(policy: Policy, recent: Sequence[Presentation], behaviour: int, now: float) -> dict[str, int]:
     """What each cause costs, in thousandths times a million, against a score of 1000."""
-    weights = [_weight(policy, len(recent) - 1 - index, now - each.at) for index, each in enumerate(recent)]
+    ages = [attended_s(policy.attended, each.at, now) for each in recent]
+    weights = [_weight(policy, len(recent) - 1 - index, age) for index, age in enumerate(ages)]
     prior = round(_UNIT * policy.recency.prior_weight)
     total = prior + sum(weights)
     parts = policy.weights
@@ -202,7 +204,7 @@ def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> li
     accepted = [each.at for each in recent if each.kind is PresentationKind.ACCEPTED]
     if not accepted:
         return [_Cap(500, "no accepted presentation yet")]
-    age = now - accepted[-1]
+    age = attended_s(policy.attended, accepted[-1], now)
     if age > policy.caps.stale_low_s:
         return [_Cap(500, "the last accepted presentation is long ago")]
     return [_Cap(800, "the last accepted presentation is long ago")] if age > policy.caps.stale_medium_s else []

@@ -17,7 +17,7 @@ from protocol.codec import length_prefixed
 from protocol.merkle import completed, leaf_hash
 
 revision = "0009"
-down_revision = "0003"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
