@@ -19,6 +19,8 @@ _MOVED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("nonce", ("expires_at",)),
     ("member", ("rotate_at",)),
     ("delivery", ("issued_at",)),
+    ("brake", ("engaged_at", "ended_at")),
+    ("brake_fall", ("at",)),
 )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit
+from authority import audit, braking
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
 from authority.keys.orchestrator import reissue
@@ -80,7 +80,8 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
         _set_node(conn, node_id, attestation_failed=False)
     else:
         _alert_presentation(conn, node_id, kind, challenge_id, now)
-    return _settle(conn, rt, node_id, now, tell=True)
+    ordered = kind is PresentationKind.FAILED and _was_ordered(conn, challenge_id)
+    return _settle(conn, rt, node_id, now, tell=True, braked=not ordered)
 
 
 def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, reason: str, now: float) -> Standing:
@@ -161,11 +162,19 @@ def _order(
 
 
 def _settle(
-    conn: Connection, rt: Runtime, node_id: str, now: float, *, tell: bool, ordered_from: NodeState | None = None
+    conn: Connection,
+    rt: Runtime,
+    node_id: str,
+    now: float,
+    *,
+    tell: bool,
+    ordered_from: NodeState | None = None,
+    braked: bool = True,
 ) -> Standing:
     """Score, tier and state as they now are; what changed is written, told and turned into keys.
 
-    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone.
+    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone. The
+    brake holds what nobody ordered, unless it is not `braked`.
     """
     row = _node(conn, node_id)
     history = _history(conn, node_id)
@@ -176,6 +185,9 @@ def _settle(
     ruled = next_state(NodeState(row.state), facts, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
+    if braked and ordered_from is None and braking.holds(conn, rt, node_id, change, now):
+        assessment, tier, state = _held(row, assessment), change.tier_before, change.before
+        change = Change(state, state, tier, tier)
     _write(conn, row, assessment, change)
     pushes = _announce(conn, rt, row, change, assessment, now)
     if not pushes and (tell or assessment.score != row.score):
@@ -242,6 +254,18 @@ def _alert_presentation(conn: Connection, node_id: str, kind: PresentationKind, 
     what = "nobody answered a summons" if missed else "a presentation failed"
     text = f"{_node(conn, node_id).name}: {what}"
     raise_alert(conn, severity, f"presentation-{kind.value}", node_id, text, {"challenge": challenge_id}, now)
+
+
+def _held(row: Row[Any], assessment: Assessment) -> Assessment:
+    """The standing as it was before the brake, with what it would be."""
+    would = f"{row.score / 1000:.2f}: held by the brake, would be {assessment.explanation}"
+    return replace(assessment, score=row.score, explanation=would)
+
+
+def _was_ordered(conn: Connection, challenge_id: str) -> bool:
+    """Whether an operator had this very node challenged."""
+    reason = conn.scalar(select(schema.challenge.c.reason).where(schema.challenge.c.id == challenge_id))
+    return bool(reason == "on-demand")
 
 
 def _attestation_overdue(conn: Connection, node_id: str, now: float) -> bool:

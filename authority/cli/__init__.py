@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, audit_log, networks, nodes, records
+from authority.cli import admins, audit_log, brake, networks, nodes, records
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -24,6 +24,7 @@ for command in (
     networks.network,
     networks.key,
     records.alert,
+    brake.brake,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
-from authority import audit, checkpoints, enrolling, operators, scheduler, standing, views
+from authority import audit, braking, checkpoints, enrolling, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
@@ -20,6 +20,7 @@ from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.runtime import Runtime
 from authority.store import Store, schema
+from authority.trust.brake import BrakeDecision
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
 from protocol.messages import LogConsistency
@@ -103,6 +104,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _member_routes(app, context, demand)
     _record_routes(app, context, demand)
     _log_routes(app, context, demand)
+    _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     check_access_declared(app)
     return app
@@ -380,6 +382,25 @@ def _log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
         """A record with the proof that a signed checkpoint covers it."""
         found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
+        return found
+
+
+def _brake_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    approver, rt = Depends(demand(Scope.APPROVE)), context.runtime
+
+    @app.get("/v1/brake", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def show_brake() -> View:
+        """Whether the brake holds, who voted, and which nodes fell last."""
+        found: View = await context.read(braking.status)
+        return found
+
+    @app.post("/v1/brake/{decision}")
+    @access(OPERATOR)
+    async def vote_on_brake(decision: BrakeDecision, body: ReasonRequest, operator: Operator = approver) -> View:
+        """Vote for holding or releasing; it takes effect when a second operator votes alike."""
+        now = rt.now()
+        found: View = await context.read(lambda conn: braking.vote(conn, decision, operator.name, body.reason, now))
         return found
 
 

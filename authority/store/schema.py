@@ -255,6 +255,35 @@ audit = Table(
     Column("data", Text, nullable=False),
 )
 
+brake = Table(
+    "brake",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("engaged_at", Float, nullable=False),
+    Column("engaged_by", String(80), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("ended_at", Float),
+)
+
+brake_vote = Table(
+    "brake_vote",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("brake", Integer, nullable=False),
+    Column("operator", String(63), nullable=False),
+    Column("decision", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+brake_fall = Table(
+    "brake_fall",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 log_node = Table(
     "log_node",
     metadata,

@@ -178,6 +178,14 @@ class IsolationRules(_Section, frozen=True):
     recover_after: int = 2
 
 
+class BrakeRules(_Section, frozen=True):
+    """How many nodes, of what share of the fleet, may be demoted or isolated within the window before we stop."""
+
+    percent: float = 20.0
+    nodes: int = 5
+    window_s: float = HOUR_S
+
+
 class LockoutRules(_Section, frozen=True):
     """Failed presentations in a row that lock a profile, and for how long."""
 
@@ -223,6 +231,7 @@ class Policy(_Section, frozen=True):
     certificate: CertificateRules = CertificateRules()
     rotation: RotationRules = RotationRules()
     isolation: IsolationRules = IsolationRules()
+    brake: BrakeRules = BrakeRules()
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
     scheduler: SchedulerRules = SchedulerRules()
@@ -288,6 +297,9 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "rotation.very_fast_s": (30, DAY_S, 1),
     "isolation.failures": (2, 10, 2),
     "isolation.recover_after": (1, 10, 1),
+    "brake.percent": (1, 100, 1),
+    "brake.nodes": (2, 1_000_000, 2),
+    "brake.window_s": (600, DAY_S, 10),
     "lockout.failures": (2, 5, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
