@@ -26,6 +26,7 @@ from protocol.messages import (
     EnrolStart,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinChallenge,
     JoinProof,
     JoinRequest,
@@ -114,6 +115,10 @@ class AuthorityClient:
     def attest(self, submission: AttestSubmission) -> AttestResult:
         """POST /v1/attest."""
         return self._call("POST", "/v1/attest", submission, AttestResult)
+
+    def submit_group(self, challenge_id: str, submission: GroupSubmission) -> Verdict:
+        """POST /v1/challenges/{id}/group; sending the same quote again gives the same verdict."""
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/group", submission, Verdict)
 
     def check_in(self) -> None:
         """POST /v1/checkin: ask for a summons; the authority pushes it to the agent."""

@@ -24,13 +24,15 @@ from agent.threads import in_thread
 from agent.timings import Stopwatch
 from hal import Busy, Deadline, DeviceError
 from protocol.codec import ProtocolViolation
-from protocol.digests import attest_digest
+from protocol.digests import attest_digest, group_digest
 from protocol.messages import (
     AttestRequest,
     AttestSubmission,
     DeliveryAck,
     DeliveryEvent,
     Event,
+    GroupSubmission,
+    GroupSummons,
     LogCheckpoint,
     Outcome,
     StatusEvent,
@@ -71,7 +73,7 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
-        self._attestations: asyncio.Queue[AttestRequest] = asyncio.Queue(MOST_ATTESTATIONS)
+        self._attestations: asyncio.Queue[AttestRequest | GroupSummons] = asyncio.Queue(MOST_ATTESTATIONS)
         self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
         self._checkpoints: asyncio.Queue[LogCheckpoint] = asyncio.Queue(MOST_CHECKPOINTS)
         self._wake_leases = asyncio.Event()
@@ -120,7 +122,7 @@ class Daemon:
                 self._summon(message)
             case DeliveryEvent():
                 await self._deliveries.put(message)
-            case AttestRequest():
+            case AttestRequest() | GroupSummons():
                 self._enqueue(self._attestations, message, "a machine attestation")
             case LogCheckpoint():
                 self._enqueue(self._checkpoints, message, "a checkpoint of the log")
@@ -200,7 +202,8 @@ class Daemon:
     async def _attest(self) -> None:
         while True:
             request = await self._attestations.get()
-            await self._tried("a machine attestation", self._attest_now, request)
+            work = self._share if isinstance(request, GroupSummons) else self._attest_now
+            await self._tried("a machine attestation", work, request)
 
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
@@ -210,6 +213,16 @@ class Daemon:
         result = link.client.attest(AttestSubmission(nonce=request.nonce, quote=quote))
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
+
+    def _share(self, summons: GroupSummons) -> None:
+        """Quote over evidence that was accepted at the sensor node of this node's challenge group."""
+        link = self.answerer.link
+        digest = group_digest(summons.challenge_id, summons.nonce, summons.evidence_sha256)
+        prover = Prover.of(link.identity)
+        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, summons.pcr_selection))
+        verdict = link.client.submit_group(summons.challenge_id, GroupSubmission(quote=quote))
+        self.answerer.book.note_verdict(verdict)
+        event(logging.INFO, "shared a presentation", challenge=summons.challenge_id, outcome=verdict.outcome.value)
 
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, checkpoints, profiles, scheduler, standing
+from authority import audit, checkpoints, groups, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -108,7 +108,7 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
+    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now, evidence.token)
 
 
 def report_failure(
@@ -186,13 +186,15 @@ def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list
     waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
     numbers = {*conn.scalars(waiting)}
     pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
+    shared = groups.open_summons(conn, rt, node_id, now)
     summons = [event for _, event in scheduler.open_summons(conn, rt, node_id, now)]
-    return [*checkpoints.current(conn, rt), standing.status(conn, node_id), *summons, *pending]
+    return [*checkpoints.current(conn, rt), standing.status(conn, node_id), *summons, *shared, *pending]
 
 
 def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
     """The node's own challenge; another node's does not exist for it."""
-    mine = (schema.challenge.c.id == challenge_id) & (schema.challenge.c.node_id == node_id)
+    own = (schema.challenge.c.node_id == node_id) & (schema.challenge.c.reason != groups.GROUP)
+    mine = (schema.challenge.c.id == challenge_id) & own
     row = conn.execute(select(schema.challenge).where(mine)).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such challenge for this node", _NEXT)
@@ -257,7 +259,7 @@ def _decided_before(conn: Connection, row: Row[Any], digest: str, now: float) ->
 
 
 def _decide(
-    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float
+    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float, token: str = ""
 ) -> tuple[Verdict, list[Push]]:
     node_id, challenge_id = presented.node.id, presented.challenge.id
     match found:
@@ -275,6 +277,8 @@ def _decide(
                 now,
                 weak=found.weak,
             )
+            shared = groups.fan_out(conn, rt, node_id, token, found, now)
+            result = replace(result, pushes=result.pushes + shared)
             outcome, reason = Outcome.ACCEPTED, ""
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, checkpoints, clock_steps, profiles, standing
+from authority import audit, checkpoints, clock_steps, groups, profiles, standing
 from authority.keys.orchestrator import tick
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -159,9 +159,9 @@ def _close(conn: Connection, rt: Runtime, row: Row[Any], outage_from: float, now
     if outage_from < ended:
         close_undecided(conn, row.node_id, row.id, "the authority was away", now)
         return []
-    kind = PresentationKind.FAILED if activated else PresentationKind.MISSED
+    kind = PresentationKind.FAILED if activated and row.reason != groups.GROUP else PresentationKind.MISSED
     _end(conn, row.id, ChallengeState(kind.value), now)
-    if activated:
+    if kind is PresentationKind.FAILED:
         profiles.count_failure(conn, rt, row.record_id, now)
     return standing.record_presentation(conn, rt, row.node_id, row.id, kind, None, None, now).pushes
 

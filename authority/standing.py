@@ -64,16 +64,20 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     now: float,
     *,
     weak: bool = False,
+    shared: bool = False,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. `weak` as in `Accepted`. The caller closes the challenge's row.
+    attestation. `weak` as in `Accepted`; `shared` when somebody presented themselves at the sensor node of the node's
+    group. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
     values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
-    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality, weak=weak))
+    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality, weak=weak, shared=shared))
     detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality, "weak": weak}
+    if shared:
+        detail["shared"] = True
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)
@@ -304,10 +308,12 @@ def _set_node(conn: Connection, node_id: str, **values: Any) -> None:
 def _history(conn: Connection, node_id: str) -> _History:
     row = schema.presentation
     newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
-    return [
-        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0, each.weak))
-        for each in reversed(conn.execute(newest).all())
-    ]
+    return [(each.seq, _presentation(each)) for each in reversed(conn.execute(newest).all())]
+
+
+def _presentation(row: Row[Any]) -> Presentation:
+    kind = PresentationKind(row.kind)
+    return Presentation(row.at, kind, row.speed or 0, row.quality or 0, row.weak, row.shared)
 
 
 def _newest_seq(conn: Connection, node_id: str) -> int:

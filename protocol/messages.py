@@ -280,6 +280,12 @@ class AttestSubmission(Message, frozen=True):
     quote: QuoteEvidence
 
 
+class GroupSubmission(Message, frozen=True):
+    """POST /v1/challenges/{id}/group: a member's quote over `group_digest`."""
+
+    quote: QuoteEvidence
+
+
 class AttestResult(Message, frozen=True):
     """Whether the machine's attestation held."""
 
@@ -351,5 +357,15 @@ class LogCheckpoint(Message, frozen=True, tag="checkpoint"):
     certificate: bytes
 
 
-Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint
+class GroupSummons(Message, frozen=True, tag="group"):
+    """Pushed to a member of a challenge group: quote over `group_digest`, for evidence accepted at the sensor node."""
+
+    challenge_id: Identifier
+    nonce: bytes
+    evidence_sha256: bytes
+    pcr_selection: list[int]
+    expires_at: Instant
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint | GroupSummons
 """Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, audit_log, brake, networks, nodes, records
+from authority.cli import admins, audit_log, brake, groups, networks, nodes, records
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -25,6 +25,7 @@ for command in (
     networks.key,
     records.alert,
     brake.brake,
+    groups.group,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, checkpoints, enrolling, joining, scheduler
+from authority import challenges, checkpoints, enrolling, groups, joining, scheduler
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -36,6 +36,7 @@ from protocol.messages import (
     EnrolStart,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinProof,
     JoinRequest,
     NonceRequest,
@@ -201,6 +202,13 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
     async def failure(challenge_id: str, request: Request) -> Response:
         body, node_id, now = await _decoded(request, FailureSubmission), request.state.node_id, rt.now()
         decided = await run(lambda conn: challenges.report_failure(conn, rt, node_id, challenge_id, body, now))
+        return _json(await context.tell(decided))
+
+    @app.post("/v1/challenges/{challenge_id}/group")
+    @access(NODE)
+    async def group(challenge_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, GroupSubmission), request.state.node_id, rt.now()
+        decided = await run(lambda conn: groups.answer(conn, rt, node_id, challenge_id, body, now))
         return _json(await context.tell(decided))
 
     @app.post("/v1/checkin")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
-from authority import audit, braking, checkpoints, enrolling, operators, scheduler, standing, views
+from authority import audit, braking, checkpoints, enrolling, groups, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
@@ -62,6 +62,19 @@ class NetworkRequest(_Body):
     name: str
 
 
+class GroupRequest(_Body):
+    """A challenge group to create."""
+
+    name: str
+    sensor_node: str
+
+
+class GroupMemberRequest(_Body):
+    """A member of a challenge group."""
+
+    node: str
+
+
 class MemberRequest(_Body):
     """A node's place in a virtual network."""
 
@@ -104,6 +117,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _member_routes(app, context, demand)
     _record_routes(app, context, demand)
     _log_routes(app, context, demand)
+    _group_routes(app, context, demand)
     _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     check_access_declared(app)
@@ -383,6 +397,43 @@ def _log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
         """A record with the proof that a signed checkpoint covers it."""
         found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
         return found
+
+
+def _group_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    operate, now = Depends(demand(Scope.OPERATE)), context.runtime.now
+
+    @app.get("/v1/groups", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def list_groups() -> list[View]:
+        """Challenge groups with sensor node and members."""
+        found: list[View] = await context.read(groups.listing)
+        return found
+
+    @app.post("/v1/groups", status_code=201)
+    @access(OPERATOR)
+    async def create_group(body: GroupRequest, operator: Operator = operate) -> View:
+        """A group whose people present themselves at one node."""
+        name = _checked("group", body.name)
+
+        def create(conn: Connection) -> list[Push]:
+            groups.create(conn, name, _node(conn, body.sensor_node).id, operator.name, now())
+            return []
+
+        return await context.act(create)
+
+    @app.post("/v1/groups/{group}/{verb}")
+    @access(OPERATOR)
+    async def change_group(
+        group: str, verb: Literal["add", "remove"], body: GroupMemberRequest, operator: Operator = operate
+    ) -> View:
+        """Let a node share the group's presentations, or no longer."""
+        change = groups.add if verb == "add" else groups.remove
+
+        def act(conn: Connection) -> list[Push]:
+            change(conn, group, _node(conn, body.node).id, operator.name, now())
+            return []
+
+        return await context.act(act)
 
 
 def _brake_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

@@ -156,6 +156,7 @@ challenge = Table(
     Column("answered_at", Float),
     Column("evidence_sha256", String(64)),
     Column("verdict", Text),
+    Column("shared", Text),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )
@@ -182,6 +183,7 @@ presentation = Table(
     Column("speed", Integer),
     Column("quality", Integer),
     Column("weak", Boolean, nullable=False, default=False, server_default=false()),
+    Column("shared", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 network = Table(
@@ -253,6 +255,21 @@ audit = Table(
     Column("actor", String(80), nullable=False),
     Column("node_id", String(64)),
     Column("data", Text, nullable=False),
+)
+
+challenge_group = Table(
+    "challenge_group",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("sensor_node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+group_member = Table(
+    "group_member",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("group", String(63), ForeignKey("challenge_group.name"), nullable=False),
 )
 
 brake = Table(

@@ -186,6 +186,12 @@ class BrakeRules(_Section, frozen=True):
     window_s: float = HOUR_S
 
 
+class GroupRules(_Section, frozen=True):
+    """The score (thousandths) that a node can reach by presentations at its group's sensor node."""
+
+    cap: int = 800
+
+
 class LockoutRules(_Section, frozen=True):
     """Failed presentations in a row that lock a profile, and for how long."""
 
@@ -232,6 +238,7 @@ class Policy(_Section, frozen=True):
     rotation: RotationRules = RotationRules()
     isolation: IsolationRules = IsolationRules()
     brake: BrakeRules = BrakeRules()
+    groups: GroupRules = GroupRules()
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
     scheduler: SchedulerRules = SchedulerRules()
@@ -300,6 +307,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "brake.percent": (1, 100, 1),
     "brake.nodes": (2, 1_000_000, 2),
     "brake.window_s": (600, DAY_S, 10),
+    "groups.cap": (0, 1000, 0),
     "lockout.failures": (2, 5, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),

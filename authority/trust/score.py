@@ -30,7 +30,8 @@ class PresentationKind(StrEnum):
 class Presentation:
     """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths.
 
-    `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed.
+    `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed. `shared`: it took
+    place at the sensor node of the node's challenge group.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Presentation:
     speed: int = 0
     quality: int = 0
     weak: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circu
     worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
     failures = _failures_in_row(recent)
     stale = [*_staleness(policy, recent, now)]
-    caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *stale]
+    caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *_sharing(policy, recent), *stale]
     lowest = min(caps, key=lambda cap: cap.limit, default=None)
     score = min(worth, lowest.limit) if lowest else worth
     return Assessment(
@@ -198,6 +200,14 @@ def _weakness(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
     if newest is None or not newest.weak:
         return []
     return [_Cap(policy.caps.match_only, "the last accepted presentation needed a reader that only says yes or no")]
+
+
+def _sharing(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
+    """As for weakness: the newest acceptance decides."""
+    newest = next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
+    if newest is None or not newest.shared:
+        return []
+    return [_Cap(policy.groups.cap, "the last accepted presentation was at the group's sensor node")]
 
 
 def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:
