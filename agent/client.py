@@ -26,10 +26,12 @@ from protocol.messages import (
     EnrolStart,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinChallenge,
     JoinProof,
     JoinRequest,
     JoinResult,
+    LogConsistency,
     Nonce,
     NonceRequest,
     RenewRequest,
@@ -119,6 +121,14 @@ class AuthorityClient:
         """POST /v1/signals; sending the same report again changes nothing."""
         return self._call("POST", "/v1/signals", report, SignalReceipt)
 
+    def submit_group(self, challenge_id: str, submission: GroupSubmission) -> Verdict:
+        """POST /v1/challenges/{id}/group; sending the same quote again gives the same verdict."""
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/group", submission, Verdict)
+
+    def check_in(self) -> None:
+        """POST /v1/checkin: ask for a summons; the authority pushes it to the agent."""
+        self._send("POST", "/v1/checkin", None)
+
     def acknowledge(self, number: int, ack: DeliveryAck) -> None:
         """POST /v1/deliveries/{number}/ack."""
         self._send("POST", f"/v1/deliveries/{number}/ack", ack)
@@ -126,6 +136,10 @@ class AuthorityClient:
     def deliveries(self, after: int) -> list[DeliveryEvent]:
         """GET /v1/deliveries?after=N."""
         return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def consistency(self, first: int, second: int) -> LogConsistency:
+        """GET /v1/log/consistency?from=N&to=M."""
+        return self._call("GET", f"/v1/log/consistency?from={first}&to={second}", None, LogConsistency)
 
     def _call(self, method: str, path: str, body: object | None, kind: type[T]) -> T:
         return decode(self._send(method, path, body), kind)

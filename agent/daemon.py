@@ -21,18 +21,23 @@ from agent.errors import AgentError
 from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
+from agent.logbook import LogBook
 from agent.prover import Prover
 from agent.signals import NetworkWatcher
 from agent.threads import in_thread
 from agent.timings import Stopwatch
 from hal import Busy, Deadline, DeviceError
 from protocol.codec import ProtocolViolation
-from protocol.digests import attest_digest
+from protocol.digests import attest_digest, group_digest
 from protocol.messages import (
     AttestRequest,
     AttestSubmission,
+    DeliveryAck,
     DeliveryEvent,
     Event,
+    GroupSubmission,
+    GroupSummons,
+    LogCheckpoint,
     Outcome,
     StatusEvent,
     Summons,
@@ -50,8 +55,11 @@ TIMED_DELIVERY_S = 60.0
 MOST_SUMMONSES = 32
 MOST_ATTESTATIONS = 4
 MOST_DELIVERIES = 4
+MOST_CHECKPOINTS = 4
 """What may wait to be dealt with; a delivery beyond that waits at the authority, anything else is dropped."""
 SUMMONSES_KNOWN = 1024
+FORKED = "the authority's audit log is not the one of before"
+"""Until somebody at the node accepts the log no new key is taken; those held end with their lease."""
 
 T = TypeVar("T")
 EXPECTED = (AgentError, DeviceError, ProtocolViolation)
@@ -63,14 +71,16 @@ class Daemon:
 
     answerer: Answerer
     desk: DeliveryDesk
+    logbook: LogBook
     now: Callable[[], float]
     abort: threading.Event
     watcher: NetworkWatcher | None = None
 
     def __post_init__(self) -> None:
         self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
-        self._attestations: asyncio.Queue[AttestRequest] = asyncio.Queue(MOST_ATTESTATIONS)
+        self._attestations: asyncio.Queue[AttestRequest | GroupSummons] = asyncio.Queue(MOST_ATTESTATIONS)
         self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
+        self._checkpoints: asyncio.Queue[LogCheckpoint] = asyncio.Queue(MOST_CHECKPOINTS)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
@@ -79,7 +89,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
-        duties = (self._listen(), self._present(), self._attest(), self._receive())
+        duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log())
         work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
@@ -117,8 +127,10 @@ class Daemon:
                 self._summon(message)
             case DeliveryEvent():
                 await self._deliveries.put(message)
-            case AttestRequest():
+            case AttestRequest() | GroupSummons():
                 self._enqueue(self._attestations, message, "a machine attestation")
+            case LogCheckpoint():
+                self._enqueue(self._checkpoints, message, "a checkpoint of the log")
             case StatusEvent():
                 await self._note_status(message)
 
@@ -161,7 +173,20 @@ class Daemon:
             await self._tried("a delivery", self._take, delivery)
             self._wake_leases.set()
 
+    async def _follow_log(self) -> None:
+        while True:
+            checkpoint = await self._checkpoints.get()
+            await self._tried("the checkpoint of the log", self._take_checkpoint, checkpoint)
+
+    def _take_checkpoint(self, checkpoint: LogCheckpoint) -> None:
+        self.logbook.take(checkpoint, self.answerer.link.client)
+
     def _take(self, delivery: DeliveryEvent) -> None:
+        if self.logbook.forked:
+            refusal = DeliveryAck(installed=False, sinks=[], error=FORKED)
+            self.answerer.link.client.acknowledge(delivery.number, refusal)
+            event(logging.ERROR, "a delivery was refused", number=delivery.number, cause=FORKED)
+            return
         receipt = self.desk.take(delivery)
         if receipt.installed_now:
             self._time(delivery.number, receipt)
@@ -182,7 +207,8 @@ class Daemon:
     async def _attest(self) -> None:
         while True:
             request = await self._attestations.get()
-            await self._tried("a machine attestation", self._attest_now, request)
+            work = self._share if isinstance(request, GroupSummons) else self._attest_now
+            await self._tried("a machine attestation", work, request)
 
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
@@ -194,6 +220,16 @@ class Daemon:
         result = link.client.attest(sent)
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
+
+    def _share(self, summons: GroupSummons) -> None:
+        """Quote over evidence that was accepted at the sensor node of this node's challenge group."""
+        link = self.answerer.link
+        digest = group_digest(summons.challenge_id, summons.nonce, summons.evidence_sha256)
+        prover = Prover.of(link.identity)
+        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, summons.pcr_selection))
+        verdict = link.client.submit_group(summons.challenge_id, GroupSubmission(quote=quote))
+        self.answerer.book.note_verdict(verdict)
+        event(logging.INFO, "shared a presentation", challenge=summons.challenge_id, outcome=verdict.outcome.value)
 
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""

@@ -60,6 +60,11 @@ class StateDirectory:
         return self.root / "measured.json"
 
     @property
+    def log(self) -> Path:
+        """Newest checkpoint of the authority's audit log, and what did not continue it."""
+        return self.root / "log.json"
+
+    @property
     def outbox(self) -> Path:
         """Evidence that was made and whose verdict is not known."""
         return self.root / "outbox.json"

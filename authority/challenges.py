@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, ear, profiles, scheduler, standing
+from authority import audit, checkpoints, ear, groups, profiles, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -21,6 +21,7 @@ from authority.scheduler import ATTEST_PURPOSE
 from authority.store import schema
 from authority.tpm import TpmRejected
 from authority.trust import ChallengeState, PresentationKind
+from authority.trust.calendar import is_on_duty
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import attest_digest, failure_digest
@@ -58,7 +59,7 @@ def begin(
     row = _challenge(conn, node_id, challenge_id)
     if row.state != ChallengeState.SUMMONED or row.expires_at <= now:
         raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this summons is over", _NEXT)
-    profile = _answering_profile(conn, node_id, request.record_id, now)
+    profile = _answering_profile(conn, rt, node_id, request.record_id, now)
     share = _release_share(conn, rt, row, profile, now)
     nonce = rt.random(32)
     deadline = now + rt.policy.challenge.activation_s
@@ -108,7 +109,7 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence, now), digest, now)
+    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence, now), digest, now, evidence.token)
 
 
 def report_failure(
@@ -182,19 +183,20 @@ def deliveries_after(conn: Connection, node_id: str, after: int) -> list[Deliver
 
 
 def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Event]:
-    """What a node is told when it connects: its standing, an open summons, deliveries that it has not installed."""
-    del rt
+    """What a node is told when it connects: the log, its standing, an open summons, deliveries not yet installed."""
     row = schema.delivery
     waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
     numbers = {*conn.scalars(waiting)}
     pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
-    summons = [event for _, event in scheduler.open_summons(conn, node_id, now)]
-    return [standing.status(conn, node_id), *summons, *pending]
+    shared = groups.open_summons(conn, rt, node_id, now)
+    summons = [event for _, event in scheduler.open_summons(conn, rt, node_id, now)]
+    return [*checkpoints.current(conn, rt), standing.status(conn, node_id), *summons, *shared, *pending]
 
 
 def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
     """The node's own challenge; another node's does not exist for it."""
-    mine = (schema.challenge.c.id == challenge_id) & (schema.challenge.c.node_id == node_id)
+    own = (schema.challenge.c.node_id == node_id) & (schema.challenge.c.reason != groups.GROUP)
+    mine = (schema.challenge.c.id == challenge_id) & own
     row = conn.execute(select(schema.challenge).where(mine)).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such challenge for this node", _NEXT)
@@ -221,7 +223,7 @@ def _tell_fault(conn: Connection, node_id: str, cause: str, detail: dict[str, An
     raise_alert(conn, "error", "authority-fault", node_id, cause, detail, now)
 
 
-def _answering_profile(conn: Connection, node_id: str, record_id: str, now: float) -> Row[Any]:
+def _answering_profile(conn: Connection, rt: Runtime, node_id: str, record_id: str, now: float) -> Row[Any]:
     row, admin = schema.profile, schema.administrator
     mine = (row.c.record_id == record_id) & (row.c.node_id == node_id) & (row.c.state == profiles.ACTIVE)
     query = select(row).join(admin, admin.c.name == row.c.admin).where(mine & admin.c.revoked_at.is_(None))
@@ -235,6 +237,9 @@ def _answering_profile(conn: Connection, node_id: str, record_id: str, now: floa
         raise Refused(
             ErrorCode.TOO_MANY_TRIES, 403, "this profile is locked after too many failures", "Wait, or ask an operator."
         )
+    if not is_on_duty(rt.policy.attended, rt.policy.roster.get(found.admin), now):
+        audit.append(conn, "begin-refused", node_id, node_id, {"record": record_id, "cause": "off duty"}, now)
+        raise Refused(ErrorCode.FORBIDDEN, 403, "this administrator is not on duty now", "Call somebody who is.")
     return found
 
 
@@ -256,7 +261,7 @@ def _decided_before(conn: Connection, row: Row[Any], digest: str, now: float) ->
 
 
 def _decide(
-    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float
+    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float, token: str = ""
 ) -> tuple[Verdict, list[Push]]:
     node_id, challenge_id = presented.node.id, presented.challenge.id
     match found:
@@ -275,6 +280,8 @@ def _decide(
                 weak=found.weak,
                 basis=found.basis,
             )
+            shared = groups.fan_out(conn, rt, node_id, token, found, now)
+            result = replace(result, pushes=result.pushes + shared)
             outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)
@@ -331,8 +338,10 @@ def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected
 
 
 def _count_success(conn: Connection, presented: Presented, counter: int) -> None:
-    mine = schema.profile.c.record_id == presented.profile.record_id
-    conn.execute(update(schema.profile).where(mine).values(failures_in_row=0, counter=counter))
+    row, profile = schema.profile, presented.profile
+    everywhere = (row.c.node_id == profile.node_id) & (row.c.admin == profile.admin)
+    conn.execute(update(row).where(everywhere).values(failures_in_row=0))
+    conn.execute(update(row).where(row.c.record_id == profile.record_id).values(counter=counter))
 
 
 def _fingerprint(kind: str, token: str, quote: QuoteEvidence) -> str:

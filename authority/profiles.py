@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from authority import audit
 from authority.runtime import Runtime
@@ -50,13 +50,27 @@ def lock_s(rules: LockoutRules, failures_in_row: int) -> float:
 
 
 def count_failure(conn: Connection, rt: Runtime, record_id: str | None, now: float) -> None:
-    """A failed presentation counts against the profile, and locks it for a while after too many in a row."""
-    mine = schema.profile.c.record_id == record_id
-    failures = (conn.scalar(select(schema.profile.c.failures_in_row).where(mine)) or 0) + 1
+    """A failed presentation counts against the administrator at this node, and locks after too many in a row.
+
+    Every profile that the administrator has there counts the same, so that a second one brings no further tries.
+    """
+    row = schema.profile
+    found = conn.execute(select(row.c.node_id, row.c.admin).where(row.c.record_id == record_id)).first()
+    if found is None:
+        return
+    mine = (row.c.node_id == found.node_id) & (row.c.admin == found.admin)
+    failures = (conn.scalar(select(func.max(row.c.failures_in_row)).where(mine)) or 0) + 1
     values: dict[str, Any] = {"failures_in_row": failures}
     if locked := lock_s(rt.policy.lockout, failures):
         values["locked_until"] = now + locked
     conn.execute(update(schema.profile).where(mine).values(**values))
+
+
+def prolong_locks(conn: Connection, since: float, seconds: float) -> None:
+    """Let the locks that held at `since` last so much longer: the clock was set forward, or we stood still."""
+    row = schema.profile
+    locked = row.c.locked_until > since
+    conn.execute(update(row).where(locked).values(locked_until=row.c.locked_until + seconds))
 
 
 def _share_context(record_id: str) -> bytes:

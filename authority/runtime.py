@@ -13,6 +13,7 @@ from protocol.messages import Event
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
+    from authority.checkpoints import LogSigner
     from authority.keys.kek import KekProvider
     from authority.trust.policy import Policy
 
@@ -32,7 +33,8 @@ class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
     `kos_key` signs key deliveries (P-256), `ear_key` attestation results. `generation` grows with every restore of the
-    authority. Only `policies.adopt` changes anything of it, and only the policy.
+    authority. Without `log` no checkpoint of the audit log is signed. Only `policies.adopt` changes anything of it, and
+    only the policy.
     """
 
     policy: Policy
@@ -42,3 +44,4 @@ class Runtime:
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int
     ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
+    log: LogSigner | None = field(default=None, repr=False)

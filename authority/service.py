@@ -85,6 +85,7 @@ def open_authority(
         kos_key=ca.kos_key,
         generation=1,
         ear_key=ca.ear_key(),
+        log=ca.log_signer(now()),
     )
     store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
     return Authority(site, store, runtime, ca)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit
+from authority import audit, braking
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
 from authority.conduct import conduct_of
@@ -68,26 +68,31 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     *,
     weak: bool = False,
     basis: Basis = NO_BASIS,
+    shared: bool = False,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. `weak` and `basis` as in `Accepted`. The caller closes the challenge's row.
+    attestation. `weak` and `basis` as in `Accepted`; `shared` when somebody presented themselves at the sensor node of
+    the node's group. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
-    values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
+    values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value, "shared": shared}
     values |= {"models": json.dumps(basis.models), "modalities": json.dumps(basis.modalities)}
     more = {"speed": speed, "quality": quality, "weak": weak, "elapsed_s": basis.elapsed_s}
     conn.execute(insert(schema.presentation).values(**values, **more))
     detail: dict[str, Any] = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality}
     detail |= {"weak": weak, "models": basis.models, "policy": rt.policy.identity}
+    if shared:
+        detail["shared"] = True
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)
         _set_node(conn, node_id, attestation_failed=False)
     else:
         _alert_presentation(conn, node_id, kind, challenge_id, now)
-    return _settle(conn, rt, node_id, now, tell=True)
+    ordered = kind is PresentationKind.FAILED and _was_ordered(conn, challenge_id)
+    return _settle(conn, rt, node_id, now, tell=True, braked=not ordered)
 
 
 def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, reason: str, now: float) -> Standing:
@@ -169,11 +174,19 @@ def _order(
 
 
 def _settle(
-    conn: Connection, rt: Runtime, node_id: str, now: float, *, tell: bool, ordered_from: NodeState | None = None
+    conn: Connection,
+    rt: Runtime,
+    node_id: str,
+    now: float,
+    *,
+    tell: bool,
+    ordered_from: NodeState | None = None,
+    braked: bool = True,
 ) -> Standing:
     """Score, tier and state as they now are; what changed is written, told and turned into keys.
 
-    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone.
+    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone. The
+    brake holds what nobody ordered, unless it is not `braked`.
     """
     row = _node(conn, node_id)
     history = _history(conn, node_id)
@@ -185,6 +198,9 @@ def _settle(
     ruled = next_state(NodeState(row.state), known, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
+    if braked and ordered_from is None and braking.holds(conn, rt, node_id, change, now):
+        assessment, tier, state = _held(row, assessment), change.tier_before, change.before
+        change = Change(state, state, tier, tier)
     _write(conn, row, assessment, change)
     pushes = _announce(conn, rt, row, change, assessment, now)
     if not pushes and (tell or assessment.score != row.score):
@@ -250,6 +266,18 @@ def _alert_presentation(conn: Connection, node_id: str, kind: PresentationKind, 
     raise_alert(conn, severity, f"presentation-{kind.value}", node_id, text, {"challenge": challenge_id}, now)
 
 
+def _held(row: Row[Any], assessment: Assessment) -> Assessment:
+    """The standing as it was before the brake, with what it would be."""
+    would = f"{row.score / 1000:.2f}: held by the brake, would be {assessment.explanation}"
+    return replace(assessment, score=row.score, explanation=would)
+
+
+def _was_ordered(conn: Connection, challenge_id: str) -> bool:
+    """Whether an operator had this very node challenged."""
+    reason = conn.scalar(select(schema.challenge.c.reason).where(schema.challenge.c.id == challenge_id))
+    return bool(reason == "on-demand")
+
+
 def _attestation_overdue(conn: Connection, node_id: str, now: float) -> bool:
     due = conn.scalar(select(schema.schedule.c.attest_deadline_at).where(schema.schedule.c.node_id == node_id))
     return due is not None and due < now
@@ -291,8 +319,8 @@ def _history(conn: Connection, node_id: str) -> _History:
 
 def presentation_of(row: Row[Any]) -> Presentation:
     """A row as the trust core sees it."""
-    models = tuple(map(str, json.loads(row.models)))
-    return Presentation(row.at, PresentationKind(row.kind), row.speed or 0, row.quality or 0, row.weak, models)
+    models, kind = tuple(map(str, json.loads(row.models))), PresentationKind(row.kind)
+    return Presentation(row.at, kind, row.speed or 0, row.quality or 0, row.weak, models, shared=row.shared)
 
 
 def _newest_seq(conn: Connection, node_id: str) -> int:

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.bounds import Identifier, Instant, Milli, Number, Span, Word
+from protocol.checkpoint import LONGEST_NOTE
 from protocol.levels import Access, EnclaveKind, Rotation, Tier
+from protocol.merkle import MOST_PROOF_HASHES
 
 PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
@@ -297,6 +299,12 @@ class AttestSubmission(Message, frozen=True):
     event_log: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
+class GroupSubmission(Message, frozen=True):
+    """POST /v1/challenges/{id}/group: a member's quote over `group_digest`."""
+
+    quote: QuoteEvidence
+
+
 class AttestResult(Message, frozen=True):
     """Whether the machine's attestation held."""
 
@@ -310,6 +318,12 @@ class DeliveryAck(Message, frozen=True):
     installed: bool
     sinks: list[str]
     error: str = ""
+
+
+class LogConsistency(Message, frozen=True):
+    """GET /v1/log/consistency?from=N&to=M: hashes (32 bytes each) that show one checkpoint to continue the other."""
+
+    hashes: Annotated[list[bytes], msgspec.Meta(max_length=MOST_PROOF_HASHES)]
 
 
 class RosterEntry(Message, frozen=True):
@@ -356,5 +370,22 @@ class StatusEvent(Message, frozen=True, tag="status"):
     next_challenge_at: Instant | None = None
 
 
-Event = Summons | AttestRequest | DeliveryEvent | StatusEvent
+class LogCheckpoint(Message, frozen=True, tag="checkpoint"):
+    """Pushed: the audit log as it is now, a signed note (`protocol.checkpoint`), and its key's certificate in DER."""
+
+    note: Annotated[str, msgspec.Meta(max_length=LONGEST_NOTE)]
+    certificate: bytes
+
+
+class GroupSummons(Message, frozen=True, tag="group"):
+    """Pushed to a member of a challenge group: quote over `group_digest`, for evidence accepted at the sensor node."""
+
+    challenge_id: Identifier
+    nonce: bytes
+    evidence_sha256: bytes
+    pcr_selection: list[int]
+    expires_at: Instant
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint | GroupSummons
 """Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""

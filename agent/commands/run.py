@@ -18,6 +18,7 @@ from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
 from agent.devices import configured_pins
 from agent.log import event
+from agent.logbook import LogBook
 from agent.measuring import Measurer, code_digest
 from agent.modalities import load_pipelines
 from agent.node import Node
@@ -79,4 +80,5 @@ def build_daemon(node: Node) -> Daemon:
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)
     watcher = build_watcher(config.signals, link.identity.node_id, time.time, node.abort)
-    return Daemon(answerer, desk, time.time, node.abort, watcher)
+    logbook = LogBook(node.state, link.identity.ca, time.time)
+    return Daemon(answerer, desk, logbook, time.time, node.abort, watcher)

@@ -15,6 +15,7 @@ from agent.deliveries import read_delivery_log
 from agent.errors import AgentError, StateError
 from agent.identity import IdentityStore
 from agent.log import printable
+from agent.logbook import read_log
 from agent.profile import ProfileVault
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
@@ -24,14 +25,18 @@ from agent.state import StateDirectory
 @click.command()
 @config_option
 @json_option
-def status(config_path: Path, as_json: bool) -> None:
-    """Show identity, certificate, profiles, standing and keys, as the state directory has them."""
+def status(config_path: Path, as_json: bool) -> int:
+    """Show identity, certificate, profiles, standing and keys, as the state directory has them.
+
+    Exit status 1 when the authority's audit log did not continue the checkpoint that is kept here.
+    """
     config = configured(config_path)
     facts = gather(config, StateDirectory.open(config.state_dir))
     if as_json:
         print_json(facts)
     else:
         _show(facts)
+    return 1 if facts["log"]["trouble"] else 0
 
 
 def gather(config: Config, state: StateDirectory) -> dict[str, Any]:
@@ -42,6 +47,7 @@ def gather(config: Config, state: StateDirectory) -> dict[str, Any]:
         "running": _running(state),
         **_identity(state),
         "profiles": _profiles(state),
+        **_log(state),
         "standing": msgspec.to_builtins(StandingBook(state, time.time).read()),
         "networks": _networks(state),
         "sinks": _sinks(config),
@@ -74,6 +80,11 @@ def _identity(state: StateDirectory) -> dict[str, Any]:
             "expired": certificate.not_after <= time.time(),
         },
     }
+
+
+def _log(state: StateDirectory) -> dict[str, Any]:
+    known = read_log(state)
+    return {"log": {"size": known.size, "held_at": known.held_at, "trouble": known.trouble(time.time())}}
 
 
 def _profiles(state: StateDirectory) -> list[dict[str, Any]]:
@@ -128,6 +139,8 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("certificate", f"{state} until {_when(certificate['not_after'])}, {certificate['age_s']} s old"))
     for profile in facts["profiles"]:
         lines.append(("profile", f"{profile['admin']}: {', '.join(profile['modalities'])}"))
+    if facts["log"]["trouble"]:
+        lines.append(("AUDIT LOG", f"{facts['log']['trouble']}: run `keyvigil log show`, and ask the operator"))
     return lines + _standing(facts["standing"]) + _keys(facts)
 
 

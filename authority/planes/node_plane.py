@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, enrolling, joining, signals
+from authority import challenges, checkpoints, enrolling, groups, joining, scheduler, signals
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -37,6 +37,7 @@ from protocol.messages import (
     EnrolStart,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinProof,
     JoinRequest,
     NonceRequest,
@@ -126,6 +127,7 @@ def create_node_app(
     _challenge_routes(app, context)
     _delivery_routes(app, context)
     _signal_route(app, context)
+    _log_route(app, context)
     _event_route(app, context)
     check_access_declared(app)
     return app
@@ -208,6 +210,20 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
         decided = await run(lambda conn: challenges.report_failure(conn, rt, node_id, challenge_id, body, now))
         return _json(await context.tell(decided))
 
+    @app.post("/v1/challenges/{challenge_id}/group")
+    @access(NODE)
+    async def group(challenge_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, GroupSubmission), request.state.node_id, rt.now()
+        decided = await run(lambda conn: groups.answer(conn, rt, node_id, challenge_id, body, now))
+        return _json(await context.tell(decided))
+
+    @app.post("/v1/checkin")
+    @access(NODE)
+    async def check_in(request: Request) -> Response:
+        node_id, now = request.state.node_id, rt.now()
+        pushes = await run(lambda conn: scheduler.check_in(conn, rt, node_id, now))
+        return _json(await context.tell(({}, pushes)))
+
     @app.post("/v1/attest")
     @access(NODE)
     async def attest(request: Request) -> Response:
@@ -242,6 +258,16 @@ def _signal_route(app: FastAPI, context: NodeContext) -> None:
         context.signal_limit.check(request.state.node_id, now)
         body, source = await _decoded(request, SignalReport), signals.Source(request.state.node_id, node=True)
         return _json(await context.tell(await run(lambda conn: signals.record(conn, rt, source, body, now))))
+
+
+def _log_route(app: FastAPI, context: NodeContext) -> None:
+    @app.get("/v1/log/consistency")
+    @access(NODE)
+    async def consistency(
+        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST_NUMBER)],
+        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST_NUMBER)],
+    ) -> Response:
+        return _json(await context.store.arun(lambda conn: checkpoints.consistency(conn, first, second)))
 
 
 def _event_route(app: FastAPI, context: NodeContext) -> None:

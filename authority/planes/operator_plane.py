@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
-from authority import audit, enrolling, operators, scheduler, standing, views
+from authority import audit, braking, checkpoints, enrolling, groups, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
@@ -22,12 +23,15 @@ from authority.planes.reference_routes import reference_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
+from authority.trust.brake import BrakeDecision
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
+from protocol.messages import LogConsistency
 from protocol.names import check_name
 from protocol.problems import ErrorCode
 
 View = dict[str, Any]
+LARGEST = 2**63 - 1
 
 
 class _Body(BaseModel):
@@ -59,6 +63,19 @@ class NetworkRequest(_Body):
     """A virtual network to create."""
 
     name: str
+
+
+class GroupRequest(_Body):
+    """A challenge group to create."""
+
+    name: str
+    sensor_node: str
+
+
+class GroupMemberRequest(_Body):
+    """A member of a challenge group."""
+
+    node: str
 
 
 class MemberRequest(_Body):
@@ -104,6 +121,9 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _member_routes(app, context, demand)
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
+    _log_routes(app, context, demand)
+    _group_routes(app, context, demand)
+    _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
@@ -352,13 +372,96 @@ def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
         found: list[View] = await context.read(lambda conn: views.audit_list(conn, after))
         return found
 
+
+def _log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    read, rt = [Depends(demand(Scope.READ))], context.runtime
+
     @app.get("/v1/audit/verify", dependencies=read)
     @access(OPERATOR)
     async def verify_audit() -> View:
-        """Walk the audit log's hash chain; `intact` tells whether every record holds."""
-        report: audit.ChainReport = await context.read(audit.verify_chain)
-        found = {"length": report.length, "head": report.head, "broken_at": report.broken_at, "reason": report.reason}
-        return {"intact": report.intact, **found}
+        """Build the audit log's tree anew; `intact` tells whether every record, node and checkpoint holds."""
+        report: audit.LogReport = await context.read(audit.verify_log)
+        return {"intact": report.intact, **dataclasses.asdict(report)}
+
+    @app.get("/v1/audit/checkpoint", dependencies=read)
+    @access(OPERATOR)
+    async def checkpoint_audit() -> View:
+        """A signed checkpoint over the audit log as it is now."""
+        found: View = await context.read(lambda conn: checkpoints.described(rt, checkpoints.issue(conn, rt, rt.now())))
+        return found
+
+    @app.get("/v1/audit/consistency", dependencies=read)
+    @access(OPERATOR)
+    async def audit_consistency(
+        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST)],
+        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST)],
+    ) -> View:
+        """Hashes that show one checkpoint to continue another."""
+        found: LogConsistency = await context.read(lambda conn: checkpoints.consistency(conn, first, second))
+        return {"proof": [each.hex() for each in found.hashes]}
+
+    @app.get("/v1/audit/{seq}/proof", dependencies=read)
+    @access(OPERATOR)
+    async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
+        """A record with the proof that a signed checkpoint covers it."""
+        found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
+        return found
+
+
+def _group_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    operate, now = Depends(demand(Scope.OPERATE)), context.runtime.now
+
+    @app.get("/v1/groups", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def list_groups() -> list[View]:
+        """Challenge groups with sensor node and members."""
+        found: list[View] = await context.read(groups.listing)
+        return found
+
+    @app.post("/v1/groups", status_code=201)
+    @access(OPERATOR)
+    async def create_group(body: GroupRequest, operator: Operator = operate) -> View:
+        """A group whose people present themselves at one node."""
+        name = _checked("group", body.name)
+
+        def create(conn: Connection) -> list[Push]:
+            groups.create(conn, name, _node(conn, body.sensor_node).id, operator.name, now())
+            return []
+
+        return await context.act(create)
+
+    @app.post("/v1/groups/{group}/{verb}")
+    @access(OPERATOR)
+    async def change_group(
+        group: str, verb: Literal["add", "remove"], body: GroupMemberRequest, operator: Operator = operate
+    ) -> View:
+        """Let a node share the group's presentations, or no longer."""
+        change = groups.add if verb == "add" else groups.remove
+
+        def act(conn: Connection) -> list[Push]:
+            change(conn, group, _node(conn, body.node).id, operator.name, now())
+            return []
+
+        return await context.act(act)
+
+
+def _brake_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    approver, rt = Depends(demand(Scope.APPROVE)), context.runtime
+
+    @app.get("/v1/brake", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def show_brake() -> View:
+        """Whether the brake holds, who voted, and which nodes fell last."""
+        found: View = await context.read(braking.status)
+        return found
+
+    @app.post("/v1/brake/{decision}")
+    @access(OPERATOR)
+    async def vote_on_brake(decision: BrakeDecision, body: ReasonRequest, operator: Operator = approver) -> View:
+        """Vote for holding or releasing; it takes effect when a second operator votes alike."""
+        now = rt.now()
+        found: View = await context.read(lambda conn: braking.vote(conn, decision, operator.name, body.reason, now))
+        return found
 
 
 def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

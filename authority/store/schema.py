@@ -181,6 +181,7 @@ challenge = Table(
     Column("evidence_sha256", String(64)),
     Column("verdict", Text),
     Column("claim", SmallInteger),
+    Column("shared", Text),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )
@@ -193,6 +194,7 @@ schedule = Table(
     Column("next_challenge_at", Float, nullable=False, index=True),
     Column("next_attest_at", Float, nullable=False),
     Column("attest_deadline_at", Float),
+    Column("checkin_at", Float),
 )
 
 presentation = Table(
@@ -209,6 +211,7 @@ presentation = Table(
     Column("models", Text, nullable=False, default="[]", server_default="[]"),
     Column("modalities", Text, nullable=False, default="[]", server_default="[]"),
     Column("elapsed_s", Float),
+    Column("shared", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 signal = Table(
@@ -312,8 +315,67 @@ audit = Table(
     Column("actor", String(80), nullable=False),
     Column("node_id", String(64)),
     Column("data", Text, nullable=False),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
+)
+
+challenge_group = Table(
+    "challenge_group",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("sensor_node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+group_member = Table(
+    "group_member",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("group", String(63), ForeignKey("challenge_group.name"), nullable=False),
+)
+
+brake = Table(
+    "brake",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("engaged_at", Float, nullable=False),
+    Column("engaged_by", String(80), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("ended_at", Float),
+)
+
+brake_vote = Table(
+    "brake_vote",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("brake", Integer, nullable=False),
+    Column("operator", String(63), nullable=False),
+    Column("decision", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+brake_fall = Table(
+    "brake_fall",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+log_node = Table(
+    "log_node",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+log_checkpoint = Table(
+    "log_checkpoint",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Float, nullable=False),
 )
 
 operator_token = Table(

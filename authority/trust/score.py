@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from authority.trust.behaviour import UNBLEMISHED, Conduct
 from authority.trust.behaviour_rules import Worth
+from authority.trust.calendar import attended_s
 from authority.trust.policy import Policy, SpeedRules
 from protocol.levels import EnclaveKind
 
@@ -32,7 +33,8 @@ class Presentation:
     """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths.
 
     `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed. `models` names
-    the models of its other modalities; of presentations before there were such names there are none.
+    the models of its other modalities; of presentations before there were such names there are none. `shared`: it took
+    place at the sensor node of the node's challenge group.
     """
 
     at: float
@@ -41,6 +43,7 @@ class Presentation:
     quality: int = 0
     weak: bool = False
     models: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,33 +79,23 @@ class _Cap:
     why: str
 
 
-def elapsed(begin: float, end: float) -> float:
-    """Seconds between two moments, as a site without attended hours counts them."""
-    return end - begin
-
-
-def assess(
-    policy: Policy,
-    history: Sequence[Presentation],
-    circumstances: Circumstances,
-    now: float,
-    attended: Callable[[float, float], float] = elapsed,
-) -> Assessment:
+def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circumstances, now: float) -> Assessment:
     """Score of a node whose presentations are `history`, oldest first.
 
     A recency-weighted mean over the presentations and the prior, each worth its success, speed and quality; a
     presentation that was not accepted has no speed or quality, a missed one keeps the prior's. Raising a speed, a
     quality, a kind (failed < missed < accepted) or a circumstance, or making a weak acceptance a strong one, or one
-    by limited models one by a full model, never lowers the result. `attended` gives the attended seconds between two
-    moments: presentations age by them, so that an empty night or weekend costs nothing.
+    by limited models one by a full model, never lowers the result. Presentations age by attended time, so that an
+    empty night or weekend costs nothing.
     """
     recent = history[-_HISTORY:]
-    ages = [max(0.0, attended(each.at, now)) for each in recent]
+    ages = [max(0.0, attended_s(policy.attended, each.at, now)) for each in recent]
     losses = _losses(policy, recent, circumstances.conduct, ages)
     worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
     failures = _failures_in_row(recent)
-    stale = [*_staleness(policy, recent, now, attended)]
-    caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *_worth(policy, recent), *stale]
+    stale = [*_staleness(policy, recent, now)]
+    newest = [*_weakness(policy, recent), *_worth(policy, recent), *_sharing(policy, recent)]
+    caps = [*_caps(policy, circumstances, failures), *newest, *stale]
     lowest = min(caps, key=lambda cap: cap.limit, default=None)
     score = min(worth, lowest.limit) if lowest else worth
     return Assessment(
@@ -227,17 +220,23 @@ def _worth(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
     return [_Cap(policy.caps.default_face, "no model of the last accepted presentation is worth full trust")]
 
 
+def _sharing(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
+    """As for weakness: the newest acceptance decides."""
+    newest = _newest_accepted(recent)
+    if newest is None or not newest.shared:
+        return []
+    return [_Cap(policy.groups.cap, "the last accepted presentation was at the group's sensor node")]
+
+
 def _newest_accepted(recent: Sequence[Presentation]) -> Presentation | None:
     return next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
 
 
-def _staleness(
-    policy: Policy, recent: Sequence[Presentation], now: float, attended: Callable[[float, float], float]
-) -> list[_Cap]:
+def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:
     accepted = [each.at for each in recent if each.kind is PresentationKind.ACCEPTED]
     if not accepted:
         return [_Cap(500, "no accepted presentation yet")]
-    age = attended(accepted[-1], now)
+    age = attended_s(policy.attended, accepted[-1], now)
     if age > policy.caps.stale_low_s:
         return [_Cap(500, "the last accepted presentation is long ago")]
     return [_Cap(800, "the last accepted presentation is long ago")] if age > policy.caps.stale_medium_s else []

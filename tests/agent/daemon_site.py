@@ -21,6 +21,7 @@ from agent.enclave import EnclaveGate
 from agent.identity import Identity, IdentityStore, TlsKey
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
+from agent.logbook import LogBook
 from agent.outbox import Outbox
 from agent.profile import ProfileDraft, ProfileVault
 from agent.sinks.file import FileSink
@@ -122,7 +123,8 @@ class Site:
             random=os.urandom,
         )
         sink = FileSink({"path": str(self.state.root / "keys.json")})
-        return Daemon(answerer, DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time), time.time, abort)
+        desk = DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time)
+        return Daemon(answerer, desk, LogBook(self.state, self.authority.ca.pem, time.time), time.time, abort)
 
     @contextmanager
     def running(self) -> Iterator[Daemon]:

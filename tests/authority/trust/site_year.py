@@ -6,8 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from authority.scheduler import draw_next
 from authority.trust import Circumstances, Policy, Presentation, PresentationKind, assess, tier_of
+from authority.trust.policy import AttendedHours
 from protocol.levels import Tier
 
 HOUR, DAY, WEEK = 3600.0, 86400.0, 7 * 86400.0
@@ -15,9 +18,18 @@ HOUR, DAY, WEEK = 3600.0, 86400.0, 7 * 86400.0
 
 @dataclass(frozen=True)
 class Hours:
-    """Attended hours of each day of the week from Monday, the same every week; nothing on a day of `None`."""
+    """Attended hours of each day of a week that begins with POSIX time, the same every week; nothing on a day of `None`."""
 
-    days: Sequence[tuple[float, float] | None]
+    days: Sequence[tuple[int, int] | None]
+
+    @property
+    def calendar(self) -> AttendedHours:
+        """These hours as a policy has them; the first day of POSIX time was a Thursday."""
+        windows = {
+            name: (f"{span[0]:02d}:00-{span[1]:02d}:00",) if span else ()
+            for name, span in zip(("thu", "fri", "sat", "sun", "mon", "tue", "wed"), self.days, strict=True)
+        }
+        return AttendedHours(time_zone="UTC", **windows)
 
     @property
     def attended_h(self) -> float:
@@ -95,6 +107,7 @@ class Node:
     history: list[Presentation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.policy = msgspec.structs.replace(self.policy, attended=self.hours.calendar)
         self.due = self.next_summons(0.0)
 
     def live(self, begin: float, until: float) -> list[tuple[float, int]]:
@@ -113,10 +126,10 @@ class Node:
         return summons if settled or not self.people.returns else min(summons, self.hours.after(now, HOUR))
 
     def next_summons(self, now: float) -> float:
-        return self.hours.after(now, draw_next(self.policy, 0.0, self.people.seed.randbytes))
+        return draw_next(self.policy, now, self.people.seed.randbytes)
 
     def score(self, history: Sequence[Presentation], now: float) -> int:
-        return assess(self.policy, history[-64:], Circumstances(), now, self.hours.attended_s).score
+        return assess(self.policy, history[-64:], Circumstances(), now).score
 
     def stolen(self, at: float, kind: PresentationKind) -> tuple[float, float]:
         """Hours from a theft until the node is out of the high tier, by the clock and attended.
