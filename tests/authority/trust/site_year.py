@@ -18,7 +18,7 @@ HOUR, DAY, WEEK = 3600.0, 86400.0, 7 * 86400.0
 
 @dataclass(frozen=True)
 class Hours:
-    """Attended hours of each day of a week that begins with POSIX time, the same every week; nothing on a day of `None`."""
+    """Attended hours of each day of a week that begins with POSIX time; nothing on a day of `None`."""
 
     days: Sequence[tuple[int, int] | None]
 
