@@ -99,8 +99,14 @@ def signalled(*signals: tuple[float, Severity, Origin], days: int = 6) -> list[i
 NOON = 20 * STEP_S
 SIGNALLED = {
     "nothing is reported": ([], [901] * 12),
-    "a tap reports a scan": ([(NOON, Severity.HIGH, Origin.TAP)], [851, 866, 876, 884, 889, 892, 895, 897, 898, 899, 900, 900]),
-    "the node accuses itself": ([(NOON, Severity.MEDIUM, Origin.SELF)], [876, 884, 889, 892, 895, 897, 898, 899, 900, 900, 901, 901]),
+    "a tap reports a scan": (
+        [(NOON, Severity.HIGH, Origin.TAP)],
+        [851, 866, 876, 884, 889, 892, 895, 897, 898, 899, 900, 900],
+    ),
+    "the node accuses itself": (
+        [(NOON, Severity.MEDIUM, Origin.SELF)],
+        [876, 884, 889, 892, 895, 897, 898, 899, 900, 900, 901, 901],
+    ),
     "one neighbour accuses it": ([(NOON, Severity.CRITICAL, Origin.PEER)], [901] * 12),
     "a tap is sure of an attack": ([(NOON + 2 * STEP_S, Severity.CRITICAL, Origin.TAP)], [901] * 2 + [500] * 10),
     "an operator confirms it": ([(NOON + STEP_S, Severity.CRITICAL, Origin.OPERATOR)], [901] + [500] * 11),
