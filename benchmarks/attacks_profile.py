@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from profile_samples import acquired, embedding, groups
 
 from agent.biometrics import Modality
-from agent.profile.commitment import CodeParameters, bind, candidates, parameters_for
-from agent.profile.commitment import _frame, _polar
+from agent.profile.commitment import CodeParameters, _frame, _polar, bind, candidates, parameters_for
 
 BINS = 20
 FIELD = "face"
@@ -30,7 +29,7 @@ def d_sys(mated: Sequence[float], others: Sequence[float]) -> float:
     edges = np.histogram_bin_edges(np.concatenate([mated, others]), BINS)
     own, foreign = (np.histogram(scores, edges)[0] / len(scores) for scores in (mated, others))
     ratio = np.divide(own, foreign, out=np.full(BINS, np.inf), where=foreign > 0)
-    local = np.where(ratio <= 1, 0.0, np.where(np.isinf(ratio), 1.0, 2 * ratio / (1 + ratio) - 1))
+    local = np.where(ratio <= 1, 0.0, 1.0 - 2.0 / (1.0 + ratio))
     return float((own * local).sum())
 
 

@@ -1,4 +1,4 @@
-"""Real samples for the benchmarks of sealed profiles: features of each subject, acquired as `keyvigil evaluate` does."""
+"""Real samples for the benchmarks of sealed profiles: features of each subject, acquired as by `keyvigil evaluate`."""
 
 from __future__ import annotations
 

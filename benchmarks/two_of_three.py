@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -77,20 +78,35 @@ def interval(errors: dict[int, list[bool]], random: Any) -> tuple[float, float]:
     return float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--people", type=int, default=30)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    data, random = given.data, np.random.default_rng(1)
-    model = [f"face.model={given.model}"] if given.model else []
+Errors = dict[Any, dict[int, list[bool]]]
+
+
+def attempts(targets: dict[int, Enrolled], chimeras: Any, random: Any) -> Any:
+    """Target, whether genuine, and what is shown: four presentations by the person, one by each stranger."""
+    for number, target in targets.items():
+        for other, presenter in targets.items():
+            if number != other and any(chimeras[number][name] == chimeras[other][name] for name in Modality):
+                continue
+            for _ in range(4 if number == other else 1):
+                shown = {name: next(groups(presenter.left[name], PRESENTED[name], 1, random)) for name in Modality}
+                yield number, number == other, target, shown
+
+
+def enrolments(people: Any, pipelines: Any, codes: Any, chimeras: Any, repeat: int) -> dict[int, Enrolled]:
+    """Every chimeric person whose impressions match one another."""
+    targets: dict[int, Enrolled] = {}
+    for number, person in enumerate(chimeras):
+        with suppress(StraySample):
+            targets[number] = enrolled(people, pipelines, codes, person, np.random.default_rng([repeat, number]))
+    return targets
+
+
+def read(data: Path, model: Path | None, random: Any) -> tuple[Any, Any]:
+    """Pipelines, and the samples of everybody who has enough, by modality."""
     faces = [data / "face" / name for name in ("celeb24", "orl", "caltech_faces_easy")]
     sets: list[Any] = [
         (Modality.FINGERPRINT, [data / "fingerprint" / f"FVC{year}_DB1_B" for year in (2002, 2004)], []),
-        (Modality.FACE, faces, model),
+        (Modality.FACE, faces, [f"face.model={model}"] if model else []),
         (Modality.VOICE, [data / "voice/librispeech"], ["voice.seconds=3"]),
     ]
     pipelines, people = {}, {}
@@ -99,43 +115,42 @@ def main() -> None:
         least = ENROLLED[modality] + PRESENTED[modality]
         people[modality] = [each for each in found if len(each) >= least]
         random.shuffle(people[modality])
+    return pipelines, people
+
+
+def figures(errors: dict[int, list[bool]], random: Any) -> dict[str, Any]:
+    every = np.concatenate(list(errors.values()))
+    return {"errors": int(every.sum()), "of": len(every), "interval": interval(errors, random)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--people", type=int, default=30)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    random = np.random.default_rng(1)
+    pipelines, people = read(given.data, given.model, random)
     codes = {name.value: parameters_for(pipelines[name].code) for name in BOUND}
     count = min(given.people, len(people[Modality.FACE]))
     chimeras = [{name: number % len(people[name]) for name in Modality} for number in range(count)]
-    missed: dict[Any, dict[int, list[bool]]] = {choice: {} for choice in CHOICES}
-    false: dict[Any, dict[int, list[bool]]] = {choice: {} for choice in CHOICES}
+    errors: dict[bool, Errors] = {kind: {choice: {} for choice in CHOICES} for kind in (True, False)}
     for repeat in range(given.repeats):
-        targets: dict[int, Enrolled] = {}
-        for number, person in enumerate(chimeras):
-            try:
-                targets[number] = enrolled(people, pipelines, codes, person, np.random.default_rng([repeat, number]))
-            except StraySample:
-                continue
-        for number, target in targets.items():
-            for other, presenter in targets.items():
-                strangers = all(chimeras[number][name] != chimeras[other][name] for name in Modality)
-                if number != other and not strangers:
-                    continue
-                for _ in range(4 if number == other else 1):
-                    shown = {name: next(groups(presenter.left[name], PRESENTED[name], 1, random)) for name in Modality}
-                    for choice in CHOICES:
-                        opened = opens(target, {name: shown[name] for name in choice}, pipelines, codes)
-                        (missed if number == other else false)[choice].setdefault(number, []).append(
-                            opened is (number != other)
-                        )
-    report = {}
-    for choice in CHOICES:
-        rows = {}
-        for rate, errors in (("fnmr", missed[choice]), ("fmr", false[choice])):
-            every = np.concatenate(list(errors.values()))
-            rows[rate] = {
-                "errors": int(every.sum()),
-                "of": len(every),
-                "rate": float(every.mean()),
-                "interval": interval(errors, random),
-            }
-        report["+".join(choice)] = rows
-        print("+".join(choice), rows)
+        targets = enrolments(people, pipelines, codes, chimeras, repeat)
+        for number, genuine, target, shown in attempts(targets, chimeras, random):
+            for choice in CHOICES:
+                opened = opens(target, {name: shown[name] for name in choice}, pipelines, codes)
+                errors[genuine][choice].setdefault(number, []).append(opened is not genuine)
+    report = {
+        "+".join(choice): {
+            "fnmr": figures(errors[True][choice], random),
+            "fmr": figures(errors[False][choice], random),
+        }
+        for choice in CHOICES
+    }
+    print(json.dumps({"people": count, **report}, indent=2))
     if given.json:
         given.json.write_text(json.dumps({"people": count, **report}, indent=2) + "\n")
 

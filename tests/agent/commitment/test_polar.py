@@ -35,7 +35,9 @@ def test_a_metric_is_what_its_codeword_disagrees_with():
     against = (np.abs(ratios) * (decoded.codewords != (ratios < 0))).sum(axis=1)
     assert decoded.metrics == pytest.approx(against)
     assert (np.diff(decoded.metrics) >= 0).all()
-    assert all((_polar.encode(one, 512) == word).all() for one, word in zip(decoded.messages, decoded.codewords, strict=True))
+    assert all(
+        (_polar.encode(one, 512) == word).all() for one, word in zip(decoded.messages, decoded.codewords, strict=True)
+    )
 
 
 def test_codewords_add_up_to_codewords():
