@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from agent import biometrics
 from agent.biometrics import Features, Modality, Template
@@ -95,3 +97,26 @@ class OwnPipeline:
             case Modality.VOICE:
                 speech = captures[0]
                 return biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)
+
+
+@dataclass(frozen=True)
+class BindablePipeline(OwnPipeline):
+    """A pipeline whose features are embeddings; raises `BiometricError` when it is used for any other."""
+
+    @property
+    def code(self) -> str:
+        """Name of the kind of embedding."""
+        return self._embedding.code
+
+    def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
+        """The one embedding of several samples; raises `BiometricError` for none, `ModelMismatch` for foreign ones."""
+        template = Template.of(cast("Sequence[Features]", samples), least=1)
+        if (template.modality, template.model) != (self.inner.modality, self.inner.model):
+            raise biometrics.ModelMismatch(f"the {template.modality} features were made by another model")
+        return self._embedding.embedding(template.vectors).astype(np.float32)
+
+    @property
+    def _embedding(self) -> biometrics.Embedding:
+        if not isinstance(self.inner, biometrics.Embedding):
+            raise biometrics.BiometricError(f"features of {self.inner.modality} are no embeddings")
+        return self.inner
