@@ -230,7 +230,7 @@ class Authority(RuleBasedStateMachine):
                 self.begin()
             if model.open is not None and model.activated and kind in {"good", "bad"}:
                 self.answer(kind == "good", False)
-            elif model.open is not None:
+            else:
                 self.wait(3 if model.activated else 46)
 
     @precondition(lambda self: self.spent)
@@ -281,7 +281,65 @@ class Authority(RuleBasedStateMachine):
         assert (profile.locked_until or 0.0) == model.locked_until
 
 
+class ThoroughAuthority(Authority):
+    """The same for longer."""
+
+
 TestAuthority = Authority.TestCase
 TestAuthority.settings = settings(
-    max_examples=6, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=5, stateful_step_count=20, deadline=None, suppress_health_check=[*HealthCheck]
 )
+TestThoroughAuthority = pytest.mark.slow(pytest.mark.timeout(3600)(ThoroughAuthority.TestCase))
+TestThoroughAuthority.settings = settings(
+    max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=[*HealthCheck]
+)
+
+STORIES = {
+    "a failure is not laundered by summonses that nobody answers": [
+        "good",
+        "bad",
+        "missed",
+        "bad",
+        "missed",
+        "timeout",
+    ],
+    "an activated challenge that runs out is a failure": ["good", "timeout", "timeout", "timeout"],
+    "isolation ends after two acceptances in a row": ["good", "bad", "bad", "bad", "good", "missed", "good", "good"],
+    "a fifth failure locks, for longer each time": [
+        "good",
+        "bad",
+        "bad",
+        "bad",
+        "bad",
+        "bad",
+        "missed",
+        "bad",
+        "bad",
+    ],
+    "nobody who never was accepted is isolated": ["bad", "bad", "bad", "bad", "good"],
+}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("kinds", STORIES.values(), ids=[*STORIES])
+def test_stories_that_chance_seldom_tells(kinds: list[str], restarts: bool) -> None:
+    machine = Authority()
+    machine.begin_with_an_enrolled_node()
+    for kind in kinds:
+        machine.rounds([kind])
+        if restarts:
+            machine.restart()
+        machine.agrees()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_a_crash_before_the_commit_decides_nothing(good: bool) -> None:
+    machine = Authority()
+    machine.begin_with_an_enrolled_node()
+    machine.summon()
+    machine.begin()
+    machine.answer(good, True)
+    machine.agrees()
+    assert [verdict.outcome for _, _, verdict in machine.spent] == [Outcome.ACCEPTED if good else Outcome.REJECTED]
+    machine.teardown()
