@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from protocol.messages import ModalityModel
 
 Purpose = Literal["enrolment", "challenge"]
@@ -85,6 +88,31 @@ class RefusesReplays(Protocol):
 
     def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
         """As `replayed`, for captures of the same person in the same minute, which may be more alike."""
+        ...
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """What a pipeline has besides if a secret can be bound to its features, so that no template is kept to match with.
+
+    Its `enrol` still tells strays among samples; its `match` is for evaluation alone.
+    """
+
+    @property
+    def code(self) -> str:
+        """Name of the embedding, for which `agent.profile.commitment.parameters_for` has a code."""
+        ...
+
+    def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
+        """The mean of the samples' unit embeddings `[d]`, the population's mean taken off."""
+        ...
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """What is kept of enrolled samples beside the binding, for `consistent`; empty where nothing is."""
+        ...
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether what lies beside a sample's embedding agrees with the enrolled ones' side."""
         ...
 
 

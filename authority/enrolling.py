@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from authority import audit, profiles
+from authority import approvals, audit, profiles, releases
 from authority.alerts import raise_alert
 from authority.enclaves import check_key
 from authority.joining import VIRTUAL, create_join_token
+from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
@@ -22,8 +24,10 @@ from authority.tpm import CertifiedUse, TpmRejected
 from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
-from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+from protocol.guard import PIN_LIMIT
+from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart, ResetGrant, ResetRequest
 from protocol.problems import ErrorCode
+from protocol.release import SHARE_BYTES, enrolment_release_info
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
@@ -89,8 +93,11 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
     """Use the ticket up and open an enrolment; raises `Refused` in the same words for ticket and PIN."""
     row = _check_ticket(conn, node_id, request, now)
     conn.execute(update(schema.ticket).where(schema.ticket.c.id == row.id).values(used_at=now))
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    replaces = _replaced(conn, node_id, request)
     record_id, enrolment_id = rt.random(16).hex(), rt.random(16).hex()
-    nonce, share = rt.random(32), rt.random(profiles.SHARE_BYTES)
+    nonce, share = rt.random(32), rt.random(SHARE_BYTES)
+    sealed = _sealed_share(node, share, enrolment_release_info(node_id, record_id, enrolment_id, nonce))
     conn.execute(
         insert(schema.profile).values(
             record_id=record_id,
@@ -99,7 +106,9 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
             admin=row.admin,
             state=profiles.OPEN,
             nonce=nonce,
-            release_share=profiles.wrap_share(rt, record_id, share),
+            release_share=releases.wrap(rt, record_id, releases.FIRST, share),
+            share_number=releases.FIRST,
+            replaces=replaces,
             created_at=now,
             expires_at=now + ENROLMENT_S,
         )
@@ -109,7 +118,8 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         enrolment_id=enrolment_id,
         nonce=nonce,
         record_id=record_id,
-        release_share=share,
+        sealed_share=sealed,
+        approval_key=approvals.approval_point(rt),
         modalities=[*rt.policy.enrolment.modalities],
         consent_version=CONSENT_VERSION,
         consent_text=consent_text(rt.policy.enrolment.modalities),
@@ -156,16 +166,54 @@ def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: floa
     values = {"state": profiles.ACTIVE, "approved_at": now, "approved_by": actor}
     conn.execute(update(schema.profile).where(schema.profile.c.record_id == record_id).values(**values))
     audit.append(conn, "approved", actor, row.node_id, {"admin": row.admin, "record": record_id}, now)
-    return []
+    return profiles.supersede(conn, _profile(conn, row.replaces), actor, now) if row.replaces else []
 
 
 def revoke_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
     """Stop accepting a profile; raises `Refused`."""
     del rt
     row = _profile(conn, record_id)
-    if row.state != profiles.REVOKED:
+    if row.state not in {profiles.REVOKED, profiles.ERASED}:
         profiles.revoke(conn, row, actor, "by order", now)
     return []
+
+
+def erase_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
+    """Destroy a profile here, and order its node to do the same; raises `Refused`."""
+    del rt
+    return profiles.erase(conn, _profile(conn, record_id), actor, now)
+
+
+def unlock_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
+    """Let an administrator who failed too often try again, at the node's TPM as well; raises `Refused`."""
+    del rt
+    row = _profile(conn, record_id)
+    if row.state != profiles.ACTIVE:
+        raise Refused(ErrorCode.CONFLICT, 409, f"this profile is {row.state}", "Unlock an active one.")
+    profiles.unlock(conn, row, actor, now)
+    return []
+
+
+def grant_reset(
+    conn: Connection, rt: Runtime, node_id: str, record_id: str, request: ResetRequest, now: float
+) -> ResetGrant:
+    """The signature that sets a TPM's count of wrong answers to zero, once for each `unlock_profile`."""
+    mine = (schema.profile.c.record_id == record_id) & (schema.profile.c.node_id == node_id)
+    row = conn.execute(select(schema.profile).where(mine)).first()
+    if row is None or row.state != profiles.ACTIVE or row.unlocked_at is None:
+        audit.append(conn, "reset-refused", node_id, node_id, {"record": record_id[:32]}, now)
+        raise Refused(
+            ErrorCode.TOO_MANY_TRIES,
+            403,
+            "the profile key is locked after too many failures",
+            "An operator lifts the lock with `keyvigil-authority admin unlock`.",
+        )
+    if len(request.nonce) != 32 or not row.guard_public:
+        raise Refused(ErrorCode.MALFORMED, 400, "there is no such lock to lift", "Enrol the administrator again.")
+    conn.execute(update(schema.profile).where(mine).values(unlocked_at=None))
+    audit.append(conn, "reset-granted", "authority", node_id, {"admin": row.admin, "record": record_id}, now)
+    message = reset_message(row.guard_public, request.nonce, PIN_LIMIT)
+    return ResetGrant(signature=approvals.sign_raw(rt.approval_key, message))
 
 
 def _check_ticket(conn: Connection, node_id: str, request: EnrolStart, now: float) -> Row[Any]:
@@ -212,6 +260,31 @@ def _refuse_ticket(conn: Connection, node_id: str, admin: str, cause: str, now: 
 
 def _audit_ticket(conn: Connection, node_id: str, admin: str, cause: str, now: float) -> None:
     audit.append(conn, "enrolment-refused", node_id, node_id, {"admin": admin[:63], "cause": cause}, now)
+
+
+def _replaced(conn: Connection, node_id: str, request: EnrolStart) -> str | None:
+    """The record that the new one takes the place of: the same administrator's at this node, and in use."""
+    if isinstance(request.replaces, UnsetType):
+        return None
+    row = schema.profile
+    mine = (row.c.record_id == request.replaces) & (row.c.node_id == node_id) & (row.c.admin == request.admin)
+    if conn.scalar(select(row.c.state).where(mine)) not in {profiles.ACTIVE, profiles.PENDING}:
+        raise Refused(
+            ErrorCode.PROFILE_UNKNOWN,
+            404,
+            "there is no such profile of this administrator to renew",
+            "Enrol with `keyvigil enroll` instead.",
+        )
+    return request.replaces
+
+
+def _sealed_share(node: Row[Any], share: bytes, info: bytes) -> bytes:
+    try:
+        return releases.seal_first(node, share, info)
+    except DeliveryKeyUnusable as error:
+        raise Refused(
+            ErrorCode.CONFLICT, 409, f"the node's delivery key cannot be used: {error}", "Join the node again."
+        ) from None
 
 
 def _is_same(row: Row[Any], request: EnrolFinish) -> bool:

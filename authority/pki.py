@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+APPROVAL_KEY = "approval.key"
 CA_YEARS = 10
 SERVER_DAYS = 365
 RENEW_BEFORE_S = 30 * 86400.0
@@ -57,6 +58,7 @@ class CertificateAuthority:
     folder: Path
     certificate: x509.Certificate
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     _key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
@@ -70,12 +72,13 @@ class CertificateAuthority:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise PkiError(f"cannot make {folder}: {error.strerror}", "Name an empty state folder.") from None
-        key, kos_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        key, kos_key, approval_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         certificate = _self_signed(key, now)
         _write(folder / "ca.key", _pem(key))
         _write(folder / "kos.key", _pem(kos_key))
+        _write(folder / APPROVAL_KEY, _pem(approval_key))
         _write(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
-        authority = cls(folder, certificate, kos_key, key)
+        authority = cls(folder, certificate, kos_key, approval_key, key)
         authority.renew_server(names, now)
         return authority
 
@@ -90,7 +93,11 @@ class CertificateAuthority:
         key = _load_key(folder / "ca.key")
         if parsed.public_key() != key.public_key():
             raise PkiError(f"{folder / 'ca.key'} does not belong to {certificate}")
-        return cls(folder, parsed, _load_key(folder / "kos.key"), key)
+        approval_key = folder / APPROVAL_KEY
+        if not approval_key.exists():
+            # An authority of before there were approvals: no node holds anything that names another key.
+            _write(approval_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return cls(folder, parsed, _load_key(folder / "kos.key"), _load_key(approval_key), key)
 
     @property
     def ca_file(self) -> Path:

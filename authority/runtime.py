@@ -31,7 +31,8 @@ class Refusal(Refused):
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
-    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority.
+    `kos_key` signs key deliveries, `approval_key` the states of machines and the lifting of locks (P-256 both).
+    `generation` grows with every restore of the authority.
     """
 
     policy: Policy
@@ -39,4 +40,5 @@ class Runtime:
     random: Callable[[int], bytes] = field(repr=False)
     kek: KekProvider = field(repr=False)
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int

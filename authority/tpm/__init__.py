@@ -11,6 +11,7 @@ from authority.tpm.endorsement import EkIdentity, load_roots, verify_endorsement
 from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
+from authority.tpm.state_policy import state_policy
 from authority.tpm.wire import (
     Attest,
     ClockInfo,
@@ -45,6 +46,7 @@ __all__ = [
     "parse_public",
     "parse_signature",
     "public_key",
+    "state_policy",
     "verify_certify",
     "verify_endorsement",
     "verify_quote",

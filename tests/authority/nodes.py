@@ -73,7 +73,8 @@ class Site:
 
     @property
     def rt(self) -> Runtime:
-        return Runtime(self.policy, lambda: self.clock, random_bytes, self.kek, self.ca.kos_key, 1)
+        keys = self.ca.kos_key, self.ca.approval_key
+        return Runtime(self.policy, lambda: self.clock, random_bytes, self.kek, *keys, 1)
 
     def run(self, action: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """`action(conn, rt, …, now)` in one transaction."""
