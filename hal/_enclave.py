@@ -170,8 +170,9 @@ class GuardedKey:
     `index` is the AK's certification of the PIN index over the qualifying data that the key was made with; the key's
     policy names that index, which has `label` and `reset_key` in its own. `gate` is a sealed half of the key's
     authorisation value, which the right PIN alone releases: a candidate for the other half cannot be tried on the key
-    without an answer that counts. An enclave that is no TPM gives a form of its own as `index.public`, and nothing
-    else in `index`.
+    without an answer that counts. `change` is what lets whoever answers the PIN replace it: the point (65 bytes) of a
+    key that was thrown away, and that key's signature (64). An enclave that is no TPM gives a form of its own as
+    `index.public`, and nothing else in `index` and `change`.
     """
 
     label: str
@@ -179,6 +180,7 @@ class GuardedKey:
     index: NvCertification
     gate: bytes = field(repr=False)
     reset_key: bytes
+    change: bytes
 
 
 @dataclass(frozen=True)
@@ -343,7 +345,7 @@ class Enclave:
         self._lacks(Capability.PIN)
 
     def forget(self, label: str) -> None:
-        """Remove the counter, measurement and PIN of this label, where there are any."""
+        """Remove the counter, measurement, PIN and guard of this label, where there are any."""
         self._lacks(Capability.COUNTER)
 
     # Keys behind a PIN.

@@ -51,6 +51,8 @@ class Tpm:
         self._tcti = tcti
         self._owner_auth = owner_auth
         self._root = b""
+        self.pending_reset: Any = None
+        """The saved session that the next reset of a guard goes on in, with its nonce and the index's Name."""
         self.broken = False
         """Whether nothing but `recover` and `close` may be called."""
         self.esys = self._connected()
@@ -89,6 +91,20 @@ class Tpm:
         esys = ESAPI(self._tcti)
         esys.tr_set_auth(ESYS_TR.OWNER, self._owner_auth)
         return esys
+
+    @contextmanager
+    def owned(self, owner: bytes) -> Iterator[None]:
+        """Within the block, the owner's authorisation is `owner`, where one is given."""
+        before = self._owner_auth
+        self._use_owner_auth(owner or before)
+        try:
+            yield
+        finally:
+            self._use_owner_auth(before)
+
+    def _use_owner_auth(self, owner: bytes) -> None:
+        self._owner_auth = owner
+        self.esys.tr_set_auth(ESYS_TR.OWNER, owner)
 
     @contextmanager
     def flushed(self, handle: Any) -> Iterator[Any]:
@@ -175,12 +191,16 @@ class Tpm:
     @contextmanager
     def session(self, salt: Any, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
         """A session salted to the key `salt`, that encrypts what `protect` names (`DECRYPT`: towards the TPM)."""
+        with self.flushed(self.started(salt, protect, kind)) as handle:
+            yield handle
+
+    def started(self, salt: Any, protect: int, kind: int) -> Any:
+        """The same session, which the caller ends."""
         handle = self.esys.start_auth_session(
             salt, ESYS_TR.NONE, kind, TPMT_SYM_DEF.parse("aes128cfb"), TPM2_ALG.SHA256
         )
-        with self.flushed(handle):
-            self.protect(handle, protect)
-            yield handle
+        self.protect(handle, protect)
+        return handle
 
     def protect(self, session: Any, which: int) -> None:
         """Choose what `session` encrypts from now on."""
