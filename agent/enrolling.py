@@ -19,13 +19,22 @@ from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
 from agent.pipelines import Bindable, Examined, FeatureVector, Pipelines, RefusesReplays
-from agent.profile import Bound, ProfileDraft, ProfileVault, Sealing
+from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed, Sealing
 from agent.prompting import Feedback
 from agent.prover import Prover
 from agent.releasing import open_shares
-from hal import Deadline, DeviceError, KeyUse, NvCertification, TimedOut
+from hal import Deadline, DeviceError, KeyUse, TimedOut
 from protocol.digests import enrol_digest
-from protocol.messages import CertifiedIndex, CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+from protocol.hpke import POINT_BYTES
+from protocol.messages import (
+    CertifiedGuard,
+    CertifiedIndex,
+    CertifiedPublic,
+    EnrolFinish,
+    EnrolResult,
+    EnrolSession,
+    EnrolStart,
+)
 from protocol.release import enrolment_release_info
 
 SEND_TRIES = 4
@@ -256,7 +265,7 @@ class Enrolment:
 
     def _seal(
         self, session: EnrolSession, draft: ProfileDraft
-    ) -> tuple[CertifiedPublic, CertifiedIndex | msgspec.UnsetType, CertifiedIndex | msgspec.UnsetType]:
+    ) -> tuple[CertifiedPublic, CertifiedGuard | msgspec.UnsetType, CertifiedIndex | msgspec.UnsetType]:
         """Seal the profile; its key, the key's guard and the floor under approvals, certified for the authority."""
         node_id, record_id, nonce = self.identity.node_id, session.record_id, session.nonce
         digest = enrol_digest(session.enrolment_id, record_id, nonce)
@@ -270,7 +279,7 @@ class Enrolment:
             key = prover.key(enclave, made.key.certified, KeyUse.SIGN, digest)
         if not prover.attests:
             return key, msgspec.UNSET, msgspec.UNSET
-        return key, _wired(made.key.index), _wired(made.floor)
+        return key, _guard(made.key), _floor(made)
 
     def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
         """Send until there is an answer; a record that the authority may have accepted is never thrown away."""
@@ -293,10 +302,17 @@ class Enrolment:
         )
 
 
-def _wired(index: NvCertification | None) -> CertifiedIndex | msgspec.UnsetType:
-    if index is None:
+def _guard(key: ProfileKey) -> CertifiedGuard | msgspec.UnsetType:
+    if (guard := key.guard) is None:
         return msgspec.UNSET
-    return CertifiedIndex(public=index.public, attest=index.attest, signature=index.signature)
+    change_key = guard.change[:POINT_BYTES]
+    return CertifiedGuard(public=guard.public, attest=guard.attest, signature=guard.signature, change_key=change_key)
+
+
+def _floor(sealed: Sealed) -> CertifiedIndex | msgspec.UnsetType:
+    if (floor := sealed.floor) is None:
+        return msgspec.UNSET
+    return CertifiedIndex(public=floor.public, attest=floor.attest, signature=floor.signature)
 
 
 class _Unconfirmed(AgentError):

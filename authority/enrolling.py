@@ -20,11 +20,23 @@ from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
-from authority.tpm import CertifiedUse, TpmRejected
+from authority.tpm import (
+    CertificationRejected,
+    CertifiedUse,
+    Guard,
+    Reason,
+    TpmRejected,
+    counter_index,
+    reset_message,
+    verify_guard,
+    verify_guarded_key,
+    verify_nv,
+)
 from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
-from protocol.guard import PIN_LIMIT
+from protocol.guard import FLOOR_LABEL, PIN_LIMIT
+from protocol.levels import EnclaveKind
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart, ResetGrant, ResetRequest
 from protocol.problems import ErrorCode
 from protocol.release import SHARE_BYTES, enrolment_release_info
@@ -140,7 +152,7 @@ def finish_enrolment(
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     _check_content(rt, request)
     _check_sensors(conn, node, request, now)
-    _check_key(conn, node, row, request, now)
+    _check_key(conn, rt, node, row, request, now)
     consent = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
     values = {
         "state": profiles.PENDING,
@@ -148,6 +160,7 @@ def finish_enrolment(
         "modalities": encode(request.modalities).decode(),
         "sensors": encode(request.sensors).decode(),
         "consent": json.dumps(consent),
+        "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
     }
     conn.execute(update(schema.profile).where(mine).values(**values))
     detail = {"admin": row.admin, "record": row.record_id, "modalities": [each.modality for each in request.modalities]}
@@ -212,7 +225,7 @@ def grant_reset(
         raise Refused(ErrorCode.MALFORMED, 400, "there is no such lock to lift", "Enrol the administrator again.")
     conn.execute(update(schema.profile).where(mine).values(unlocked_at=None))
     audit.append(conn, "reset-granted", "authority", node_id, {"admin": row.admin, "record": record_id}, now)
-    message = reset_message(row.guard_public, request.nonce, PIN_LIMIT)
+    message = reset_message(request.nonce, row.guard_public, PIN_LIMIT)
     return ResetGrant(signature=approvals.sign_raw(rt.approval_key, message))
 
 
@@ -323,12 +336,21 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
         raise Refused(ErrorCode.VIRTUAL_DEVICE, 403, f"this is no lab node ({cause})", "Use real sensors.")
 
 
-def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
-    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet."""
+def _check_key(  # noqa: PLR0913, PLR0917 - the rows of everything that a key is of
+    conn: Connection, rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float
+) -> None:
+    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet.
+
+    A TPM's is behind a guard of ours that nobody has tried yet, and what it seals is under a floor.
+    """
     key = request.profile_key
     digest = enrol_digest(row.enrolment_id, row.record_id, row.nonce)
     try:
-        check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
+        if EnclaveKind(node.enclave_kind) is EnclaveKind.TPM2:
+            version = _check_guarded(rt, node, row, request, digest)
+            _register_floor(conn, node, request, version)
+        else:
+            check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
     except TpmRejected as error:
         audit.append(conn, "enrolment-refused", node.id, node.id, {"admin": row.admin, "cause": str(error)}, now)
         raise Refused(
@@ -336,6 +358,28 @@ def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFi
         ) from None
     if conn.scalar(select(exists().where(schema.profile.c.public == key.public))):
         raise Refused(ErrorCode.CONFLICT, 409, "another profile has this key already", "Enrol again.")
+
+
+def _check_guarded(rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, digest: bytes) -> int:
+    """Value of the floor, after every check of key, guard and floor; raises `TpmRejected`."""
+    key, guarded, floor = request.profile_key, request.guard, request.floor
+    if isinstance(guarded, UnsetType) or isinstance(floor, UnsetType):
+        raise CertificationRejected(Reason.UNFIT_OBJECT, "a TPM's profile key without a guard and a floor")
+    guard = Guard(row.record_id, approvals.approval_point(rt), guarded.change_key)
+    ak = node.ak_public
+    verify_guarded_key(key.attest, key.signature, ak, digest, key.public, guarded.public, guard)
+    count = verify_guard(guarded.attest, guarded.signature, ak, digest, guarded.public, guard)
+    if (count.failures, count.limit) != (0, PIN_LIMIT):
+        raise CertificationRejected(Reason.UNFIT_OBJECT, f"a guard with {count.failures} of {count.limit} failures")
+    held = verify_nv(floor.attest, floor.signature, ak, digest, floor.public, counter_index(FLOOR_LABEL))
+    return int.from_bytes(held, "big")
+
+
+def _register_floor(conn: Connection, node: Row[Any], request: EnrolFinish, value: int) -> None:
+    """The version of approvals goes on from where the node's counter is."""
+    floor = b"" if isinstance(request.floor, UnsetType) else request.floor.public
+    values = {"floor_public": floor, "state_version": max(node.state_version, value)}
+    conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
 
 
 def _profile(conn: Connection, record_id: str) -> Row[Any]:

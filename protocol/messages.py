@@ -216,6 +216,12 @@ class CertifiedIndex(Message, frozen=True):
     signature: bytes
 
 
+class CertifiedGuard(CertifiedIndex, frozen=True):
+    """A profile key's PIN index; `change_key` (65-byte point) approved its PIN's change, and was thrown away."""
+
+    change_key: bytes
+
+
 class EnrolFinish(Message, frozen=True):
     """PUT /v1/enrolments/{enrolment_id}; everything certified is certified over `enrol_digest`.
 
@@ -229,7 +235,7 @@ class EnrolFinish(Message, frozen=True):
     consent_version: str
     consent_sha256: str
     consent_at: Instant
-    guard: CertifiedIndex | msgspec.UnsetType = msgspec.UNSET
+    guard: CertifiedGuard | msgspec.UnsetType = msgspec.UNSET
     floor: CertifiedIndex | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -30,6 +30,7 @@ class StoredGuard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: bytes
     gate: bytes
     reset_key: bytes
+    change: bytes
 
     def __repr__(self) -> str:
         return f"StoredGuard({self.label!r})"
@@ -54,19 +55,15 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pin = pin_of(root, wanted.label)
         made = enclave.create_guarded_key(wanted.label, pin, auth, PIN_LIMIT, wanted.reset_key, wanted.qualifying)
         index = made.index
-        guard = StoredGuard(made.label, index.public, index.attest, index.signature, made.gate, made.reset_key)
+        guard = StoredGuard(
+            made.label, index.public, index.attest, index.signature, made.gate, made.reset_key, made.change
+        )
         return cls(StoredKey.of(made.key), guard)
 
     @property
     def certified(self) -> CertifiedKey:
         """The key as the enclave takes it."""
         return self.stored.certified()
-
-    @property
-    def index(self) -> NvCertification | None:
-        """The guard's index with its certification."""
-        guard = self.guard
-        return None if guard is None else NvCertification(guard.attest, guard.signature, guard.public)
 
     def sign(self, enclave: Enclave, root: bytes, auth: bytes, digest: bytes) -> bytes:
         """ECDSA (r ‖ s) over a SHA-256 digest; raises `AuthorisationFailed` for a wrong root, `Locked`, `NotFound`."""
@@ -105,7 +102,7 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _guarded(self, guard: StoredGuard) -> GuardedKey:
         index = NvCertification(guard.attest, guard.signature, guard.public)
-        return GuardedKey(guard.label, self.certified, index, guard.gate, guard.reset_key)
+        return GuardedKey(guard.label, self.certified, index, guard.gate, guard.reset_key, guard.change)
 
 
 @dataclass(frozen=True)

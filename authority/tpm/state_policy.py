@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from authority.tpm.nv import nv_name, parse_nv_public
 from authority.tpm.wire import Algorithm
 
 _POLICY_PCR = 0x0000017F.to_bytes(4, "big")
@@ -27,12 +28,7 @@ def state_policy(pcrs: Mapping[int, bytes], floor_public: bytes, version: int) -
     values = b"".join(pcrs[index] for index in sorted(pcrs))
     digest = _extended(bytes(32), _POLICY_PCR + _selection(pcrs) + hashlib.sha256(values).digest())
     operands = version.to_bytes(8, "big") + bytes(2) + _UNSIGNED_LE
-    return _extended(digest, _POLICY_NV + hashlib.sha256(operands).digest() + nv_name(floor_public))
-
-
-def nv_name(tpm2b_nv_public: bytes) -> bytes:
-    """Name of an NV index of name algorithm SHA-256 (Part 1, 16)."""
-    return Algorithm.SHA256.to_bytes(2, "big") + hashlib.sha256(tpm2b_nv_public[2:]).digest()
+    return _extended(digest, _POLICY_NV + hashlib.sha256(operands).digest() + nv_name(parse_nv_public(floor_public)))
 
 
 def _selection(pcrs: Mapping[int, bytes]) -> bytes:
