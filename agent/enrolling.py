@@ -18,8 +18,8 @@ from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, Con
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
-from agent.pipelines import Bindable, Examined, FeatureVector, Pipelines, RefusesReplays
-from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed, Sealing
+from agent.pipelines import Bindable, Examined, FeatureVector, KeepsBeside, Pipelines, RefusesReplays
+from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed, Sealing, can_bind
 from agent.prompting import Feedback
 from agent.prover import Prover
 from agent.releasing import open_shares
@@ -109,9 +109,10 @@ class Guide:
                 continue
             if digests := self._digests(modality, good):
                 self.past[modality] = digests
-            if not isinstance(pipeline, Bindable):
+            if not (isinstance(pipeline, Bindable) and can_bind(pipeline)):
                 return template
-            return Bound(pipeline.code, pipeline.embedding(good), pipeline.side(good))
+            side = pipeline.side(good) if isinstance(pipeline, KeepsBeside) else b""
+            return Bound(pipeline.code, pipeline.embedding(good), side)
         raise EnrolmentFailed(f"{modality}: the samples do not match one another")
 
     def withdraw(self, modality: str) -> None:
@@ -206,7 +207,7 @@ class Enrolment:
                 f"{need} modalities are needed, but this node offers {', '.join(chosen) or 'none'}",
                 remedy=f"Configure more of those that the authority allows: {allowed}.",
             )
-        if not any(isinstance(self.pipelines[name], Bindable) for name in chosen):
+        if not any(can_bind(self.pipelines[name]) for name in chosen):
             raise ConfigError(
                 f"none of {', '.join(chosen)} is a modality that a secret can be bound to",
                 remedy=f"Configure face or voice as well; the authority allows {allowed}.",

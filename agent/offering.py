@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agent.errors import BiometricError
 from agent.gathering import Gathering, Sample
 from agent.log import event
-from agent.pipelines import Bindable, Pipelines, RefusesReplays
+from agent.pipelines import Bindable, KeepsBeside, Pipelines, RefusesReplays
 from agent.profile import OpenProfile
 from agent.timings import Stopwatch
 from protocol.messages import ModalityModel, SensorIdentity
@@ -76,7 +76,9 @@ class Offering:
             match = pipeline.match(template, features)
             return Offer(*said, match.margin) if match.accepted else None
         side = profile.sides.get(name)
-        if side is None or not isinstance(pipeline, Bindable) or not pipeline.consistent(side, features):
+        if side is None or not isinstance(pipeline, Bindable):
+            return None
+        if isinstance(pipeline, KeepsBeside) and not pipeline.consistent(side, features):
             return None
         return Offer(*said, probe=pipeline.embedding([features]))
 

@@ -161,6 +161,7 @@ def finish_enrolment(
         "sensors": encode(request.sensors).decode(),
         "consent": json.dumps(consent),
         "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
+        "guard_change": b"" if isinstance(request.guard, UnsetType) else request.guard.change_key,
     }
     conn.execute(update(schema.profile).where(mine).values(**values))
     detail = {"admin": row.admin, "record": row.record_id, "modalities": [each.modality for each in request.modalities]}
@@ -225,7 +226,8 @@ def grant_reset(
         raise Refused(ErrorCode.MALFORMED, 400, "there is no such lock to lift", "Enrol the administrator again.")
     conn.execute(update(schema.profile).where(mine).values(unlocked_at=None))
     audit.append(conn, "reset-granted", "authority", node_id, {"admin": row.admin, "record": record_id}, now)
-    message = reset_message(request.nonce, row.guard_public, PIN_LIMIT)
+    guard = Guard(record_id, approvals.approval_point(rt), row.guard_change)
+    message = reset_message(request.nonce, row.guard_public, guard, PIN_LIMIT)
     return ResetGrant(signature=approvals.sign_raw(rt.approval_key, message))
 
 
@@ -336,7 +338,7 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
         raise Refused(ErrorCode.VIRTUAL_DEVICE, 403, f"this is no lab node ({cause})", "Use real sensors.")
 
 
-def _check_key(  # noqa: PLR0913, PLR0917 - the rows of everything that a key is of
+def _check_key(
     conn: Connection, rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float
 ) -> None:
     """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet.

@@ -26,6 +26,8 @@ class FaceModel(Protocol):
     name: str
     scale: float
     decision: FaceDecision
+    code: str
+    """Name of the kind of embedding, for binding."""
 
     def load(self) -> None:
         """Load and check the network; raises `ModelError`."""
@@ -39,6 +41,10 @@ class FaceModel(Protocol):
         """How alike two vectors, or means of vectors, are; higher is more alike."""
         ...
 
+    def centred(self, vector: Vector) -> Vector:
+        """The vector from the centre of all faces."""
+        ...
+
 
 class DlibModel:
     """The shipped network; alike is 1 - Euclidean distance."""
@@ -46,6 +52,7 @@ class DlibModel:
     name = f"{parameters.FACE_MODEL}/sha256:{parameters.FACE_MODEL_SHA256}"
     scale = parameters.FACE_SCALE
     decision = parameters.FACE_DLIB
+    code = parameters.FACE_CODE
 
     def __init__(self, engine: DlibEngine) -> None:
         self._engine = engine
@@ -62,12 +69,17 @@ class DlibModel:
         """1 - Euclidean distance."""
         return float(1.0 - np.linalg.norm(one - other))
 
+    def centred(self, vector: Vector) -> Vector:
+        """The vector as it is."""
+        return vector
+
 
 class ArcFaceModel:
     """A network by path and hash; alike is the cosine."""
 
     scale = parameters.FACE_UNIT_SCALE
     decision = parameters.FACE_ARCFACE
+    code = parameters.FACE_ARCFACE_CODE
 
     def __init__(self, path: Path, sha256: str) -> None:
         self.name = f"arcface/sha256:{sha256}"
@@ -84,6 +96,10 @@ class ArcFaceModel:
     def alike(self, one: Vector, other: Vector) -> float:
         """The cosine."""
         return float(embeddings.unit(one) @ embeddings.unit(other))
+
+    def centred(self, vector: Vector) -> Vector:
+        """The vector as it is."""
+        return vector
 
 
 def choose(settings: FaceSettings, engine: DlibEngine) -> FaceModel:

@@ -94,6 +94,8 @@ FACE_MODEL_SHA256: Final = "2180e5afcfe52fd71cdb1f4f542a8ed3939b1a0e19e5a172e552
 FACE_FINDER_FILE: Final = "dlib_mmod_fp16w.onnx"
 FACE_FINDER_SHA256: Final = "348d8581543d2db57c3c545c94c40f33366991c740ff394f7af884099d41046d"
 FACE_POINTS_SHA256: Final = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
+FACE_CODE: Final = "dlib-128"
+FACE_ARCFACE_CODE: Final = "arcface"
 FACE_SCALE: Final = 16384.0
 """Embedding value 1.0 as int16: values of the descriptor stay within +-0.6."""
 FACE_SEARCH_SIDE: Final = (320, 640)
@@ -155,6 +157,7 @@ VOICE_MODEL: Final = "campplus-192"
 VOICE_MODEL_FILE: Final = "campplus_192_fp16w.onnx"
 VOICE_MODEL_SHA256: Final = "2ba2ff6500bcefec11e4e489fa34e112c9c4ebad7599f7f35816f605db7f1fab"
 VOICE_DIMENSIONS: Final = 192
+VOICE_CODE: Final = "campplus-192"
 VOICE_SCALE: Final = 32767.0
 VOICE_RATE: Final = 16_000
 VOICE_RATE_RANGE: Final = (8_000, 192_000)

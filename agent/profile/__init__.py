@@ -4,7 +4,7 @@ from agent.profile._files import ProfileFiles
 from agent.profile._key import ProfileKey
 from agent.profile._open import OpenProfile, OpenVersion, Probes, Unlocked, agreeing
 from agent.profile._record import RecordFile, RecordHeader
-from agent.profile._vault import Bound, ProfileDraft, ProfileVault, Sealed, Sealing
+from agent.profile._vault import Bound, ProfileDraft, ProfileVault, Sealed, Sealing, can_bind
 
 __all__ = [
     "Bound",
@@ -21,4 +21,5 @@ __all__ = [
     "Sealing",
     "Unlocked",
     "agreeing",
+    "can_bind",
 ]

@@ -14,6 +14,7 @@ from agent.durable import read_struct, write_private
 from agent.errors import ProfileError
 from agent.hardening import wipe
 from agent.log import event
+from agent.pipelines import Bindable, Pipeline
 from agent.profile._files import ProfileFiles
 from agent.profile._key import AUTH_BYTES, ProfileKey, Wanted, masked
 from agent.profile._open import OpenProfile, OpenVersion, Unlocked
@@ -29,12 +30,18 @@ from agent.profile._record import (
     seal_record,
 )
 from agent.profile.commitment import bind, parameters_for, refresh
+from agent.profile.commitment.parameters import CODES
 from agent.state import StateDirectory
 from hal import Approval, DeviceError, Enclave, NvCertification, SealAuthority
 from protocol.codec import ProtocolViolation, encode
 from protocol.guard import FLOOR_LABEL, STATE_REFERENCE
 from protocol.messages import ModalityModel, SensorIdentity
 from protocol.release import ReleasedShares
+
+
+def can_bind(pipeline: Pipeline) -> bool:
+    """Whether a secret can be bound to a pipeline's features: whether they are embeddings whose code was measured."""
+    return isinstance(pipeline, Bindable) and pipeline.code in CODES
 
 
 @dataclass(frozen=True)

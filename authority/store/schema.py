@@ -143,6 +143,7 @@ profile = Table(
     Column("following_share", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("releases", Integer, nullable=False, default=0, server_default="0"),
     Column("guard_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("guard_change", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("unlocked_at", Float),
     Column("replaces", String(32)),
     Column("erased_at", Float),

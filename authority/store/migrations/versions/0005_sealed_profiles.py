@@ -13,6 +13,7 @@ _PROFILE = (
     "following_share",
     "releases",
     "guard_public",
+    "guard_change",
     "unlocked_at",
     "replaces",
     "erased_at",
@@ -29,7 +30,10 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("share_number", sa.Integer(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("following_share", sa.LargeBinary(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("releases", sa.Integer(), nullable=False, server_default="0"))
-        batch_op.add_column(sa.Column("guard_public", sa.LargeBinary(), nullable=False, server_default=""))
+        batch_op.add_column(
+            sa.Column("guard_public", sa.LargeBinary(), nullable=False, server_default="")
+        )
+        batch_op.add_column(sa.Column("guard_change", sa.LargeBinary(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("unlocked_at", sa.Float(), nullable=True))
         batch_op.add_column(sa.Column("replaces", sa.String(length=32), nullable=True))
         batch_op.add_column(sa.Column("erased_at", sa.Float(), nullable=True))
