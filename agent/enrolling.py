@@ -282,6 +282,14 @@ class Enrolment:
             return key, msgspec.UNSET, msgspec.UNSET
         return key, _guard(made.key), _floor(made)
 
+    def _discard(self, record_id: str) -> None:
+        """Take back what was sealed, in the enclave as well."""
+        try:
+            self.gate.run(self.vault.header(record_id).key.forget)
+        except DeviceError as error:
+            event(logging.WARNING, "the enclave keeps an index that nothing uses", error=str(error))
+        self.vault.discard(record_id)
+
     def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
         """Send until there is an answer; a record that the authority may have accepted is never thrown away."""
         perhaps_received = False
@@ -293,7 +301,7 @@ class Enrolment:
                 event(logging.WARNING, "the enrolment could not be sent", attempt=attempt + 1, error=str(error))
             except AuthorityRefused as error:
                 if not error.temporary and not perhaps_received:
-                    self.vault.discard(session.record_id)
+                    self._discard(session.record_id)
                     raise
                 event(logging.WARNING, "the enrolment was not taken", attempt=attempt + 1, error=str(error))
             self.wait(2.0**attempt)

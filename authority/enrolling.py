@@ -338,9 +338,7 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
         raise Refused(ErrorCode.VIRTUAL_DEVICE, 403, f"this is no lab node ({cause})", "Use real sensors.")
 
 
-def _check_key(
-    conn: Connection, rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float
-) -> None:
+def _check_key(conn: Connection, rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
     """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet.
 
     A TPM's is behind a guard of ours that nobody has tried yet, and what it seals is under a floor.

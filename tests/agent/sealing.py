@@ -1,4 +1,4 @@
-"""The authority's half of sealed profiles, as far as the agent's tests need one: shares, approvals, a made-up person."""
+"""The authority's half of sealed profiles as the agent's tests need it: shares, approvals, a made-up person."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from agent.state import StateDirectory
 from hal import Approval, AuthorisationFailed, CertifiedKey, Enclave, SealAuthority
 from protocol.codec import encode
 from protocol.guard import FLOOR_LABEL, STATE_REFERENCE
-from protocol.messages import EnrolSession, ModalityModel, SensorIdentity, StateApproval
+from protocol.messages import Activation, EnrolSession, ModalityModel, SensorIdentity, StateApproval
 from protocol.release import ReleasedShares, challenge_release_info, enrolment_release_info
+from tests.agent.people import BindableText, TextFeatures, pipelines, sensor
 from tests.agent.world import NODE, SELECTION, raw_signature
 
 RECORD = "0123456789abcdef"
@@ -74,6 +75,21 @@ class Holder:
         return StateApproval(
             policy=given.policy, signature=given.signature, selection=[*given.selection], version=given.version
         )
+
+    def activation(self, enclave: Enclave, delivery: CertifiedKey, **fields: object) -> Activation:
+        """A challenge that the authority activated."""
+        known: dict[str, object] = {
+            "challenge_id": "c1",
+            "record_id": "r1",
+            "nonce": b"n" * 32,
+            "digits": "4719",
+            "gestures": ["blink", "left"],
+            "deadline_s": 60.0,
+            "pcr_selection": SELECTION,
+        }
+        made = known | fields
+        share = self.for_challenge(delivery, made["record_id"], made["challenge_id"], made["nonce"])  # type: ignore[arg-type]
+        return Activation(**made, sealed_share=share, approval=self.wired(enclave))  # type: ignore[arg-type]
 
     def for_challenge(self, delivery: CertifiedKey, record: str, challenge: str, nonce: bytes) -> bytes:
         """Both shares sealed to a node's delivery key."""
@@ -170,3 +186,16 @@ class Node:
             said = self.vault.refresh(enclave, found[0], self.holder.both, digests)
         self.holder.settle(said)
         return said
+
+
+def text_draft(record: str, shown: Mapping[str, str]) -> ProfileDraft:
+    """Somebody who was enrolled with one text of each modality (`tests.agent.people`)."""
+    made = pipelines()
+    samples = {name: [TextFeatures(text)] for name, text in shown.items()}
+    binding = {name: one for name, one in made.items() if isinstance(one, BindableText)}
+    templates = {name: made[name].enrol(samples[name]) for name in shown if name not in binding}
+    secrets = {
+        name: Bound(one.code, one.embedding(samples[name]), one.side(samples[name])) for name, one in binding.items()
+    }
+    models, sensors = [made[name].model for name in shown], [sensor(name) for name in shown]
+    return ProfileDraft(record, "alice", models, sensors, "1", 0.0, templates, secrets)

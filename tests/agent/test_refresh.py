@@ -120,7 +120,7 @@ def test_what_was_captured_is_remembered_across_refreshes(node: Node) -> None:
 
 @contextmanager
 def stopping(monkeypatch: pytest.MonkeyPatch, at: int, *, before: bool) -> Iterator[list[str]]:
-    """Power fails right before or right after the durable step number `at` (from 0); gives the steps that were taken."""
+    """Power fails right before or right after durable step `at` (from 0); gives the steps that were taken."""
     steps: list[str] = []
 
     def counted(name: str, work: Callable[..., None]) -> Callable[..., None]:

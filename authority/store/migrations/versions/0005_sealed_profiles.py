@@ -30,9 +30,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("share_number", sa.Integer(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("following_share", sa.LargeBinary(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("releases", sa.Integer(), nullable=False, server_default="0"))
-        batch_op.add_column(
-            sa.Column("guard_public", sa.LargeBinary(), nullable=False, server_default="")
-        )
+        batch_op.add_column(sa.Column("guard_public", sa.LargeBinary(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("guard_change", sa.LargeBinary(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("unlocked_at", sa.Float(), nullable=True))
         batch_op.add_column(sa.Column("replaces", sa.String(length=32), nullable=True))
