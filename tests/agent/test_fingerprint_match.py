@@ -59,7 +59,7 @@ def fingers(counter: Counter) -> tuple[Finger, ...]:
 
 def template(counter: Counter, finger: str = "alice") -> bytes:
     guide = Guide(counter.booth("enrolment", finger), counter.pipelines, EnrolmentSection())
-    return guide.template(MATCH)
+    return guide.enrolled(MATCH)
 
 
 def answer(counter: Counter, finger: str, seconds: float = 20.0) -> Answer:
