@@ -41,6 +41,7 @@ def signed_otherwise(node: Machine, activation: Activation) -> dict[str, str]:
     claims = node.claims(activation)
     header = {"alg": "ES256", "kid": claims.record, "typ": "eat+jwt"}
     foreign = node.enclave.create_key(KeyUse.SIGN, AUTH, bytes(32))
+    own = node.profile_key
     assert own is not None
 
     def right(digest: bytes) -> bytes:
