@@ -97,7 +97,7 @@ def verify_guarded_key(  # noqa: PLR0913 - each argument is one thing that the c
     *,
     hierarchy: int | None = RH_ENDORSEMENT,
 ) -> ec.EllipticCurvePublicKey:
-    """The P-256 key in `object_public`, if the enrolled AK certified it over `qualifying` and that guard's PIN opens it.
+    """The P-256 key in `object_public`, if the enrolled AK certified it over `qualifying` and that PIN opens it.
 
     The key signs by exactly PolicySecret(index) and PolicyAuthValue, and by nothing else. Raises
     `CertificationRejected`.

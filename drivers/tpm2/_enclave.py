@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from tpm2_pytss import TSS2_Exception
 
-from drivers.tpm2 import _checks, _guard, _keys, _pcrs, _registers, _seal, _status
+from drivers.tpm2 import _checks, _guard, _keys, _ownership, _pcrs, _registers, _seal, _status
 from drivers.tpm2._endorsement import EndorsementKey
 from drivers.tpm2._errors import passes, tpm_code, translate
 from drivers.tpm2._options import AUTH_BYTES, Settings
@@ -31,6 +31,7 @@ from hal import (
     KeyUse,
     LockoutStatus,
     NvCertification,
+    OwnerAuth,
     PcrSelection,
     PinState,
     SealAuthority,
@@ -64,6 +65,7 @@ _CAPABILITIES = frozenset(
         Capability.MEASURE,
         Capability.PIN,
         Capability.GUARD,
+        Capability.OWNERSHIP,
         Capability.LOCKOUT,
         Capability.CLOCK,
     }
@@ -331,6 +333,15 @@ class Tpm2Enclave(Enclave):
                 _guard.remove(tpm, key)
 
         self._run("removing a PIN index", remove)
+
+    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None) -> None:
+        """Keep the storage root at 0x81000001, then TPM2_HierarchyChangeAuth of lockout and owner.
+
+        Lockout's value is set once, when it has none. Raises `Unsupported` where another key lies at that handle.
+        """
+        for value in (new.owner, new.lockout):
+            _checks.check_length("an owner or lockout authorisation", value, AUTH_BYTES)
+        self._run("taking ownership", lambda tpm: _ownership.take(tpm, new, old or OwnerAuth()))
 
     def _run(self, what: str, work: Callable[[Tpm], Result], factor: int = 1) -> Result:
         """Do `work` on the TPM's thread; errors of the stack become ours there."""

@@ -43,6 +43,7 @@ _GATE_BYTES = 32
 _POINT_BYTES = 65
 _REFUSED = frozenset({WRONG_AUTH, OWNER_REFUSED})
 _OTHER_POLICY = frozenset({0x09D})
+_BAD_POINT = frozenset({0x0A7})
 _BAD_RESET = frozenset({0x084, 0x09B, 0x09F, 0x0A1, 0x0A4})
 _GONE_SESSION = frozenset({0x084, 0x08B, 0x09F, 0x0A2, 0x0A3, 0x910, 0x918})
 
@@ -101,7 +102,8 @@ def change_pin(tpm: Tpm, key: GuardedKey, old: bytes, new: bytes) -> None:
     approved = _policy.changing(name)
     message = approved + _policy.CHANGE_REFERENCE
     with _index(tpm, key) as index:
-        ticket = _seal.verified(tpm, key.change[:_POINT_BYTES], message, key.change[_POINT_BYTES:], _replaced())
+        with refusing(_BAD_POINT, _replaced()):
+            ticket = _seal.verified(tpm, key.change[:_POINT_BYTES], message, key.change[_POINT_BYTES:], _replaced())
         with tpm.salted(0) as plain, tpm.salted(DECRYPT, TPM2_SE.POLICY) as policy:
             tpm.esys.tr_set_auth(index, old)
             _answer(tpm, _Answer(index, plain, policy))
@@ -128,7 +130,8 @@ def state(tpm: Tpm, key: GuardedKey) -> PinState:
 def certify(tpm: Tpm, key: GuardedKey, qualifying: bytes) -> NvCertification:
     """The AK's word on the counters."""
     with _index(tpm, key):
-        return _certified(tpm, handle_of(key), branches_of(key), qualifying)
+        pass
+    return _certified(tpm, handle_of(key), branches_of(key), qualifying)
 
 
 def reset_nonce(tpm: Tpm, key: GuardedKey) -> bytes:

@@ -142,7 +142,7 @@ class Tpm:
         """
         with ExitStack() as stack:
             try:
-                handle = stack.enter_context(self._owned_root())
+                handle = stack.enter_context(self.owned_root())
             except TSS2_Exception as error:
                 if tpm_code(error.rc) != OWNER_REFUSED:
                     raise
@@ -153,7 +153,7 @@ class Tpm:
             yield handle
 
     @contextmanager
-    def _owned_root(self) -> Iterator[Any]:
+    def owned_root(self) -> Iterator[Any]:
         """Made anew, which needs the owner's authorisation; where it is not empty, it never crosses the bus."""
         template, session = _templates.storage_root(), ESYS_TR.PASSWORD
         with ExitStack() as stack:
@@ -166,13 +166,18 @@ class Tpm:
     @contextmanager
     def _kept_root(self, refusal: TSS2_Exception) -> Iterator[Any]:
         """The persistent one, which anybody may use: for a node whose owner authorisation lies elsewhere."""
-        if STORAGE_ROOT_HANDLE in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
-            with self.known(STORAGE_ROOT_HANDLE) as handle:
-                public, _, _ = self.esys.read_public(handle)
-                if public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)]:
-                    yield handle
-                    return
-        raise refusal
+        if not self.has_kept_root():
+            raise refusal
+        with self.known(STORAGE_ROOT_HANDLE) as handle:
+            yield handle
+
+    def has_kept_root(self) -> bool:
+        """Whether a key of the storage root's template is kept where it belongs."""
+        if STORAGE_ROOT_HANDLE not in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
+            return False
+        with self.known(STORAGE_ROOT_HANDLE) as handle:
+            public, _, _ = self.esys.read_public(handle)
+            return bool(public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)])
 
     @contextmanager
     def salted(self, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""NV certifications and guarded keys of a TPM behind our driver, verified without one; everything altered is refused."""
+"""NV certifications and guarded keys of a TPM, verified without one; everything altered is refused."""
 
 from __future__ import annotations
 
@@ -204,6 +204,17 @@ def test_policies_and_names_are_those_that_the_tpm_computes(first, guarded):
     assert found["signer"] == signer_name(point(KEY))
     assert found["index"] == found["first"] == guard_of(guarded).policy == public.auth_policy
     assert found["reset"] == _guard.branches_of(guarded).reset
+
+
+def test_a_count_is_certified_whatever_it_is(first, guarded):
+    with pytest.raises(AuthorisationFailed):
+        first.guarded_sign(guarded, AUTH, AUTH, DIGEST)
+    now, ak = first.certify_guard(guarded, DIGEST), first.attestation_key()
+    assert verify_guard(now.attest, now.signature, ak, DIGEST, now.public, guard_of(guarded)) == GuardCount(1, 15)
+    other = replace(guard_of(guarded), label="bob")
+    given = now.attest, now.signature, ak, DIGEST, now.public
+    assert refusal(lambda: verify_guard(*given, other)) is Reason.UNFIT_OBJECT
+    first.guarded_sign(guarded, PIN, AUTH, DIGEST)
 
 
 def test_the_authority_s_signature_lifts_a_lock(first):
