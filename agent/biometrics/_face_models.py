@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from agent.biometrics import embeddings, parameters
 from agent.biometrics._arcface import ArcFaceEngine
 from agent.biometrics._dlib import DlibEngine
+from agent.biometrics._files import require_sha256
 from agent.biometrics.errors import BiometricError, ModelError
 from agent.biometrics.parameters import FaceDecision, Threshold
 from agent.biometrics.settings import FaceSettings
@@ -70,8 +73,8 @@ class DlibModel:
         return float(1.0 - np.linalg.norm(one - other))
 
     def centred(self, vector: Vector) -> Vector:
-        """The vector as it is."""
-        return vector
+        """The descriptor from the mean of many faces: all descriptors lie within a narrow cone."""
+        return vector - _shipped_centre()
 
 
 class ArcFaceModel:
@@ -98,8 +101,17 @@ class ArcFaceModel:
         return float(embeddings.unit(one) @ embeddings.unit(other))
 
     def centred(self, vector: Vector) -> Vector:
-        """The vector as it is."""
+        """The vector as it is: embeddings of these networks spread around zero (docs/profiles.md)."""
         return vector
+
+
+@cache
+def _shipped_centre() -> Vector:
+    """The mean descriptor `[128]` of the shipped network; raises `ModelError`."""
+    path = Path(str(files("agent") / "models" / parameters.FACE_CENTRE_FILE))
+    require_sha256(path, parameters.FACE_CENTRE_SHA256)
+    centre: Vector = np.load(path, allow_pickle=False).astype(np.float64)
+    return centre
 
 
 def choose(settings: FaceSettings, engine: DlibEngine) -> FaceModel:

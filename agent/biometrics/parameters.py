@@ -95,6 +95,8 @@ FACE_FINDER_FILE: Final = "dlib_mmod_fp16w.onnx"
 FACE_FINDER_SHA256: Final = "348d8581543d2db57c3c545c94c40f33366991c740ff394f7af884099d41046d"
 FACE_POINTS_SHA256: Final = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
 FACE_CODE: Final = "dlib-128"
+FACE_CENTRE_FILE: Final = "face_centre.npy"
+FACE_CENTRE_SHA256: Final = "0216ed0fe764150298a82b789c988ef8d607326a1b2f2e5eb2cd725f86a9da9d"
 FACE_ARCFACE_CODE: Final = "arcface"
 FACE_SCALE: Final = 16384.0
 """Embedding value 1.0 as int16: values of the descriptor stay within +-0.6."""

@@ -297,7 +297,7 @@ def test_revocation_destroys_the_release_share(site: Site, joined: Machine):
     row = site.profile(session.record_id)
     assert (row.state, row.release_share) == ("revoked", b"")
     with pytest.raises(KekError):
-        profiles.open_share(site.rt, row)
+        releases.open_present(site.rt, row)
     assert len(site.audit("revoked")) == 1
     site.run(enrolling.revoke_profile, session.record_id, "operator")
     assert len(site.audit("revoked")) == 1

@@ -21,7 +21,7 @@ class CodeParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 CODES: Final[Mapping[str, CodeParameters]] = {
     "arcface": CodeParameters(n=512, k=80, list_size=16),
-    "dlib-128": CodeParameters(n=512, k=80, list_size=16),
+    "dlib-128": CodeParameters(n=512, k=144, list_size=16),
     "campplus-192": CodeParameters(n=512, k=64, list_size=16),
 }
 """By `Bindable.code`."""
