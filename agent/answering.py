@@ -11,6 +11,7 @@ from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
+from agent.erasing import Eraser
 from agent.errors import (
     AgentError,
     AuthorityRefused,
@@ -39,6 +40,7 @@ from protocol.codec import ProtocolViolation
 from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
+ERASE_WAIT_S = 300.0
 FAILURE_STEP_S = 5.0
 """Failure reports leave at multiples of this since the activation, so that their time does not tell what failed."""
 SUBMIT_S = 2.0
@@ -117,6 +119,7 @@ class Answerer:
         try:
             with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
                 modalities = self._usable(summons, header)
+                self._lift_lock(header)
                 watch = Stopwatch()
                 with watch.stage("begin"):
                     activation = self._begin(summons, entry)
@@ -178,6 +181,19 @@ class Answerer:
         if len(usable) < need:
             raise _NotReady(f"{need} working sensors are needed, and there are {len(usable)}: run `keyvigil devices`")
         return usable
+
+    def _lift_lock(self, header: RecordHeader) -> None:
+        """Have a profile key that is locked opened again by the authority; raises `AuthorityRefused` if it does not.
+
+        It is asked before the challenge is begun, so that nobody fails for a key that cannot answer.
+        """
+        with self.gate.use() as enclave:
+            state = header.key.guard_state(enclave)
+            if state is None or state.failures < state.limit:
+                return
+            grant = self.link.client.reset(header.record_id, header.key.reset_nonce(enclave))
+            header.key.reset(enclave, grant.signature)
+        event(logging.WARNING, "the lock of a profile key was lifted", admin=header.admin)
 
     def _same_model(self, enrolled: ModalityModel) -> bool:
         name = enrolled.modality
@@ -264,6 +280,16 @@ class Answerer:
             presence=begun.presence,
             measurer=self.measurer,
         )
+
+    def erase(self, record_id: str) -> None:
+        """Remove a profile by the authority's order, between presentations, and tell the authority."""
+        booth = Booth(
+            self.link.identity.name, "", "enrolment", self.devices, self.modalities, self.prompter, self.clock
+        )
+        with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
+            for left in Eraser(self.vault, self.gate, booth).erase(record_id):
+                event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
+        self.link.client.erased(record_id)
 
     def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:
         if answer.evidence is not None:

@@ -24,6 +24,7 @@ from protocol.messages import (
     EnrolResult,
     EnrolSession,
     EnrolStart,
+    ErasedRecord,
     EvidenceSubmission,
     FailureSubmission,
     GroupSubmission,
@@ -36,6 +37,8 @@ from protocol.messages import (
     NonceRequest,
     RenewRequest,
     RenewResult,
+    ResetGrant,
+    ResetRequest,
     Verdict,
 )
 from protocol.problems import ErrorCode, Problem
@@ -99,6 +102,14 @@ class AuthorityClient:
     def finish_enrolment(self, enrolment_id: str, finish: EnrolFinish) -> EnrolResult:
         """PUT /v1/enrolments/{enrolment_id}."""
         return self._call("PUT", f"/v1/enrolments/{_segment(enrolment_id)}", finish, EnrolResult)
+
+    def reset(self, record_id: str, nonce: bytes) -> ResetGrant:
+        """POST /v1/profiles/{record_id}/reset: what lifts the lock of a profile key, once an operator allowed it."""
+        return self._call("POST", f"/v1/profiles/{_segment(record_id)}/reset", ResetRequest(nonce=nonce), ResetGrant)
+
+    def erased(self, record_id: str) -> None:
+        """POST /v1/profiles/{record_id}/erased: nothing of this record is left at the node."""
+        self._send("POST", f"/v1/profiles/{_segment(record_id)}/erased", ErasedRecord(record_id=record_id))
 
     def begin(self, challenge_id: str, record_id: str) -> Activation:
         """POST /v1/challenges/{id}/begin."""

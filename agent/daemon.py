@@ -34,6 +34,7 @@ from protocol.messages import (
     AttestSubmission,
     DeliveryAck,
     DeliveryEvent,
+    ErasureOrder,
     Event,
     GroupSubmission,
     GroupSummons,
@@ -56,6 +57,7 @@ MOST_SUMMONSES = 32
 MOST_ATTESTATIONS = 4
 MOST_DELIVERIES = 4
 MOST_CHECKPOINTS = 4
+MOST_ERASURES = 32
 """What may wait to be dealt with; a delivery beyond that waits at the authority, anything else is dropped."""
 SUMMONSES_KNOWN = 1024
 FORKED = "the authority's audit log is not the one of before"
@@ -81,6 +83,7 @@ class Daemon:
         self._attestations: asyncio.Queue[AttestRequest | GroupSummons] = asyncio.Queue(MOST_ATTESTATIONS)
         self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
         self._checkpoints: asyncio.Queue[LogCheckpoint] = asyncio.Queue(MOST_CHECKPOINTS)
+        self._erasures: asyncio.Queue[ErasureOrder] = asyncio.Queue(MOST_ERASURES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
@@ -89,7 +92,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
-        duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log())
+        duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
         work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
@@ -127,6 +130,8 @@ class Daemon:
                 self._summon(message)
             case DeliveryEvent():
                 await self._deliveries.put(message)
+            case ErasureOrder():
+                self._enqueue(self._erasures, message, "an erasure")
             case AttestRequest() | GroupSummons():
                 self._enqueue(self._attestations, message, "a machine attestation")
             case LogCheckpoint():
@@ -203,6 +208,12 @@ class Daemon:
         self._watch = None
         numbers = {f"since_{name}": round(span, 4) for name, span in spans.items() if span is not None}
         self.answerer.timings.write("delivery", challenge, numbers | {"number": float(number)})
+
+    async def _erase(self) -> None:
+        """An order that fails is given again with the next connection."""
+        while True:
+            order = await self._erasures.get()
+            await self._tried("an erasure", self.answerer.erase, order.record_id)
 
     async def _attest(self) -> None:
         while True:

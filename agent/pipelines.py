@@ -112,6 +112,19 @@ class Bindable(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsBeside(Protocol):
+    """What a bindable pipeline has besides if something of enrolled samples is kept beside what is bound to them."""
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """What is kept, to be sealed; never enough to match by."""
+        ...
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether what lies beside a presented sample's embedding agrees with it."""
+        ...
+
+
 DIGEST_BYTES = 4096
 """The most that is kept of one capture."""
 

@@ -9,12 +9,13 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, checkpoints, ear, groups, profiles, scheduler, standing
+from authority import approvals, audit, checkpoints, ear, groups, profiles, releases, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.joining import take_nonce
 from authority.keys import KekError
+from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.scheduler import ATTEST_PURPOSE
@@ -42,6 +43,7 @@ from protocol.messages import (
     Verdict,
 )
 from protocol.problems import ErrorCode
+from protocol.release import challenge_release_info
 
 DIGITS = 8
 _NEXT = "Wait for the next one."
@@ -60,8 +62,10 @@ def begin(
     if row.state != ChallengeState.SUMMONED or row.expires_at <= now:
         raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this summons is over", _NEXT)
     profile = _answering_profile(conn, rt, node_id, request.record_id, now)
-    share = _release_share(conn, rt, row, profile, now)
+    releases.check_rate(conn, rt, profile, now)
     nonce = rt.random(32)
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    share = _sealed_share(conn, rt, row, node, profile, nonce, now)
     deadline = now + rt.policy.challenge.activation_s
     values = {"state": ChallengeState.ACTIVATED.value, "record_id": profile.record_id, "nonce": nonce}
     mine = schema.challenge.c.id == challenge_id
@@ -73,9 +77,10 @@ def begin(
         nonce=nonce,
         digits=draw_digits(rt),
         gestures=draw_gestures(rt),
-        release_share=share,
+        sealed_share=share,
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
+        approval=approvals.approval(rt, node),
     )
 
 
@@ -109,7 +114,10 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence, now), digest, now, evidence.token)
+    found = appraise(conn, rt, presented, evidence, now)
+    if isinstance(found, Accepted):
+        releases.settle(conn, presented.profile, evidence.share, node_id, now)
+    return _decide(conn, rt, presented, found, digest, now, evidence.token)
 
 
 def report_failure(
@@ -190,7 +198,12 @@ def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list
     pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
     shared = groups.open_summons(conn, rt, node_id, now)
     summons = [event for _, event in scheduler.open_summons(conn, rt, node_id, now)]
-    return [*checkpoints.current(conn, rt), standing.status(conn, node_id), *summons, *shared, *pending]
+    told: list[Event] = [
+        *checkpoints.current(conn, rt),
+        standing.status(conn, node_id),
+        *profiles.orders(conn, node_id),
+    ]
+    return [*told, *summons, *shared, *pending]
 
 
 def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
@@ -209,11 +222,14 @@ def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: fl
     return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
 
 
-def _release_share(conn: Connection, rt: Runtime, row: Row[Any], profile: Row[Any], now: float) -> bytes:
-    """The profile's release share; without it nobody can answer, and the summons is not counted as missed."""
+def _sealed_share(
+    conn: Connection, rt: Runtime, row: Row[Any], node: Row[Any], profile: Row[Any], nonce: bytes, now: float
+) -> bytes:
+    """The profile's release shares; without them nobody can answer, and the summons is not counted as missed."""
+    info = challenge_release_info(row.node_id, profile.record_id, row.id, nonce)
     try:
-        return profiles.open_share(rt, profile)
-    except KekError as error:
+        return releases.hand_out(conn, rt, node, profile, info)
+    except (KekError, DeliveryKeyUnusable) as error:
         scheduler.close_undecided(conn, row.node_id, row.id, str(error), now)
         _tell_fault(conn, row.node_id, str(error), {"record": profile.record_id}, now)
         raise Refused(ErrorCode.UNAVAILABLE, 503, _UNDECIDED_TEXT, "Tell the operator.") from None

@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from authority.checkpoints import LogSigner
 from protocol.checkpoint import LOG_KEY_USAGE, log_key, origin_of
 
+APPROVAL_KEY = "approval.key"
 CA_YEARS = 10
 SERVER_DAYS = 365
 RENEW_BEFORE_S = 30 * 86400.0
@@ -61,6 +62,7 @@ class CertificateAuthority:
     folder: Path
     certificate: x509.Certificate
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     _key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
@@ -74,12 +76,13 @@ class CertificateAuthority:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise PkiError(f"cannot make {folder}: {error.strerror}", "Name an empty state folder.") from None
-        key, kos_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        key, kos_key, approval_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         certificate = _self_signed(key, now)
         _write(folder / "ca.key", _pem(key))
         _write(folder / "kos.key", _pem(kos_key))
+        _write(folder / APPROVAL_KEY, _pem(approval_key))
         _write(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
-        authority = cls(folder, certificate, kos_key, key)
+        authority = cls(folder, certificate, kos_key, approval_key, key)
         authority.renew_server(names, now)
         return authority
 
@@ -94,7 +97,11 @@ class CertificateAuthority:
         key = _load_key(folder / "ca.key")
         if parsed.public_key() != key.public_key():
             raise PkiError(f"{folder / 'ca.key'} does not belong to {certificate}")
-        return cls(folder, parsed, _load_key(folder / "kos.key"), key)
+        approval_key = folder / APPROVAL_KEY
+        if not approval_key.exists():
+            # An authority of before there were approvals: no node holds anything that names another key.
+            _write(approval_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return cls(folder, parsed, _load_key(folder / "kos.key"), _load_key(approval_key), key)
 
     def ear_key(self) -> ec.EllipticCurvePrivateKey:
         """The key that attestation results are signed with; made when it is missing. Raises `PkiError`."""

@@ -32,9 +32,9 @@ class Refusal(Refused):
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
-    `kos_key` signs key deliveries (P-256), `ear_key` attestation results. `generation` grows with every restore of the
-    authority. Without `log` no checkpoint of the audit log is signed. Only `policies.adopt` changes anything of it, and
-    only the policy.
+    `kos_key` signs key deliveries, `approval_key` the states of machines and the lifting of locks, `ear_key`
+    attestation results (P-256 all). `generation` grows with every restore of the authority. Without `log` no checkpoint
+    of the audit log is signed. Only `policies.adopt` changes anything of it, and only the policy.
     """
 
     policy: Policy
@@ -42,6 +42,7 @@ class Runtime:
     random: Callable[[int], bytes] = field(repr=False)
     kek: KekProvider = field(repr=False)
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int
     ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
     log: LogSigner | None = field(default=None, repr=False)

@@ -83,6 +83,7 @@ def open_authority(
         random=random,
         kek=FileKek.open(site.path("kek.key"), random),
         kos_key=ca.kos_key,
+        approval_key=ca.approval_key,
         generation=1,
         ear_key=ca.ear_key(),
         log=ca.log_signer(now()),

@@ -157,23 +157,32 @@ class RenewResult(Message, frozen=True):
 
 
 class EnrolStart(Message, frozen=True):
-    """POST /v1/enrolments: the administrator's one-time ticket and PIN."""
+    """POST /v1/enrolments: the administrator's one-time ticket and PIN.
+
+    `replaces` names the same administrator's record at this node that the new one takes the place of.
+    """
 
     admin: str
     ticket: str
     pin: str
+    replaces: Identifier | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"EnrolStart(admin={self.admin!r})"
 
 
 class EnrolSession(Message, frozen=True):
-    """What the node needs to enrol: nonce for the certification, consent text, this profile's release share."""
+    """What the node needs to enrol: nonce for the certification, consent text, this profile's first release share.
+
+    `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval_key` (65-byte point) is whose approvals open
+    what the enclave seals, and whose signature lifts a lock of the profile key.
+    """
 
     enrolment_id: str
     nonce: bytes
     record_id: str
-    release_share: bytes
+    sealed_share: bytes
+    approval_key: bytes
     modalities: list[str]
     consent_version: str
     consent_text: str
@@ -203,8 +212,26 @@ class ModalityModel(Message, frozen=True):
         return frozenset() if isinstance(self.traits, msgspec.UnsetType) else frozenset(self.traits)
 
 
+class CertifiedIndex(Message, frozen=True):
+    """A TPM's NV index: its public area (TPM2B_NV_PUBLIC), and the AK's certification of its content."""
+
+    public: bytes
+    attest: bytes
+    signature: bytes
+
+
+class CertifiedGuard(CertifiedIndex, frozen=True):
+    """A profile key's PIN index; `change_key` (65-byte point) approved its PIN's change, and was thrown away."""
+
+    change_key: bytes
+
+
 class EnrolFinish(Message, frozen=True):
-    """PUT /v1/enrolments/{enrolment_id}; `profile_key` is certified over `enrol_digest`."""
+    """PUT /v1/enrolments/{enrolment_id}; everything certified is certified over `enrol_digest`.
+
+    A TPM's profile key names in its policy the PIN index `guard`, which counts wrong answers; `floor` is the counter
+    below whose value no approval of a machine state counts. Neither is there without a TPM.
+    """
 
     profile_key: CertifiedPublic
     modalities: list[ModalityModel]
@@ -212,6 +239,8 @@ class EnrolFinish(Message, frozen=True):
     consent_version: str
     consent_sha256: str
     consent_at: Instant
+    guard: CertifiedGuard | msgspec.UnsetType = msgspec.UNSET
+    floor: CertifiedIndex | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnrolResult(Message, frozen=True):
@@ -221,23 +250,58 @@ class EnrolResult(Message, frozen=True):
     state: str
 
 
+class ResetRequest(Message, frozen=True):
+    """POST /v1/profiles/{record_id}/reset: the enclave's nonce (32 bytes) for lifting the lock of a profile key."""
+
+    nonce: bytes
+
+
+class ResetGrant(Message, frozen=True):
+    """The approval key's signature (64 bytes r ‖ s) that lifts the lock."""
+
+    signature: bytes
+
+
+class ErasedRecord(Message, frozen=True):
+    """POST /v1/profiles/{record_id}/erased: the node holds nothing of this record any more."""
+
+    record_id: Identifier
+
+
 class BeginRequest(Message, frozen=True):
     """POST /v1/challenges/{id}/begin: somebody whose record this is stands at the sensors."""
 
     record_id: str
 
 
+class StateApproval(Message, frozen=True):
+    """The approval key's signature (64 bytes r ‖ s) over a state's policy digest (32 bytes) and the purpose.
+
+    `selection` are the PCRs and `version` the number that the policy was made of.
+    """
+
+    policy: bytes
+    signature: bytes
+    selection: list[int]
+    version: Number
+
+
 class Activation(Message, frozen=True):
-    """The secret half of a challenge; the deadline runs from here."""
+    """The secret half of a challenge; the deadline runs from here.
+
+    `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval` is there for a node whose TPM opens its
+    sealed secrets only in an approved state.
+    """
 
     challenge_id: Identifier
     record_id: Identifier
     nonce: bytes
     digits: Word
     gestures: Annotated[list[Word], msgspec.Meta(max_length=MOST_GESTURES)]
-    release_share: bytes
+    sealed_share: bytes
     deadline_s: Span
     pcr_selection: list[int]
+    approval: StateApproval | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"Activation(challenge_id={self.challenge_id!r})"
@@ -255,11 +319,15 @@ class NvEvidence(Message, frozen=True):
 
 
 class EvidenceSubmission(Message, frozen=True):
-    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS), the quote over its SHA-256, and what a TPM adds."""
+    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS), the quote over its SHA-256, and what a TPM adds.
+
+    `share` is the number of the release share that opens the node's record by now.
+    """
 
     token: str
     quote: QuoteEvidence
     nv: NvEvidence | msgspec.UnsetType = msgspec.UNSET
+    share: Number | msgspec.UnsetType = msgspec.UNSET
 
 
 class FailureSubmission(Message, frozen=True):
@@ -387,5 +455,11 @@ class GroupSummons(Message, frozen=True, tag="group"):
     expires_at: Instant
 
 
-Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint | GroupSummons
+class ErasureOrder(Message, frozen=True, tag="erasure"):
+    """Pushed: remove everything of this record, and say so (`ErasedRecord`)."""
+
+    record_id: Identifier
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint | GroupSummons | ErasureOrder
 """Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""

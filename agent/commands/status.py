@@ -12,11 +12,11 @@ import msgspec
 from agent.commands._common import config_option, configured, json_option, print_json
 from agent.config import Config
 from agent.deliveries import read_delivery_log
-from agent.errors import AgentError, StateError
+from agent.errors import AgentError, ProfileError, StateError
 from agent.identity import IdentityStore
 from agent.log import printable
 from agent.logbook import read_log
-from agent.profile import ProfileVault
+from agent.profile import ProfileVault, RecordHeader
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
 from agent.state import StateDirectory
@@ -88,16 +88,18 @@ def _log(state: StateDirectory) -> dict[str, Any]:
 
 
 def _profiles(state: StateDirectory) -> list[dict[str, Any]]:
-    headers = ProfileVault(state, lambda _count: b"").headers()
-    return [
-        {
-            "admin": header.admin,
-            "record_id": header.record_id,
-            "modalities": [model.modality for model in header.modalities],
-            "created_at": header.created_at,
-        }
-        for header in headers
-    ]
+    return [_profile(record_id, found) for record_id, found in ProfileVault(state, lambda _count: b"").listing()]
+
+
+def _profile(record_id: str, found: RecordHeader | ProfileError) -> dict[str, Any]:
+    if isinstance(found, ProfileError):
+        return {"record_id": record_id, "error": str(found), "remedy": found.remedy}
+    return {
+        "admin": found.admin,
+        "record_id": record_id,
+        "modalities": [model.modality for model in found.modalities],
+        "created_at": found.created_at,
+    }
 
 
 def _networks(state: StateDirectory) -> dict[str, Any]:
@@ -138,7 +140,8 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("node id", facts["node_id"]))
     lines.append(("certificate", f"{state} until {_when(certificate['not_after'])}, {certificate['age_s']} s old"))
     for profile in facts["profiles"]:
-        lines.append(("profile", f"{profile['admin']}: {', '.join(profile['modalities'])}"))
+        error = f"{profile['error']}. {profile['remedy']}" if "error" in profile else ""
+        lines.append(("profile", error or f"{profile['admin']}: {', '.join(profile['modalities'])}"))
     if facts["log"]["trouble"]:
         lines.append(("AUDIT LOG", f"{facts['log']['trouble']}: run `keyvigil log show`, and ask the operator"))
     return lines + _standing(facts["standing"]) + _keys(facts)

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import AgentError, BiometricError, ConfigError
 from agent.extension import Effort, KeptAtDevice, Modality, PersonAbsent, Sensor
-from agent.pipelines import DIGEST_BYTES, Bindable, Examined, Match, Pipeline, Purpose, RefusesReplays
+from agent.pipelines import DIGEST_BYTES, Bindable, Examined, KeepsBeside, Match, Pipeline, Purpose, RefusesReplays
 from hal import DeviceError
 from protocol.messages import ModalityModel
 
@@ -160,6 +160,18 @@ class ContainedBindable(ContainedPipeline):
     def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
         """The one embedding of several samples; raises `BiometricError` for anything that has no direction."""
         return _tried(self._name, lambda: _directed(self._name, self._bindable.embedding(samples)))
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """What is kept beside; empty for a pipeline that keeps nothing."""
+        inner = self._bindable
+        return _tried(self._name, lambda: bytes(inner.side(samples))) if isinstance(inner, KeepsBeside) else b""
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether a sample agrees with what is kept; always, where nothing is."""
+        inner = self._bindable
+        if not isinstance(inner, KeepsBeside):
+            return True
+        return _tried(self._name, lambda: bool(inner.consistent(side, sample)))
 
 
 class ContainedBindableRefuser(ContainedBindable, ContainedRefuser):

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, checkpoints, enrolling, groups, joining, scheduler, signals
+from authority import challenges, checkpoints, enrolling, groups, joining, profiles, scheduler, signals
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -27,7 +27,7 @@ from authority.planes.tls import CERTIFICATE_KEY
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import Store, schema
-from protocol.codec import decode, encode
+from protocol.codec import ProtocolViolation, decode, encode
 from protocol.messages import (
     LONGEST_EVENT_LOG,
     AttestSubmission,
@@ -35,6 +35,7 @@ from protocol.messages import (
     DeliveryAck,
     EnrolFinish,
     EnrolStart,
+    ErasedRecord,
     EvidenceSubmission,
     FailureSubmission,
     GroupSubmission,
@@ -42,6 +43,7 @@ from protocol.messages import (
     JoinRequest,
     NonceRequest,
     RenewRequest,
+    ResetRequest,
 )
 from protocol.problems import ErrorCode
 from protocol.signals import SignalReport
@@ -182,6 +184,21 @@ def _enrolment_routes(app: FastAPI, context: NodeContext) -> None:
     async def finish(enrolment_id: str, request: Request) -> Response:
         body, node_id, now = await _decoded(request, EnrolFinish), request.state.node_id, rt.now()
         return _json(await run(lambda conn: enrolling.finish_enrolment(conn, rt, node_id, enrolment_id, body, now)))
+
+    @app.post("/v1/profiles/{record_id}/reset")
+    @access(NODE)
+    async def reset(record_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, ResetRequest), request.state.node_id, rt.now()
+        return _json(await run(lambda conn: enrolling.grant_reset(conn, rt, node_id, record_id, body, now)))
+
+    @app.post("/v1/profiles/{record_id}/erased")
+    @access(NODE)
+    async def erased(record_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, ErasedRecord), request.state.node_id, rt.now()
+        if body.record_id != record_id:
+            raise ProtocolViolation("the record is another than the one in the path")
+        await run(lambda conn: profiles.note_gone(conn, node_id, record_id, now))
+        return _json({})
 
 
 def _challenge_routes(app: FastAPI, context: NodeContext) -> None:

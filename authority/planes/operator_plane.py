@@ -301,6 +301,18 @@ def _profile_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> N
         """Stop accepting this administrator at the node."""
         return await context.act(lambda conn: enrolling.revoke_profile(conn, rt, record_id, operator.name, rt.now()))
 
+    @app.post("/v1/profiles/{record_id}/erase")
+    @access(OPERATOR)
+    async def erase_profile(record_id: str, operator: Operator = approver) -> View:
+        """Destroy what is kept of a profile, here and at its node."""
+        return await context.act(lambda conn: enrolling.erase_profile(conn, rt, record_id, operator.name, rt.now()))
+
+    @app.post("/v1/profiles/{record_id}/unlock")
+    @access(OPERATOR)
+    async def unlock_profile(record_id: str, operator: Operator = approver) -> View:
+        """Let an administrator who failed too often try again."""
+        return await context.act(lambda conn: enrolling.unlock_profile(conn, rt, record_id, operator.name, rt.now()))
+
 
 def _network_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     rt = context.runtime

@@ -62,6 +62,8 @@ node = Table(
     Column("counted_after", Integer, nullable=False, default=0),
     Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
     Column("nv_counter", BigInteger),
+    Column("floor_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("state_version", Integer, nullable=False, default=0, server_default="0"),
 )
 
 reference_value = Table(
@@ -161,6 +163,15 @@ profile = Table(
     Column("counter", Integer, nullable=False, default=0),
     Column("failures_in_row", Integer, nullable=False, default=0),
     Column("locked_until", Float),
+    Column("share_number", Integer, nullable=False, default=0, server_default="0"),
+    Column("following_share", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("releases", Integer, nullable=False, default=0, server_default="0"),
+    Column("guard_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("guard_change", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("unlocked_at", Float),
+    Column("replaces", String(32)),
+    Column("erased_at", Float),
+    Column("gone_at", Float),
 )
 
 challenge = Table(

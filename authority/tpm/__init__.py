@@ -24,6 +24,7 @@ from authority.tpm.nv import NvIndex, NvPublic, counter_index, measurement_index
 from authority.tpm.policy import Guard, GuardCount, reset_message, verify_guard, verify_guarded_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
+from authority.tpm.state_policy import state_policy
 from authority.tpm.wire import (
     Algorithm,
     Attest,
@@ -84,6 +85,7 @@ __all__ = [
     "replay",
     "reset_message",
     "selection_text",
+    "state_policy",
     "verify_certify",
     "verify_endorsement",
     "verify_guard",

@@ -205,10 +205,11 @@ class GroupRules(_Section, frozen=True):
 
 
 class LockoutRules(_Section, frozen=True):
-    """Failed presentations in a row that lock a profile, and for how long."""
+    """Failed presentations in a row that lock a profile, and for how long; how often it may be presented in a day."""
 
     failures: int = 5
     duration_s: float = 900.0
+    releases_per_day: int = 60
 
 
 class DeliveryRules(_Section, frozen=True):
@@ -334,6 +335,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "groups.cap": (0, 1000, 0),
     "lockout.failures": (2, 5, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
+    "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),

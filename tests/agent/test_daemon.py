@@ -38,7 +38,6 @@ from tests.agent.daemon_site import (
     STATUS,
     VERDICT,
     Site,
-    activation,
     evidence,
     make_site,
     summons,
@@ -152,7 +151,7 @@ def test_an_authority_that_falls_over_gets_the_same_evidence_again(site: Site) -
 
 
 def test_the_evidence_is_not_sent_after_its_deadline(site: Site) -> None:
-    site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: activation(deadline_s=6.0))
+    site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: site.activation(deadline_s=6.0))
     site.authority.on("POST", "/v1/challenges/c1/evidence", lambda _: Raw(503, b""))
     daemon = site.daemon()
     clock = [time.time()]
