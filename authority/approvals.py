@@ -9,8 +9,6 @@ replaced is no longer good.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,13 +16,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row
 
-from authority import audit
+from authority import references
+from authority.attesting import RegistrationUnreadable
 from authority.runtime import Runtime
-from authority.store import schema
 from authority.tpm import state_policy
-from protocol.codec import decode
 from protocol.guard import STATE_REFERENCE
 from protocol.messages import StateApproval
 
@@ -34,31 +31,23 @@ def approval_point(rt: Runtime) -> bytes:
     return rt.approval_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
-def approve_state(
-    conn: Connection, rt: Runtime, node_id: str, pcrs: Mapping[int, bytes], version: int, actor: str, now: float
-) -> StateApproval | msgspec.UnsetType:
-    """Make `pcrs` (32 bytes each) the state in which a node's secrets open, and the approval of it.
+def approval(conn: Connection, rt: Runtime, node: Row[Any]) -> StateApproval | msgspec.UnsetType:
+    """The approval of the state that a node holds in.
 
-    `version` is above every one before, or the node's present one to approve a second time; 0 takes the next. From the
-    node's next activation on, its TPM refuses the approvals of earlier versions. Raises `ValueError`.
+    `UNSET` where nothing at the node is sealed under one, and where no state of it is accepted.
+
+    Its version is above that of every approval from before the last decision on the node's states. Raises
+    `RegistrationUnreadable`.
     """
-    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
-    version = version or node.state_version + 1
-    if version < node.state_version:
-        raise ValueError(f"version {version} of the approved state is below the present one, {node.state_version}")
-    reference = json.dumps({str(index): value.hex() for index, value in sorted(pcrs.items())})
-    values = {"reference_pcrs": reference, "state_version": version}
-    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(**values))
-    detail = {"version": version, "pcrs": json.loads(reference)}
-    audit.append(conn, "state-approved", actor, node_id, detail, now)
-    return approval(rt, conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one())
-
-
-def approval(rt: Runtime, node: Row[Any]) -> StateApproval | msgspec.UnsetType:
-    """The approval of a node's reference state; `UNSET` where nothing at the node is sealed under one."""
     if not node.floor_public:
         return msgspec.UNSET
-    values = {index: bytes.fromhex(value) for index, value in decode(node.reference_pcrs, dict[int, str]).items()}
+    try:
+        state = references.present_state(conn, node)
+        if not state:
+            return msgspec.UNSET
+        values = {int(index): bytes.fromhex(value) for index, value in state.items()}
+    except ValueError as error:
+        raise RegistrationUnreadable(f"the node's reference state cannot be read: {error}") from None
     policy = state_policy(values, node.floor_public, node.state_version)
     signature = sign_raw(rt.approval_key, policy + STATE_REFERENCE)
     return StateApproval(policy=policy, signature=signature, selection=sorted(values), version=node.state_version)

@@ -40,6 +40,7 @@ from protocol.messages import (
     FailureSubmission,
     Outcome,
     QuoteEvidence,
+    StateApproval,
     Verdict,
 )
 from protocol.problems import ErrorCode
@@ -65,7 +66,7 @@ def begin(
     releases.check_rate(conn, rt, profile, now)
     nonce = rt.random(32)
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
-    share = _sealed_share(conn, rt, row, node, profile, nonce, now)
+    share, approval = _secrets(conn, rt, row, node, profile, nonce, now)
     deadline = now + rt.policy.challenge.activation_s
     values = {"state": ChallengeState.ACTIVATED.value, "record_id": profile.record_id, "nonce": nonce}
     mine = schema.challenge.c.id == challenge_id
@@ -80,7 +81,7 @@ def begin(
         sealed_share=share,
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
-        approval=approvals.approval(rt, node),
+        approval=approval,
     )
 
 
@@ -222,14 +223,18 @@ def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: fl
     return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
 
 
-def _sealed_share(
+def _secrets(
     conn: Connection, rt: Runtime, row: Row[Any], node: Row[Any], profile: Row[Any], nonce: bytes, now: float
-) -> bytes:
-    """The profile's release shares; without them nobody can answer, and the summons is not counted as missed."""
+) -> tuple[bytes, StateApproval | UnsetType]:
+    """The profile's release shares and the approval of the machine's state.
+
+    Without them nobody can answer, and the summons is not counted as missed.
+    """
     info = challenge_release_info(row.node_id, profile.record_id, row.id, nonce)
     try:
-        return releases.hand_out(conn, rt, node, profile, info)
-    except (KekError, DeliveryKeyUnusable) as error:
+        approval = approvals.approval(conn, rt, node)
+        return releases.hand_out(conn, rt, node, profile, info), approval
+    except (KekError, DeliveryKeyUnusable, RegistrationUnreadable) as error:
         scheduler.close_undecided(conn, row.node_id, row.id, str(error), now)
         _tell_fault(conn, row.node_id, str(error), {"record": profile.record_id}, now)
         raise Refused(ErrorCode.UNAVAILABLE, 503, _UNDECIDED_TEXT, "Tell the operator.") from None

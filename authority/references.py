@@ -86,6 +86,14 @@ def holds(conn: Connection, node_id: str, kind: Kind, value: Value, now: float, 
     return True
 
 
+def present_state(conn: Connection, node: Row[Any]) -> Value:
+    """The machine state that a node is in, as far as it may be: of those that hold the one that it showed last."""
+    mine = (_ROW.c.node_id == node.id) & (_ROW.c.kind == Kind.PCRS.value) & _ROW.c.state.in_(HOLDING)
+    query = select(_ROW.c.value).where(mine & _ROW.c.last_seen_at.is_not(None)).order_by(_ROW.c.last_seen_at.desc())
+    value: Value = decode(conn.scalar(query) or node.reference_pcrs, dict[str, str])
+    return value
+
+
 def knows(conn: Connection, node_id: str, kind: Kind) -> bool:
     """Whether there is anything of this kind to hold a node to."""
     mine = (_ROW.c.node_id == node_id) & (_ROW.c.kind == kind.value)
@@ -171,6 +179,7 @@ def await_next(conn: Connection, node_id: str, kind: Kind, actor: str, now: floa
     conn.execute(delete(_ROW).where((_ROW.c.node_id == node_id) & (_ROW.c.kind == kind.value)))
     if kind is Kind.PCRS:
         _set_joined(conn, node_id, {})
+        _approve_anew(conn, node_id)
     conn.execute(insert(_ROW).values(**waiting, state=State.AWAITED.value, decided_at=now, decided_by=actor))
     audit.append(conn, "reference-awaited", actor, node_id, {"kind": kind.value}, now)
     _attest_soon(conn, node_id, now)
@@ -228,6 +237,8 @@ def _decide(conn: Connection, rows: Iterable[Row[Any]], state: State, actor: str
     for row in rows:
         values = {"state": state.value, "decided_at": now, "decided_by": actor}
         conn.execute(update(_ROW).where(_ROW.c.id == row.id).values(**values))
+        if row.kind == Kind.PCRS:
+            _approve_anew(conn, row.node_id)
         told = {"value": row.id, "kind": row.kind, "was": row.state, "digest": row.digest}
         audit.append(conn, f"reference-{state.value}", actor, row.node_id, told, now)
         _attest_soon(conn, row.node_id, now)
@@ -236,6 +247,12 @@ def _decide(conn: Connection, rows: Iterable[Row[Any]], state: State, actor: str
 def _set_joined(conn: Connection, node_id: str, value: Value) -> None:
     """The node's own row tells what it was learned in."""
     conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(reference_pcrs=json.dumps(value)))
+
+
+def _approve_anew(conn: Connection, node_id: str) -> None:
+    """From the node's next activation on, its TPM refuses every approval of a state that was given before."""
+    version = schema.node.c.state_version + 1
+    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state_version=version))
 
 
 def _attest_soon(conn: Connection, node_id: str, now: float) -> None:

@@ -43,6 +43,7 @@ recover_after = 2           # accepted ones in a row
 [lockout]
 failures = 5
 duration_s = 5
+releases_per_day = 100000
 
 [delivery]
 lease_s = 60

@@ -53,7 +53,7 @@ def released(answered: Site) -> tuple[ReleasedShares, Approval]:
         wanted = schema.profile.c.record_id == profile["record_id"]
         row = store.run(lambda conn: conn.execute(select(schema.profile).where(wanted)).one())
         share = releases.open_present(rt, row)
-        wired = store.run(lambda conn: approvals.approval(rt, _row_of_node(conn, row.node_id)))
+        wired = store.run(lambda conn: approvals.approval(conn, rt, _row_of_node(conn, row.node_id)))
         assert not isinstance(wired, msgspec.UnsetType)
         approval = Approval(wired.policy, wired.signature, tuple(wired.selection), wired.version)
         return ReleasedShares(number=row.share_number, present=share), approval

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from authority import challenges, references, scheduler
+from authority import approvals, challenges, references, scheduler
 from authority.references import Kind
 from authority.refusal import Refused
 from authority.store import schema
-from authority.tpm import parse_attest
+from authority.tpm import parse_attest, state_policy
 from protocol.digests import attest_digest
-from protocol.messages import AttestRequest, AttestSubmission, Outcome, QuoteEvidence
+from protocol.messages import AttestRequest, AttestSubmission, Outcome, QuoteEvidence, StateApproval
 from tests.authority.nodes import SELECTION, Machine, Site
 from tests.authority.tpm import forge, forge_log
 
@@ -102,6 +102,33 @@ def test_a_quote_that_does_not_hold_makes_no_candidate(site: Site, fake: Fake):
     fake.pcrs, fake.forger = LOADED, forge.Forger()
     assert fake.attest() is Outcome.REJECTED
     assert values(site, "candidate") == []
+
+
+def test_secrets_open_in_the_state_that_the_node_holds_in_and_under_no_approval_of_before(site: Site, fake: Fake):
+    def approved() -> StateApproval | msgspec.UnsetType:
+        node = site.node(fake.node_id)
+        return site.read(lambda conn: approvals.approval(conn, site.rt, node))
+
+    def policy(state: dict[int, bytes], version: int) -> bytes:
+        return state_policy(state, bytes(site.node(fake.node_id).floor_public), version)
+
+    fake.attest()
+    first = approved()
+    assert first.policy == policy(BOOT, first.version)
+    fake.pcrs = LOADED
+    fake.attest()
+    assert approved().policy == first.policy
+    act(site, references.accept, candidate(site), "ada")
+    second = approved()
+    assert second.policy == policy(LOADED, second.version)
+    assert second.version > first.version
+    fake.attest()
+    act(site, references.rollback, values(site, "accepted")[0]["id"], "ada")
+    third = approved()
+    assert third.policy == policy(BOOT, third.version)
+    assert third.version > second.version
+    act(site, references.reject, values(site, "learned")[0]["id"], "ada")
+    assert approved() is msgspec.UNSET
 
 
 def test_a_rejected_candidate_goes_on_failing_and_does_not_come_back(site: Site, fake: Fake):
