@@ -105,7 +105,7 @@ def test_a_profile_is_presented_only_so_often_in_a_day(site: Site, enrolled: Mac
 
 
 def approved(node: Machine, site: Site) -> Approval:
-    given = site.read(lambda conn: approvals.approval(site.rt, site.node(node.node_id)))
+    given = approvals.approval(site.rt, site.node(node.node_id))
     assert not isinstance(given, msgspec.UnsetType)
     return Approval(given.policy, given.signature, tuple(given.selection), given.version)
 
@@ -284,7 +284,7 @@ def test_a_lost_tpm_is_another_node_that_joins_and_enrols(site: Site, enrolled: 
         assert fresh.node_id != enrolled.node_id
         assert answer(site, fresh) is Outcome.ACCEPTED
         assert fresh.guard is not None and enrolled.guard is not None
-        with pytest.raises(Exception, match="gone|another"):
+        with pytest.raises(Exception, match=r"gone|another"):
             enclave.guarded_sign(enrolled.guard, PIN, AUTH, bytes(32))
     site.run(enrolling.erase_profile, old, "operator")
     assert site.profile(old).state == "erased"
