@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -274,10 +275,15 @@ def test_a_node_that_erased_a_profile_by_itself_erases_it_here_too(site: Site, e
     assert site.audit("erased")[-1].actor == enrolled.node_id
 
 
-def test_a_lost_tpm_is_another_node_that_joins_and_enrols(site: Site, enrolled: Machine, tpm_maker: SwtpmFactory):
+def test_a_lost_tpm_is_another_node_that_joins_and_enrols(
+    site: Site, enrolled: Machine, tpm_maker: SwtpmFactory, tmp_path: Path
+):
     """Nothing of the old one opens there; the old profile stays what it was until an operator erases it."""
     old = enrolled.record_id
-    with Swtpm(tpm_maker.manufacture("replaced")) as tpm, Tpm2Driver().open({"tcti": tpm.tcti}) as enclave:
+    with (
+        Swtpm(tpm_maker.manufacture("third").copy(tmp_path / "new")) as tpm,
+        Tpm2Driver().open({"tcti": tpm.tcti}) as enclave,
+    ):
         fresh = Machine("n1-again", enclave)
         fresh.join(site)
         fresh.enrol(site)
