@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent import log as agent_log
 from authority import challenges, enrolling, standing
-from authority.alerts import AlertPump, Origin, Record, Severity, format_record, rfc5424
+from authority.alerts import AlertPump, Origin, Record, Severity, format_record, raise_alert, rfc5424
 from authority.cli import output
 from protocol.codec import ProtocolViolation
 from protocol.messages import DeliveryAck, EnrolStart
@@ -125,9 +125,10 @@ def check_alerts_and_audit_hold(site: Site, node: Machine) -> None:
         site.refuses_join(bad)
         wrong = EnrolStart(admin=text, ticket=f"kvt1.{'0' * 16}.{'A' * 43}", pin=text)
         site.refuses(enrolling.start_enrolment, node.node_id, wrong)
-        site.refuses(challenges.acknowledge, node.node_id, 1, DeliveryAck(installed=False, error=text))
+        site.refuses(challenges.acknowledge, node.node_id, 1, DeliveryAck(installed=False, sinks={}, error=text))
         site.run(standing.isolate, node.node_id, text, text)
         site.run(standing.release, node.node_id, text, text)
+        site.read(lambda conn, text=text: raise_alert(conn, "error", text, None, text, {text: text}, site.clock))
     check_written(site)
 
 
