@@ -38,7 +38,9 @@ HOSTILE = [
     "n1|forged|10|msg=\\|",
 ]
 LINE_BREAKERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60), st.binary(max_size=30).map(lambda raw: raw.decode("latin-1")))
+TEXT = st.one_of(
+    st.sampled_from(HOSTILE), st.text(max_size=60), st.binary(max_size=30).map(lambda raw: raw.decode("latin-1"))
+)
 
 
 def check_one_syslog_record(text: str) -> None:

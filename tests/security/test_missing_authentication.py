@@ -25,7 +25,9 @@ from tests.security.broken import NOTICED, passes, replaced
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     """Method and path of every route that demands somebody."""
-    found = [each for each in app.routes if isinstance(each, APIRoute) and declared_access(each.endpoint) != "anonymous"]
+    found = [
+        each for each in app.routes if isinstance(each, APIRoute) and declared_access(each.endpoint) != "anonymous"
+    ]
     return [(method, each.path_format) for each in found for method in sorted(each.methods)]
 
 

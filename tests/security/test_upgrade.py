@@ -81,7 +81,9 @@ def hostile(table: Table) -> dict[str, Any]:
     made = {}
     for column in table.columns:
         kind = column.type.python_type
-        made[column.name] = word(table.name, column.name) or {str: TEXT, bytes: b"", bool: True, float: -1e300}.get(kind, 1)
+        made[column.name] = word(table.name, column.name) or {str: TEXT, bytes: b"", bool: True, float: -1e300}.get(
+            kind, 1
+        )
     return made
 
 
