@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from agent.capturing import Booth
 from agent.config import Config
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
+from agent.erasing import Eraser
 from agent.errors import (
     AgentError,
     AuthorityRefused,
@@ -23,6 +25,7 @@ from agent.extension import KeptAtDevice, Modality
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
+from agent.measuring import Measurer
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
@@ -37,6 +40,17 @@ from protocol.codec import ProtocolViolation
 from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEntry, Summons, Verdict
 
 SENSOR_WAIT_S = 10.0
+ERASE_WAIT_S = 300.0
+FAILURE_STEP_S = 5.0
+"""Failure reports leave at multiples of this since the activation, so that their time does not tell what failed."""
+SUBMIT_S = 2.0
+"""So long before the deadline a failure report leaves whatever the step."""
+
+
+def until_step(elapsed_s: float, deadline_s: float) -> float:
+    """Seconds to wait from `elapsed_s` after the activation until a failure report may leave."""
+    step = math.ceil(elapsed_s / FAILURE_STEP_S) * FAILURE_STEP_S
+    return max(0.0, min(step, deadline_s - SUBMIT_S) - elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,7 @@ class Answerer:
     now: Callable[[], float]
     clock: Clock
     random: Callable[[int], bytes]
+    measurer: Measurer | None = None
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -104,6 +119,7 @@ class Answerer:
         try:
             with self.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, self.clock)):
                 modalities = self._usable(summons, header)
+                self._lift_lock(header)
                 watch = Stopwatch()
                 with watch.stage("begin"):
                     activation = self._begin(summons, entry)
@@ -166,6 +182,19 @@ class Answerer:
             raise _NotReady(f"{need} working sensors are needed, and there are {len(usable)}: run `keyvigil devices`")
         return usable
 
+    def _lift_lock(self, header: RecordHeader) -> None:
+        """Have a profile key that is locked opened again by the authority; raises `AuthorityRefused` if it does not.
+
+        It is asked before the challenge is begun, so that nobody fails for a key that cannot answer.
+        """
+        with self.gate.use() as enclave:
+            state = header.key.guard_state(enclave)
+            if state is None or state.failures < state.limit:
+                return
+            grant = self.link.client.reset(header.record_id, header.key.reset_nonce(enclave))
+            header.key.reset(enclave, grant.signature)
+        event(logging.WARNING, "the lock of a profile key was lifted", admin=header.admin)
+
     def _same_model(self, enrolled: ModalityModel) -> bool:
         name = enrolled.modality
         try:
@@ -208,6 +237,8 @@ class Answerer:
     def _present(self, begun: _Begun, watch: Stopwatch, before: dict[str, float]) -> Verdict:
         activation = begun.activation
         answer = self._presentation(begun, watch).perform()
+        if answer.evidence is None:
+            self.clock.sleep(until_step(watch.elapsed(), activation.deadline_s))
         give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
         with watch.stage("submit"):
             verdict = self._submit(activation.challenge_id, answer, give_up_at)
@@ -247,7 +278,18 @@ class Answerer:
             random=self.random,
             watch=watch,
             presence=begun.presence,
+            measurer=self.measurer,
         )
+
+    def erase(self, record_id: str) -> None:
+        """Remove a profile by the authority's order, between presentations, and tell the authority."""
+        booth = Booth(
+            self.link.identity.name, "", "enrolment", self.devices, self.modalities, self.prompter, self.clock
+        )
+        with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
+            for left in Eraser(self.vault, self.gate, booth).erase(record_id):
+                event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
+        self.link.client.erased(record_id)
 
     def _submit(self, challenge_id: str, answer: Answer, give_up_at: float) -> Verdict:
         if answer.evidence is not None:

@@ -27,11 +27,14 @@ INTERRUPTED = 128 + signal.SIGINT
 _COMMANDS = {
     "agent": ("agent.commands.run", "The node's daemon."),
     "capture": ("agent.commands.capture", "Capture once from a sensor, and show it."),
+    "checkin": ("agent.commands.checkin", "Ask the authority for a summons now, and answer it at the sensors."),
     "devices": ("agent.commands.devices", "List drivers, hashes, attached devices, and what is missing."),
     "diag": ("agent.commands.diag", "Test devices, host and authority; make a support archive."),
     "evaluate": ("agent.commands.evaluate", "Measure error rates on a folder of samples."),
     "enroll": ("agent.commands.enroll", "Enrol an administrator at this node's sensors."),
+    "profile": ("agent.commands.profile", "List, erase and renew sealed profiles."),
     "join": ("agent.commands.join", "Register this node at its authority."),
+    "log": ("agent.commands.log", "Show the authority's audit log as this node knows it."),
     "status": ("agent.commands.status", "Show identity, standing, profiles and keys."),
 }
 

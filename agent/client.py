@@ -24,19 +24,25 @@ from protocol.messages import (
     EnrolResult,
     EnrolSession,
     EnrolStart,
+    ErasedRecord,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinChallenge,
     JoinProof,
     JoinRequest,
     JoinResult,
+    LogConsistency,
     Nonce,
     NonceRequest,
     RenewRequest,
     RenewResult,
+    ResetGrant,
+    ResetRequest,
     Verdict,
 )
 from protocol.problems import ErrorCode, Problem
+from protocol.signals import SignalReceipt, SignalReport
 
 T = TypeVar("T")
 
@@ -97,6 +103,14 @@ class AuthorityClient:
         """PUT /v1/enrolments/{enrolment_id}."""
         return self._call("PUT", f"/v1/enrolments/{_segment(enrolment_id)}", finish, EnrolResult)
 
+    def reset(self, record_id: str, nonce: bytes) -> ResetGrant:
+        """POST /v1/profiles/{record_id}/reset: what lifts the lock of a profile key, once an operator allowed it."""
+        return self._call("POST", f"/v1/profiles/{_segment(record_id)}/reset", ResetRequest(nonce=nonce), ResetGrant)
+
+    def erased(self, record_id: str) -> None:
+        """POST /v1/profiles/{record_id}/erased: nothing of this record is left at the node."""
+        self._send("POST", f"/v1/profiles/{_segment(record_id)}/erased", ErasedRecord(record_id=record_id))
+
     def begin(self, challenge_id: str, record_id: str) -> Activation:
         """POST /v1/challenges/{id}/begin."""
         body = BeginRequest(record_id=record_id)
@@ -114,6 +128,18 @@ class AuthorityClient:
         """POST /v1/attest."""
         return self._call("POST", "/v1/attest", submission, AttestResult)
 
+    def signal(self, report: SignalReport) -> SignalReceipt:
+        """POST /v1/signals; sending the same report again changes nothing."""
+        return self._call("POST", "/v1/signals", report, SignalReceipt)
+
+    def submit_group(self, challenge_id: str, submission: GroupSubmission) -> Verdict:
+        """POST /v1/challenges/{id}/group; sending the same quote again gives the same verdict."""
+        return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/group", submission, Verdict)
+
+    def check_in(self) -> None:
+        """POST /v1/checkin: ask for a summons; the authority pushes it to the agent."""
+        self._send("POST", "/v1/checkin", None)
+
     def acknowledge(self, number: int, ack: DeliveryAck) -> None:
         """POST /v1/deliveries/{number}/ack."""
         self._send("POST", f"/v1/deliveries/{number}/ack", ack)
@@ -121,6 +147,10 @@ class AuthorityClient:
     def deliveries(self, after: int) -> list[DeliveryEvent]:
         """GET /v1/deliveries?after=N."""
         return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def consistency(self, first: int, second: int) -> LogConsistency:
+        """GET /v1/log/consistency?from=N&to=M."""
+        return self._call("GET", f"/v1/log/consistency?from={first}&to={second}", None, LogConsistency)
 
     def _call(self, method: str, path: str, body: object | None, kind: type[T]) -> T:
         return decode(self._send(method, path, body), kind)

@@ -13,6 +13,7 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.extension import MODALITY_GROUP
+from agent.signals.settings import SignalsSection
 from protocol.codec import ProtocolViolation
 from protocol.names import check_name
 
@@ -111,6 +112,12 @@ class ConnectionSection(Section, frozen=True):
     retry_max_s: Seconds = 60.0
 
 
+class AttestationSection(Section, frozen=True):
+    """What goes with a machine attestation: the firmware's event log, where that file is there; empty for none."""
+
+    event_log: str = "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+
 class SinkSection(Section, frozen=True):
     """One key sink: the entry-point name of its kind and the sink's own options."""
 
@@ -142,9 +149,11 @@ class Config(Section, frozen=True):
     enrolment: EnrolmentSection = EnrolmentSection()
     prompt: PromptSection = PromptSection()
     connection: ConnectionSection = ConnectionSection()
+    attestation: AttestationSection = AttestationSection()
     sinks: list[SinkSection] = []
     log: LogSection = LogSection()
     debug: DebugSection = DebugSection()
+    signals: SignalsSection | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -211,7 +220,7 @@ def _remedy(message: str) -> str | None:
         return "Remove the unknown key or correct its spelling; docs/agent.md lists every key."
     if "missing required" in message:
         return "Add the missing key; docs/agent.md has a complete example."
-    if "matching regex" in message:
+    if "matching regex" in message and "sha256" in message:
         return "A driver is pinned by its SHA-256, 64 hexadecimal digits: `keyvigil devices` prints it."
     return None
 

@@ -13,22 +13,32 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from agent.answering import Answerer
 from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError
+from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
+from agent.logbook import LogBook
 from agent.prover import Prover
+from agent.signals import NetworkWatcher
 from agent.threads import in_thread
 from agent.timings import Stopwatch
 from hal import Busy, Deadline, DeviceError
 from protocol.codec import ProtocolViolation
-from protocol.digests import attest_digest
+from protocol.digests import attest_digest, group_digest
 from protocol.messages import (
     AttestRequest,
     AttestSubmission,
+    DeliveryAck,
     DeliveryEvent,
+    ErasureOrder,
     Event,
+    GroupSubmission,
+    GroupSummons,
+    LogCheckpoint,
     Outcome,
     StatusEvent,
     Summons,
@@ -46,8 +56,12 @@ TIMED_DELIVERY_S = 60.0
 MOST_SUMMONSES = 32
 MOST_ATTESTATIONS = 4
 MOST_DELIVERIES = 4
+MOST_CHECKPOINTS = 4
+MOST_ERASURES = 32
 """What may wait to be dealt with; a delivery beyond that waits at the authority, anything else is dropped."""
 SUMMONSES_KNOWN = 1024
+FORKED = "the authority's audit log is not the one of before"
+"""Until somebody at the node accepts the log no new key is taken; those held end with their lease."""
 
 T = TypeVar("T")
 EXPECTED = (AgentError, DeviceError, ProtocolViolation)
@@ -59,13 +73,17 @@ class Daemon:
 
     answerer: Answerer
     desk: DeliveryDesk
+    logbook: LogBook
     now: Callable[[], float]
     abort: threading.Event
+    watcher: NetworkWatcher | None = None
 
     def __post_init__(self) -> None:
         self._summonses: asyncio.Queue[Summons] = asyncio.Queue(MOST_SUMMONSES)
-        self._attestations: asyncio.Queue[AttestRequest] = asyncio.Queue(MOST_ATTESTATIONS)
+        self._attestations: asyncio.Queue[AttestRequest | GroupSummons] = asyncio.Queue(MOST_ATTESTATIONS)
         self._deliveries: asyncio.Queue[DeliveryEvent] = asyncio.Queue(MOST_DELIVERIES)
+        self._checkpoints: asyncio.Queue[LogCheckpoint] = asyncio.Queue(MOST_CHECKPOINTS)
+        self._erasures: asyncio.Queue[ErasureOrder] = asyncio.Queue(MOST_ERASURES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
@@ -74,8 +92,8 @@ class Daemon:
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
-        duties = (self._listen(), self._present(), self._attest(), self._receive())
-        work = (*duties, self._keep_leases(), self._keep_certificate())
+        duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
+        work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -112,8 +130,12 @@ class Daemon:
                 self._summon(message)
             case DeliveryEvent():
                 await self._deliveries.put(message)
-            case AttestRequest():
+            case ErasureOrder():
+                self._enqueue(self._erasures, message, "an erasure")
+            case AttestRequest() | GroupSummons():
                 self._enqueue(self._attestations, message, "a machine attestation")
+            case LogCheckpoint():
+                self._enqueue(self._checkpoints, message, "a checkpoint of the log")
             case StatusEvent():
                 await self._note_status(message)
 
@@ -156,7 +178,20 @@ class Daemon:
             await self._tried("a delivery", self._take, delivery)
             self._wake_leases.set()
 
+    async def _follow_log(self) -> None:
+        while True:
+            checkpoint = await self._checkpoints.get()
+            await self._tried("the checkpoint of the log", self._take_checkpoint, checkpoint)
+
+    def _take_checkpoint(self, checkpoint: LogCheckpoint) -> None:
+        self.logbook.take(checkpoint, self.answerer.link.client)
+
     def _take(self, delivery: DeliveryEvent) -> None:
+        if self.logbook.forked:
+            refusal = DeliveryAck(installed=False, sinks=[], error=FORKED)
+            self.answerer.link.client.acknowledge(delivery.number, refusal)
+            event(logging.ERROR, "a delivery was refused", number=delivery.number, cause=FORKED)
+            return
         receipt = self.desk.take(delivery)
         if receipt.installed_now:
             self._time(delivery.number, receipt)
@@ -174,19 +209,38 @@ class Daemon:
         numbers = {f"since_{name}": round(span, 4) for name, span in spans.items() if span is not None}
         self.answerer.timings.write("delivery", challenge, numbers | {"number": float(number)})
 
+    async def _erase(self) -> None:
+        """An order that fails is given again with the next connection."""
+        while True:
+            order = await self._erasures.get()
+            await self._tried("an erasure", self.answerer.erase, order.record_id)
+
     async def _attest(self) -> None:
         while True:
             request = await self._attestations.get()
-            await self._tried("a machine attestation", self._attest_now, request)
+            work = self._share if isinstance(request, GroupSummons) else self._attest_now
+            await self._tried("a machine attestation", work, request)
 
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
         digest = attest_digest(link.identity.node_id, request.nonce)
         prover = Prover.of(link.identity)
         quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, request.pcr_selection))
-        result = link.client.attest(AttestSubmission(nonce=request.nonce, quote=quote))
+        log = read_event_log(self.answerer.config.attestation.event_log) if request.event_log else None
+        sent = AttestSubmission(nonce=request.nonce, quote=quote, event_log=msgspec.UNSET if log is None else log)
+        result = link.client.attest(sent)
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
+
+    def _share(self, summons: GroupSummons) -> None:
+        """Quote over evidence that was accepted at the sensor node of this node's challenge group."""
+        link = self.answerer.link
+        digest = group_digest(summons.challenge_id, summons.nonce, summons.evidence_sha256)
+        prover = Prover.of(link.identity)
+        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, summons.pcr_selection))
+        verdict = link.client.submit_group(summons.challenge_id, GroupSubmission(quote=quote))
+        self.answerer.book.note_verdict(verdict)
+        event(logging.INFO, "shared a presentation", challenge=summons.challenge_id, outcome=verdict.outcome.value)
 
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""
@@ -241,6 +295,18 @@ class Daemon:
                 left = Deadline.after(max(0.0, link.certificate.not_after - self.now() - SOON_S), clock)
                 stack.enter_context(self.answerer.state.sensor_lock(left))
             link.renew()
+
+    async def _watch_network(self) -> None:
+        """Nothing for ever where nothing is to be watched: a duty that ends would end the daemon."""
+        if self.watcher is None:
+            await self._stopping.wait()
+        while self.watcher is not None:
+            await self._tried("watching the network", self._watch_now, self.watcher)
+            await asyncio.sleep(self.watcher.interval_s)
+
+    def _watch_now(self, watcher: NetworkWatcher) -> None:
+        watcher.look()
+        watcher.send(self.answerer.link.client)
 
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from agent.capturing import Booth
 from agent.client import AuthorityClient
 from agent.config import EnrolmentSection, PresentationSection
@@ -16,13 +18,24 @@ from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, Con
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
-from agent.pipelines import Examined, FeatureVector, Pipelines, RefusesReplays
-from agent.profile import ProfileDraft, ProfileVault
+from agent.pipelines import Bindable, Examined, FeatureVector, KeepsBeside, Pipelines, RefusesReplays
+from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed, Sealing, can_bind
 from agent.prompting import Feedback
 from agent.prover import Prover
+from agent.releasing import open_shares
 from hal import Deadline, DeviceError, KeyUse, TimedOut
 from protocol.digests import enrol_digest
-from protocol.messages import CertifiedPublic, EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+from protocol.hpke import POINT_BYTES
+from protocol.messages import (
+    CertifiedGuard,
+    CertifiedIndex,
+    CertifiedPublic,
+    EnrolFinish,
+    EnrolResult,
+    EnrolSession,
+    EnrolStart,
+)
+from protocol.release import enrolment_release_info
 
 SEND_TRIES = 4
 STRAYS = 3
@@ -78,22 +91,28 @@ class Guide:
     settings: EnrolmentSection
     past: dict[str, list[bytes]] = field(default_factory=dict, repr=False)
 
-    def template(self, modality: str) -> bytes:
-        """The template of one modality; a sample that does not match the others is taken anew.
+    def enrolled(self, modality: str) -> bytes | Bound:
+        """The template of one modality, or what a secret is bound to; a sample that does not match the others is taken
+        anew.
 
         Raises `EnrolmentFailed`, `BiometricError`, `DeviceError`.
         """
+        pipeline = self.pipelines[modality]
         good: list[FeatureVector] = []
         for _ in range(STRAYS):
             good = self._features(modality, good)
             try:
-                template = self.pipelines[modality].enrol(good)
-                if digests := self._digests(modality, good):
-                    self.past[modality] = digests
-                return template
+                template = pipeline.enrol(good)
             except StraySample as stray:
                 event(logging.WARNING, "a sample is taken anew", error=str(stray))
                 del good[stray.index]
+                continue
+            if digests := self._digests(modality, good):
+                self.past[modality] = digests
+            if not (isinstance(pipeline, Bindable) and can_bind(pipeline)):
+                return template
+            side = pipeline.side(good) if isinstance(pipeline, KeepsBeside) else b""
+            return Bound(pipeline.code, pipeline.embedding(good), side)
         raise EnrolmentFailed(f"{modality}: the samples do not match one another")
 
     def withdraw(self, modality: str) -> None:
@@ -173,19 +192,25 @@ class Enrolment:
     now: Callable[[], float]
     wait: Callable[[float], None]
 
-    def start(self, admin: str, ticket: str, pin: str) -> EnrolSession:
-        """Authenticate the administrator; the ticket is spent, or a try of it."""
-        return self.client.start_enrolment(EnrolStart(admin=admin, ticket=ticket, pin=pin))
+    def start(self, admin: str, ticket: str, pin: str, replaces: str | None = None) -> EnrolSession:
+        """Authenticate the administrator; the ticket is spent, or a try of it. `replaces` names a record to renew."""
+        old = msgspec.UNSET if replaces is None else replaces
+        return self.client.start_enrolment(EnrolStart(admin=admin, ticket=ticket, pin=pin, replaces=old))
 
     def choose(self, session: EnrolSession, sensors: Sequence[str]) -> list[str]:
         """Modalities to enrol: those that the authority allows and this node has; raises `ConfigError`."""
         chosen = [name for name in sensors if name in session.modalities and name in self.pipelines]
         need = self.presentation.minimum_modalities
+        allowed = printable(", ".join(session.modalities))
         if len(chosen) < need:
-            allowed = printable(", ".join(session.modalities))
             raise ConfigError(
                 f"{need} modalities are needed, but this node offers {', '.join(chosen) or 'none'}",
                 remedy=f"Configure more of those that the authority allows: {allowed}.",
+            )
+        if not any(can_bind(self.pipelines[name]) for name in chosen):
+            raise ConfigError(
+                f"none of {', '.join(chosen)} is a modality that a secret can be bound to",
+                remedy=f"Configure face or voice as well; the authority allows {allowed}.",
             )
         return chosen
 
@@ -210,7 +235,7 @@ class Enrolment:
     def _sealed(
         self, session: EnrolSession, admin: str, guide: Guide, chosen: Sequence[str], consent: Consent
     ) -> EnrolFinish:
-        templates = {name: self._template(session, guide, name) for name in chosen}
+        enrolled = {name: self._enrolled(session, guide, name) for name in chosen}
         draft = ProfileDraft(
             record_id=session.record_id,
             admin=admin,
@@ -218,11 +243,15 @@ class Enrolment:
             sensors=[guide.booth.seen[name] for name in chosen],
             consent_version=consent.version,
             created_at=self.now(),
-            templates=templates,
+            templates={name: one for name, one in enrolled.items() if not isinstance(one, Bound)},
+            bound={name: one for name, one in enrolled.items() if isinstance(one, Bound)},
             past=guide.past,
         )
+        key, guard, floor = self._seal(session, draft)
         return EnrolFinish(
-            profile_key=self._seal(session, draft),
+            profile_key=key,
+            guard=guard,
+            floor=floor,
             modalities=draft.modalities,
             sensors=draft.sensors,
             consent_version=consent.version,
@@ -230,19 +259,36 @@ class Enrolment:
             consent_at=consent.at,
         )
 
-    def _template(self, session: EnrolSession, guide: Guide, name: str) -> bytes:
+    def _enrolled(self, session: EnrolSession, guide: Guide, name: str) -> bytes | Bound:
         if isinstance(guide.booth.modalities[name], KeptAtDevice):
             self.vault.hold(name, session.record_id)
-        return guide.template(name)
+        return guide.enrolled(name)
 
-    def _seal(self, session: EnrolSession, draft: ProfileDraft) -> CertifiedPublic:
-        digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
+    def _seal(
+        self, session: EnrolSession, draft: ProfileDraft
+    ) -> tuple[CertifiedPublic, CertifiedGuard | msgspec.UnsetType, CertifiedIndex | msgspec.UnsetType]:
+        """Seal the profile; its key, the key's guard and the floor under approvals, certified for the authority."""
+        node_id, record_id, nonce = self.identity.node_id, session.record_id, session.nonce
+        digest = enrol_digest(session.enrolment_id, record_id, nonce)
+        info = enrolment_release_info(node_id, record_id, session.enrolment_id, nonce)
         prover = Prover.of(self.identity)
-        selection = prover.selection(self.identity.pcr_selection)
         with self.gate.use() as enclave:
             prover.check(enclave)
-            key = self.vault.seal(enclave, self.identity.node_id, draft, session.release_share, selection, digest)
-            return prover.key(enclave, key, KeyUse.SIGN, digest)
+            shares = open_shares(self.identity, enclave, session.sealed_share, info)
+            sealing = Sealing(node_id, shares, session.approval_key, prover.attests, digest)
+            made = self.vault.seal(enclave, draft, sealing)
+            key = prover.key(enclave, made.key.certified, KeyUse.SIGN, digest)
+        if not prover.attests:
+            return key, msgspec.UNSET, msgspec.UNSET
+        return key, _guard(made.key), _floor(made)
+
+    def _discard(self, record_id: str) -> None:
+        """Take back what was sealed, in the enclave as well."""
+        try:
+            self.gate.run(self.vault.header(record_id).key.forget)
+        except DeviceError as error:
+            event(logging.WARNING, "the enclave keeps an index that nothing uses", error=str(error))
+        self.vault.discard(record_id)
 
     def _register(self, session: EnrolSession, finish: EnrolFinish) -> EnrolResult:
         """Send until there is an answer; a record that the authority may have accepted is never thrown away."""
@@ -255,7 +301,7 @@ class Enrolment:
                 event(logging.WARNING, "the enrolment could not be sent", attempt=attempt + 1, error=str(error))
             except AuthorityRefused as error:
                 if not error.temporary and not perhaps_received:
-                    self.vault.discard(session.record_id)
+                    self._discard(session.record_id)
                     raise
                 event(logging.WARNING, "the enrolment was not taken", attempt=attempt + 1, error=str(error))
             self.wait(2.0**attempt)
@@ -263,6 +309,19 @@ class Enrolment:
             "the authority did not confirm the enrolment",
             remedy="Ask the operator whether the profile is pending; if not, enrol again with a new ticket.",
         )
+
+
+def _guard(key: ProfileKey) -> CertifiedGuard | msgspec.UnsetType:
+    if (guard := key.guard) is None:
+        return msgspec.UNSET
+    change_key = guard.change[:POINT_BYTES]
+    return CertifiedGuard(public=guard.public, attest=guard.attest, signature=guard.signature, change_key=change_key)
+
+
+def _floor(sealed: Sealed) -> CertifiedIndex | msgspec.UnsetType:
+    if (floor := sealed.floor) is None:
+        return msgspec.UNSET
+    return CertifiedIndex(public=floor.public, attest=floor.attest, signature=floor.signature)
 
 
 class _Unconfirmed(AgentError):

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from agent.errors import BiometricError, ConfigError, StraySample
-from agent.pipelines import DIGEST_BYTES, Examined, FeatureVector, Match, Pipeline, Purpose, RefusesReplays
+from agent.pipelines import DIGEST_BYTES, Bindable, Examined, FeatureVector, Match, Pipeline, Purpose, RefusesReplays
 from hal import Deadline
 from protocol.messages import ModalityModel
 
 __all__ = [
     "DIGEST_BYTES",
     "MODALITY_GROUP",
+    "Bindable",
     "BiometricError",
     "ConfigError",
     "Effort",

@@ -21,7 +21,13 @@ def harden_process() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
-def wipe(buffer: bytearray) -> None:
-    """Overwrite a secret in place; copies that the interpreter made elsewhere are beyond reach."""
-    for index in range(len(buffer)):
-        buffer[index] = 0
+def wipe(secret: bytearray | bytes) -> None:
+    """Overwrite a secret in place; copies that the interpreter made elsewhere are beyond reach.
+
+    Libraries give secrets as `bytes`, whose content CPython keeps right behind the object's header. Nobody else may
+    have a use for the object: it changes under them.
+    """
+    if isinstance(secret, bytearray):
+        secret[:] = bytes(len(secret))
+    elif len(secret) > 1:  # shorter ones are shared by the whole interpreter
+        ctypes.memset(id(secret) + bytes.__basicsize__ - 1, 0, len(secret))

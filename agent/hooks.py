@@ -27,17 +27,24 @@ class HookFailed(AgentError):
 
 @dataclass(frozen=True)
 class HookAnswer:
-    """Exit status and standard output (at most 64 KiB) of a hook."""
+    """Exit status of a hook, and the beginning of its standard output."""
 
     status: int
     output: bytes
 
 
-def run_hook(argv: Sequence[str], message: bytes, timeout_s: float, abort: threading.Event | None = None) -> HookAnswer:
+def run_hook(
+    argv: Sequence[str],
+    message: bytes,
+    timeout_s: float,
+    abort: threading.Event | None = None,
+    largest: int = _LARGEST_ANSWER,
+) -> HookAnswer:
     """Run a hook to its end; raises `HookFailed` when it cannot start, is too slow, or `abort` is set.
 
     It gets `message` on standard input and a small environment (PATH, locale, home, display); its standard error goes
-    to the agent's. A hook that is too slow is killed with all its children.
+    to the agent's. Of its output the first `largest` bytes are kept. A hook that is too slow is killed with all its
+    children.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
@@ -53,7 +60,7 @@ def run_hook(argv: Sequence[str], message: bytes, timeout_s: float, abort: threa
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or error
         raise HookFailed(f"the hook {argv[0]!r} cannot be run: {cause}") from None
-    with process, _Exchange(process, message) as exchange:
+    with process, _Exchange(process, message, largest) as exchange:
         _finish(process, exchange, timeout_s, abort)
     return HookAnswer(process.returncode, bytes(exchange.output))
 
@@ -76,8 +83,9 @@ class _Exchange:
     without a limit.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], message: bytes) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], message: bytes, largest: int) -> None:
         self._process = process
+        self._largest = largest
         self._message = memoryview(message)
         self._selector = selectors.DefaultSelector()
         self.output = bytearray()
@@ -116,7 +124,7 @@ class _Exchange:
 
     def _take(self, descriptor: int) -> bool:
         chunk = os.read(descriptor, _LARGEST_ANSWER)
-        self.output += chunk[: _LARGEST_ANSWER - len(self.output)]
+        self.output += chunk[: self._largest - len(self.output)]
         return not chunk
 
 

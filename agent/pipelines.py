@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from protocol.messages import ModalityModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Purpose = Literal["enrolment", "challenge"]
 
@@ -85,6 +89,39 @@ class RefusesReplays(Protocol):
 
     def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
         """As `replayed`, for captures of the same person in the same minute, which may be more alike."""
+        ...
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """What a pipeline has besides if its features are embeddings that a secret can be bound to.
+
+    A profile without it keeps a template, and what `match` says releases the modality's share.
+    """
+
+    @property
+    def code(self) -> str:
+        """Name of the kind of embedding, by which its code's parameters are found (`agent.profile.commitment`)."""
+        ...
+
+    def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
+        """The one embedding `[d]`, of length one, of features that `examine` gave for one person.
+
+        Averaged as `match` averages samples of either side, the population's mean taken off. Raises `BiometricError`.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsBeside(Protocol):
+    """What a bindable pipeline has besides if something of enrolled samples is kept beside what is bound to them."""
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """What is kept, to be sealed; never enough to match by."""
+        ...
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether what lies beside a presented sample's embedding agrees with it."""
         ...
 
 

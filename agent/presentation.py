@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from agent import __version__
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, BiometricError
+from agent.errors import AgentError
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
 from agent.log import event
-from agent.pipelines import Match, Pipelines, RefusesReplays
-from agent.profile import OpenProfile, ProfileVault, RecordHeader
+from agent.measuring import Measurer
+from agent.offering import Offer, Offering, margin_of
+from agent.pipelines import Pipelines
+from agent.profile import OpenProfile, Probes, ProfileVault, RecordHeader, Unlocked, agreeing
 from agent.prover import Prover
+from agent.releasing import activated_shares, approval_in
 from agent.timings import Stopwatch
-from hal import AuthorisationFailed, Enclave
+from hal import AuthorisationFailed, DeviceError, Enclave, Locked, NotFound
 from protocol.codec import b64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import (
@@ -36,28 +39,20 @@ from protocol.messages import (
     Activation,
     EvidenceSubmission,
     FailureSubmission,
-    ModalityModel,
     PresenceClaim,
     QuoteEvidence,
-    SensorIdentity,
 )
+from protocol.release import ReleasedShares
 
 OPENING_BYTES = 32
 
 
 @dataclass(frozen=True)
-class Matched:
-    """A modality whose features matched: its model, sensor, quality and margin (0 to 100), and the features.
+class _Shown:
+    """What opened the profile: its offers in the order of the profile's modalities, and the least margin of them."""
 
-    `digest` is what the capture is known by later, where its pipeline tells replays.
-    """
-
-    model: ModalityModel
-    sensor: SensorIdentity
-    quality: int
+    offers: Mapping[str, Offer]
     margin: int
-    features: bytes = field(repr=False)
-    digest: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -86,98 +81,97 @@ class Presentation:
     random: Callable[[int], bytes]
     watch: Stopwatch
     presence: PresenceClaim | None = None
+    measurer: Measurer | None = None
 
     def perform(self) -> Answer:
-        """Capture, match and sign; raises `DeviceError` only when the enclave fails."""
+        """Capture, unlock and sign; raises `DeviceError` only when the enclave fails."""
         samples = self.gathering.all(self.modalities)
         self.watch.mark("captured")
         if len(samples) < self.settings.minimum_modalities:
             return self._failure()
         try:
             return self._answer(samples)
-        except (AgentError, AuthorisationFailed) as error:
+        except (AgentError, AuthorisationFailed, NotFound) as error:
             event(logging.ERROR, "the sealed profile is not usable", error=str(error), remedy=error.remedy)
             return self._failure()
 
     def _answer(self, samples: Mapping[str, Sample]) -> Answer:
         with self.watch.stage("unlock"), self.gate.use() as enclave:
-            share, record = self.activation.release_share, self.activation.record_id
-            profile = self.vault.open(enclave, self.identity.node_id, record, share)
-        matched = self._match_all(profile, samples)
-        matched |= self._try_again(profile, samples, matched)
-        answered = len(matched) >= self.settings.minimum_modalities
-        digests = {name: [one.digest] for name, one in matched.items() if one.digest}
-        with self.watch.stage("remember"):
-            self.vault.remember(profile, digests, answered=answered)
-        if not answered:
-            return self._failure(len(matched))
-        return self._evidence(profile, [matched[name] for name in self.modalities if name in matched])
-
-    def _match_all(self, profile: OpenProfile, samples: Mapping[str, Sample]) -> dict[str, Matched]:
-        found = {name: self._match(profile, name, sample) for name, sample in samples.items()}
-        return {name: matched for name, matched in found.items() if matched is not None}
-
-    def _match(self, profile: OpenProfile, name: str, sample: Sample) -> Matched | None:
-        template = profile.templates.get(name)
-        if template is None:
-            return None
-        pipeline = self.pipelines[name]
+            shares = activated_shares(self.identity, enclave, self.activation)
+            profile = self._opened(enclave, shares)
         try:
-            with self.watch.stage("match"):
-                match: Match = pipeline.match(template, sample.features)
-            if match.accepted and self._replayed(profile, name, sample):
-                return None
-            digest = pipeline.digest(sample.features) if isinstance(pipeline, RefusesReplays) else b""
-        except BiometricError as error:
-            event(logging.ERROR, "a modality is not comparable", modality=name, error=str(error), remedy=error.remedy)
-            return None
-        if not match.accepted:
-            return None
-        sensor = self.gathering.sensors[name]
-        return Matched(pipeline.model, sensor, sample.quality, match.margin, sample.features.to_bytes(), digest)
+            offering = Offering(self.gathering, self.pipelines, self.watch, self.activation.challenge_id)
+            offers = offering.all(profile, samples, self.settings.minimum_modalities)
+            if len(offers) >= self.settings.minimum_modalities and (answer := self._unlock(profile, offers, shares)):
+                return answer
+            with self.watch.stage("remember"):
+                self.vault.remember(profile, _digests(offers, released_only=True))
+            return self._failure(len(offers))
+        finally:
+            profile.wipe()
 
-    def _replayed(self, profile: OpenProfile, name: str, sample: Sample) -> bool:
-        """Whether a matching capture was given before: then it counts as none."""
-        pipeline = self.pipelines[name]
-        if not isinstance(pipeline, RefusesReplays):
-            return False
-        with self.watch.stage("replay"):
-            found = pipeline.replayed(profile.past.get(name, ()), sample.features)
-        if found:
-            event(
-                logging.WARNING,
-                "a capture was given before or put together",
-                modality=name,
-                challenge=self.activation.challenge_id,
-            )
-        return found
+    def _opened(self, enclave: Enclave, shares: ReleasedShares) -> OpenProfile:
+        record, approval = self.activation.record_id, approval_in(self.activation.approval)
+        profile = self.vault.open(enclave, self.identity.node_id, record, shares, approval)
+        if approval is not None:
+            self.vault.raise_floor(enclave, approval.version)
+        return profile
 
-    def _try_again(
-        self, profile: OpenProfile, samples: Mapping[str, Sample], matched: Mapping[str, Matched]
-    ) -> dict[str, Matched]:
-        """Further samples of modalities that did not match, where they could make the presentation succeed."""
-        found: dict[str, Matched] = {}
-        waiting = [name for name in samples if name not in matched and self.gathering.may_repeat(name)]
-        while waiting and len(matched) + len(found) + len(waiting) >= self.settings.minimum_modalities:
-            name = waiting[0]
-            sample = self.gathering.again(name)
-            if sample is not None and (one := self._match(profile, name, sample)) is not None:
-                found[name] = one
-            if sample is None or name in found or not self.gathering.may_repeat(name):
-                waiting.remove(name)
-        return found
-
-    def _evidence(self, profile: OpenProfile, matched: list[Matched]) -> Answer:
-        claims = self._claims(matched, self.vault.next_counter(profile))
+    def _unlock(self, profile: OpenProfile, offers: Mapping[str, Offer], shares: ReleasedShares) -> Answer | None:
+        """Try the roots that the offers may open at the enclave; the first that it takes has signed the evidence."""
+        probes = {name: one.probe for name, one in offers.items() if one.probe is not None}
+        released = frozenset(offers) - frozenset(probes)
+        with self.watch.stage("decode"):
+            attempts = profile.attempts(probes, released)
         with self.gate.use() as enclave:
-            with self.watch.stage("sign"):
-                token = encode_token(claims, lambda digest: profile.sign(enclave, digest))
-            with self.watch.stage("quote"):
-                quote = self._quote(enclave, evidence_digest(token))
-        evidence = EvidenceSubmission(token=token, quote=quote)
-        return Answer(evidence, None, len(matched))
+            for attempt in attempts:
+                with self.watch.stage("agree"):
+                    shown = self._shown(attempt, offers, probes, released)
+                with self.watch.stage("sign"):
+                    token = self._signed(enclave, attempt, shown)
+                if token is not None:
+                    return self._evidence(enclave, attempt, shown, shares, token)
+        return None
 
-    def _claims(self, matched: list[Matched], counter: int) -> EvidenceClaims:
+    def _shown(
+        self, attempt: Unlocked, offers: Mapping[str, Offer], probes: Probes, released: frozenset[str]
+    ) -> _Shown:
+        distances = agreeing(attempt, probes, released)
+        names = [name for name in self.modalities if name in distances or name in released]
+        margins = [margin_of(distances[name]) if name in distances else offers[name].margin for name in names]
+        return _Shown({name: offers[name] for name in names}, min(margins))
+
+    def _signed(self, enclave: Enclave, attempt: Unlocked, shown: _Shown) -> str | None:
+        """The token, if the profile key answers to the attempt's root; raises `Locked`."""
+        if len(shown.offers) < self.settings.minimum_modalities:
+            return None
+        claims = self._claims([*shown.offers.values()], shown.margin, attempt.version.number + 1)
+        try:
+            return encode_token(claims, lambda digest: attempt.sign(enclave, digest))
+        except Locked:
+            raise
+        except AuthorisationFailed:
+            return None
+
+    def _evidence(
+        self, enclave: Enclave, attempt: Unlocked, shown: _Shown, shares: ReleasedShares, token: str
+    ) -> Answer:
+        digests = _digests(shown.offers)
+        with self.watch.stage("remember"):
+            self.vault.accept(attempt.version, digests)
+        share: int | msgspec.UnsetType = msgspec.UNSET
+        try:
+            with self.watch.stage("refresh"):
+                share = self.vault.refresh(enclave, attempt, shares, digests)
+        except (AgentError, DeviceError) as error:
+            event(logging.ERROR, "the sealed profile was not refreshed", error=str(error), remedy=error.remedy)
+        with self.watch.stage("quote"):
+            quote = self._quote(enclave, evidence_digest(token))
+            nv = self.measurer.prove(enclave, evidence_digest(token)) if self.measurer is not None else None
+        evidence = EvidenceSubmission(token=token, quote=quote, nv=msgspec.UNSET if nv is None else nv, share=share)
+        return Answer(evidence, None, len(shown.offers))
+
+    def _claims(self, matched: Sequence[Offer], margin: int, counter: int) -> EvidenceClaims:
         node, record, challenge = self.identity.node_id, self.header.record_id, self.activation.challenge_id
         context = commitment_context(node, record, challenge)
         # The opening is not kept: nobody, this node included, can check the commitment later (default policy).
@@ -198,7 +192,7 @@ class Presentation:
             commitment=merkle_root(leaves),
             elapsed=elapsed_bucket(self.watch.elapsed()),
             quality=level(min(one.quality for one in matched)),
-            margin=level(min(one.margin for one in matched)),
+            margin=level(margin),
             counter=counter,
             agent=f"keyvigil/{__version__}",
             presence=self.presence or msgspec.UNSET,
@@ -213,3 +207,12 @@ class Presentation:
 
     def _quote(self, enclave: Enclave, digest: bytes) -> QuoteEvidence:
         return Prover.of(self.identity).evidence(enclave, digest, self.activation.pcr_selection)
+
+
+def _digests(offers: Mapping[str, Offer], *, released_only: bool = False) -> dict[str, list[bytes]]:
+    """Digests to remember; of a presentation that opened nothing only of what a matcher took for the person."""
+    return {
+        name: [one.digest]
+        for name, one in offers.items()
+        if one.digest and not (released_only and one.probe is not None)
+    }

@@ -55,6 +55,16 @@ class StateDirectory:
         return self.root / "standing.json"
 
     @property
+    def measured(self) -> Path:
+        """Which agents were measured since the TPM's last reset."""
+        return self.root / "measured.json"
+
+    @property
+    def log(self) -> Path:
+        """Newest checkpoint of the authority's audit log, and what did not continue it."""
+        return self.root / "log.json"
+
+    @property
     def outbox(self) -> Path:
         """Evidence that was made and whose verdict is not known."""
         return self.root / "outbox.json"

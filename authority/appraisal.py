@@ -17,18 +17,16 @@ from authority import profiles
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
 from authority.joining import VIRTUAL
+from authority.measurements import MAX_COUNTER, check_measurements
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected
 from authority.trust import is_too_fast, quality_value, speed_value
-from authority.verdict import Accepted, Appraisal, Rejected, Undecided
+from authority.verdict import Accepted, Appraisal, Basis, Rejected, Undecided
 from authority.weak import split
 from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
-
-MAX_COUNTER = 2**53
-"""Every JSON reader and the database keep integers up to here."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +52,42 @@ class _Unsound(Exception):
     """One check that evidence did not pass."""
 
 
-def appraise(conn: Connection, rt: Runtime, presented: Presented, evidence: EvidenceSubmission) -> Appraisal:
+def appraise(
+    conn: Connection, rt: Runtime, presented: Presented, evidence: EvidenceSubmission, now: float
+) -> Appraisal:
     """The appraisal of evidence for an activated, unanswered challenge within its deadline.
 
     What cannot be read of our own records is `Undecided`; a quote that does not hold fails the machine as well.
     """
     try:
         enrolled = _enrolled(presented)
-        claims = _check(conn, rt, presented, enrolled, evidence)
+        claims = _check(conn, rt, presented, enrolled, evidence, now)
     except RegistrationUnreadable as error:
         return Undecided(str(error))
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         return Rejected(str(error), machine=True)
-    except (ProtocolViolation, _Unsound) as error:
+    except ProtocolViolation as error:
+        return Rejected(str(error), understood=False)
+    except _Unsound as error:
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)
     strong, _ = _counted(rt, claims, enrolled)
     weak = len(strong) < rt.policy.challenge.min_modalities
-    return Accepted(speed=speed, quality=quality_value(claims.quality), counter=claims.counter, weak=weak)
+    basis = Basis(tuple(model.model for model in strong), tuple(names), presented.elapsed_s)
+    return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis)
 
 
 def _check(
-    conn: Connection, rt: Runtime, presented: Presented, enrolled: _Enrolled, evidence: EvidenceSubmission
+    conn: Connection, rt: Runtime, presented: Presented, enrolled: _Enrolled, evidence: EvidenceSubmission, now: float
 ) -> EvidenceClaims:
     claims = read_claims(evidence.token)
     _check_signature(evidence.token, enrolled.key)
     _check_binding(claims, presented)
     _check_content(rt, claims, enrolled, presented)
-    check_quote(conn, rt, presented.node, evidence.quote, evidence_digest(evidence.token))
+    digest, nv = evidence_digest(evidence.token), None if isinstance(evidence.nv, UnsetType) else evidence.nv
+    check_quote(conn, rt, presented.node, evidence.quote, digest, now)
+    check_measurements(conn, presented.node, nv, digest, now, required=rt.policy.attestation.require_nv)
     return claims
 
 

@@ -1,101 +1,152 @@
-"""The audit log: a hash chain of decisions, each appended in the transaction that makes it."""
+"""The audit log: decisions, each appended to a Merkle tree (RFC 9162) in the transaction that makes it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select
 
 from authority.store import schema
 from protocol.codec import length_prefixed
-
-GENESIS = "0" * 64
-"""`previous` of the first record."""
-HEAD_KEY = "audit-head"
-"""Row of `meta` that names the newest record, so that records cut off the end are missed."""
+from protocol.merkle import Nodes, completed, leaf_hash, root
 
 
 @dataclass(frozen=True)
-class ChainReport:
-    """What `verify_chain` found. `broken_at` is the first sequence number that does not hold; `head` the last hash."""
+class LogReport:
+    """What `verify_log` found: number of records, root over them (hexadecimal), checkpoints that hold.
+
+    `broken_at` is the sequence number of the first record that does not hold, or behind which something does not.
+    """
 
     length: int
-    head: str
+    root: str
+    checkpoints: int = 0
     broken_at: int | None = None
     reason: str = ""
 
     @property
     def intact(self) -> bool:
-        """Whether every record holds."""
+        """Whether everything holds."""
         return self.broken_at is None
 
 
 def append(
     conn: Connection, kind: str, actor: str, node_id: str | None, data: Mapping[str, Any], now: float
 ) -> tuple[int, str]:
-    """Append one record; gives its sequence number and hash.
+    """Append one record; gives its sequence number and leaf hash.
 
     `data` must be JSON values and carry no secret. `actor` is an operator's name, a node id, or `authority`.
     """
-    seq, previous = _newest(conn)
+    index = log_size(conn)
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    record_hash = _hash(seq + 1, now, kind, actor, node_id, canonical, previous)
-    values = {"seq": seq + 1, "at": now, "kind": kind, "actor": actor, "node_id": node_id, "data": canonical}
-    conn.execute(insert(schema.audit).values(**values, previous=previous, hash=record_hash))
-    _move_head(conn, f"{seq + 1}:{record_hash}")
-    return seq + 1, record_hash
+    values = {"seq": index + 1, "at": now, "kind": kind, "actor": actor, "node_id": node_id, "data": canonical}
+    conn.execute(insert(schema.audit).values(**values))
+    leaf = leaf_hash(_record(index + 1, now, kind, actor, node_id, canonical))
+    for level, position, value in completed(index, leaf, stored_nodes(conn)):
+        conn.execute(insert(schema.log_node).values(level=level, position=position, hash=value))
+    return index + 1, leaf.hex()
 
 
-def verify_chain(conn: Connection) -> ChainReport:
-    """Walk the chain and compare its end with the head kept beside it.
+def log_size(conn: Connection) -> int:
+    """Number of records that the tree has; those of the table are compared with it by `verify_log`."""
+    row = schema.log_node
+    newest = conn.scalar(select(func.max(row.c.position)).where(row.c.level == 0))
+    return 0 if newest is None else newest + 1
 
-    Finds any record changed, removed, inserted or reordered. Whoever can rewrite the whole database can rewrite the
-    chain as well: keep `head` elsewhere (the alert sinks carry it) to find that.
+
+def stored_nodes(conn: Connection) -> Nodes:
+    """The tree's nodes; one that is missing raises `LookupError`."""
+
+    def node(level: int, position: int) -> bytes:
+        row = schema.log_node
+        wanted = (row.c.level == level) & (row.c.position == position)
+        value = conn.scalar(select(row.c.hash).where(wanted))
+        if value is None:
+            raise LookupError(f"the log's tree lacks node {level}/{position}")
+        return bytes(value)
+
+    return node
+
+
+def record_bytes(row: Row[Any]) -> bytes:
+    """What the leaf of an audit row is the hash of."""
+    return _record(row.seq, row.at, row.kind, row.actor, row.node_id, row.data)
+
+
+def verify_log(conn: Connection) -> LogReport:
+    """Build the tree anew from the records, and compare every node and every checkpoint that was given out.
+
+    Finds any record changed, removed, inserted or reordered. Whoever can rewrite the whole database and has the log's
+    key can rewrite the checkpoints as well: nodes and alert sinks keep them elsewhere to find that.
     """
-    previous, length = GENESIS, 0
-    for row in conn.execute(select(schema.audit).order_by(schema.audit.c.seq)):
-        reason = _flaw(row, length + 1, previous)
+    built: dict[tuple[int, int], bytes] = {}
+    given = {row.size: bytes(row.root) for row in conn.execute(select(schema.log_checkpoint))}
+    records, nodes = conn.execute(select(schema.audit).order_by(schema.audit.c.seq)), _nodes_in_order(conn)
+    length = held = 0
+    for row, stored in zip_longest(records, nodes):
+        if row is None:
+            return _broken(length, built, "records are missing at the end")
+        reason = _flaw(row, stored, length, built)
         if reason:
-            return ChainReport(length, previous, length + 1, reason)
-        previous, length = row.hash, length + 1
-    kept = _kept_head(conn)
-    if kept != (length, previous):
-        return ChainReport(length, previous, length + 1, "records are missing at the end")
-    return ChainReport(length, previous)
+            return _broken(length, built, reason)
+        length += 1
+        if length in given:
+            if given[length] != root(length, _kept(built)):
+                return _broken(length - 1, built, "a checkpoint that was given out says otherwise")
+            held += 1
+        _forget_inner(built, length)
+    if held != len(given):
+        return _broken(length, built, "a checkpoint that was given out has more records")
+    return LogReport(length, root(length, _kept(built)).hex(), held)
 
 
-def _flaw(row: Row[Any], expected_seq: int, previous: str) -> str:
-    if row.seq != expected_seq:
+def _broken(length: int, built: dict[tuple[int, int], bytes], reason: str) -> LogReport:
+    return LogReport(length, root(length, _kept(built)).hex(), broken_at=length + 1, reason=reason)
+
+
+def _flaw(row: Row[Any], stored: list[tuple[int, int, bytes]], length: int, built: dict[tuple[int, int], bytes]) -> str:
+    """What is wrong with the next record, or with the nodes that it completes; adds these to `built`."""
+    if row.seq != length + 1:
         return "a record is missing"
-    if row.previous != previous:
-        return "the record does not follow the one before it"
-    wanted = _hash(row.seq, row.at, row.kind, row.actor, row.node_id, row.data, row.previous)
-    return "" if row.hash == wanted else "the record was changed"
+    wanted = [*completed(length, leaf_hash(record_bytes(row)), _kept(built))]
+    if stored is None or stored[:1] != wanted[:1]:
+        return "the record was changed, or put in"
+    if stored != wanted:
+        return "the tree behind the record was changed"
+    built.update({(level, position): value for level, position, value in wanted})
+    return ""
 
 
-def _newest(conn: Connection) -> tuple[int, str]:
-    row = conn.execute(select(schema.audit.c.seq, schema.audit.c.hash).order_by(schema.audit.c.seq.desc())).first()
-    return (0, GENESIS) if row is None else (row.seq, row.hash)
+def _nodes_in_order(conn: Connection) -> Iterator[list[tuple[int, int, bytes]]]:
+    """The nodes that each record completes, record by record."""
+    row = schema.log_node
+    end = (row.c.position + 1).op("<<")(row.c.level)
+    group: list[tuple[int, int, bytes]] = []
+    for level, position, value in conn.execute(select(row).order_by(end, row.c.level)):
+        if level == 0 and group:
+            yield group
+            group = []
+        group.append((level, position, bytes(value)))
+    if group:
+        yield group
 
 
-def _kept_head(conn: Connection) -> tuple[int, str]:
-    value = conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == HEAD_KEY))
-    seq, _, digest = (value or f"0:{GENESIS}").partition(":")
-    return (int(seq) if seq.isdecimal() else -1), digest
+def _forget_inner(built: dict[tuple[int, int], bytes], length: int) -> None:
+    """Keep the roots of the full subtrees that `length` is the sum of, which is all that the rest needs."""
+    wanted = {(level, (length >> level) - 1) for level in range(length.bit_length()) if length >> level & 1}
+    for key in built.keys() - wanted:
+        del built[key]
 
 
-def _move_head(conn: Connection, value: str) -> None:
-    moved = conn.execute(update(schema.meta).where(schema.meta.c.key == HEAD_KEY).values(value=value))
-    if moved.rowcount == 0:
-        conn.execute(insert(schema.meta).values(key=HEAD_KEY, value=value))
+def _kept(built: dict[tuple[int, int], bytes]) -> Nodes:
+    return lambda level, position: built[level, position]
 
 
-def _hash(seq: int, at: float, kind: str, actor: str, node_id: str | None, data: str, previous: str) -> str:
+def _record(seq: int, at: float, kind: str, actor: str, node_id: str | None, data: str) -> bytes:
     node = b"\x00" if node_id is None else b"\x01" + node_id.encode()
-    record = length_prefixed("keyvigil/audit/1", seq, struct.pack(">d", at), kind, actor, node, data, previous)
-    return hashlib.sha256(record).hexdigest()
+    return length_prefixed("keyvigil/audit/2", seq, struct.pack(">d", at), kind, actor, node, data)

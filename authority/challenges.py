@@ -6,20 +6,23 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import audit, profiles, scheduler, standing
+from authority import approvals, audit, checkpoints, ear, groups, profiles, releases, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.joining import take_nonce
 from authority.keys import KekError
+from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.scheduler import ATTEST_PURPOSE
 from authority.store import schema
 from authority.tpm import TpmRejected
 from authority.trust import ChallengeState, PresentationKind
+from authority.trust.calendar import is_on_duty
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import attest_digest, failure_digest
@@ -40,6 +43,7 @@ from protocol.messages import (
     Verdict,
 )
 from protocol.problems import ErrorCode
+from protocol.release import challenge_release_info
 
 DIGITS = 8
 _NEXT = "Wait for the next one."
@@ -57,9 +61,11 @@ def begin(
     row = _challenge(conn, node_id, challenge_id)
     if row.state != ChallengeState.SUMMONED or row.expires_at <= now:
         raise Refused(ErrorCode.CHALLENGE_CLOSED, 409, "this summons is over", _NEXT)
-    profile = _answering_profile(conn, node_id, request.record_id, now)
-    share = _release_share(conn, rt, row, profile, now)
+    profile = _answering_profile(conn, rt, node_id, request.record_id, now)
+    releases.check_rate(conn, rt, profile, now)
     nonce = rt.random(32)
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    share = _sealed_share(conn, rt, row, node, profile, nonce, now)
     deadline = now + rt.policy.challenge.activation_s
     values = {"state": ChallengeState.ACTIVATED.value, "record_id": profile.record_id, "nonce": nonce}
     mine = schema.challenge.c.id == challenge_id
@@ -71,9 +77,10 @@ def begin(
         nonce=nonce,
         digits=draw_digits(rt),
         gestures=draw_gestures(rt),
-        release_share=share,
+        sealed_share=share,
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
+        approval=approvals.approval(rt, node),
     )
 
 
@@ -107,7 +114,10 @@ def submit_evidence(
     if decided is not None:
         return decided, []
     presented = _presented(conn, row, certificate_sha256, now)
-    return _decide(conn, rt, presented, appraise(conn, rt, presented, evidence), digest, now)
+    found = appraise(conn, rt, presented, evidence, now)
+    if isinstance(found, Accepted):
+        releases.settle(conn, presented.profile, evidence.share, node_id, now)
+    return _decide(conn, rt, presented, found, digest, now, evidence.token)
 
 
 def report_failure(
@@ -123,7 +133,7 @@ def report_failure(
     digest_quoted = failure_digest(challenge_id, presented.profile.record_id, row.nonce)
     found = Rejected(_FAILURE_TEXT)
     try:
-        check_quote(conn, rt, presented.node, report.quote, digest_quoted)
+        check_quote(conn, rt, presented.node, report.quote, digest_quoted, now)
     except (TpmRejected, StateChanged, ClockWentBack) as error:
         found = Rejected(f"{_FAILURE_TEXT}, and {error}", machine=True)
     except RegistrationUnreadable as error:
@@ -140,7 +150,8 @@ def attest(
         raise Refused(ErrorCode.NONCE_EXPIRED, 409, "this attestation request is over", _NEXT)
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     try:
-        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce))
+        log = None if isinstance(submission.event_log, UnsetType) else submission.event_log
+        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce), now, log)
     except RegistrationUnreadable as error:
         _tell_fault(conn, node_id, str(error), {}, now)
         return AttestResult(outcome=Outcome.UNDECIDED, reason=_UNDECIDED_TEXT), []
@@ -180,19 +191,25 @@ def deliveries_after(conn: Connection, node_id: str, after: int) -> list[Deliver
 
 
 def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Event]:
-    """What a node is told when it connects: its standing, an open summons, deliveries that it has not installed."""
-    del rt
+    """What a node is told when it connects: the log, its standing, an open summons, deliveries not yet installed."""
     row = schema.delivery
     waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
     numbers = {*conn.scalars(waiting)}
     pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
-    summons = [event for _, event in scheduler.open_summons(conn, node_id, now)]
-    return [standing.status(conn, node_id), *summons, *pending]
+    shared = groups.open_summons(conn, rt, node_id, now)
+    summons = [event for _, event in scheduler.open_summons(conn, rt, node_id, now)]
+    told: list[Event] = [
+        *checkpoints.current(conn, rt),
+        standing.status(conn, node_id),
+        *profiles.orders(conn, node_id),
+    ]
+    return [*told, *summons, *shared, *pending]
 
 
 def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
     """The node's own challenge; another node's does not exist for it."""
-    mine = (schema.challenge.c.id == challenge_id) & (schema.challenge.c.node_id == node_id)
+    own = (schema.challenge.c.node_id == node_id) & (schema.challenge.c.reason != groups.GROUP)
+    mine = (schema.challenge.c.id == challenge_id) & own
     row = conn.execute(select(schema.challenge).where(mine)).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such challenge for this node", _NEXT)
@@ -205,11 +222,14 @@ def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: fl
     return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
 
 
-def _release_share(conn: Connection, rt: Runtime, row: Row[Any], profile: Row[Any], now: float) -> bytes:
-    """The profile's release share; without it nobody can answer, and the summons is not counted as missed."""
+def _sealed_share(
+    conn: Connection, rt: Runtime, row: Row[Any], node: Row[Any], profile: Row[Any], nonce: bytes, now: float
+) -> bytes:
+    """The profile's release shares; without them nobody can answer, and the summons is not counted as missed."""
+    info = challenge_release_info(row.node_id, profile.record_id, row.id, nonce)
     try:
-        return profiles.open_share(rt, profile)
-    except KekError as error:
+        return releases.hand_out(conn, rt, node, profile, info)
+    except (KekError, DeliveryKeyUnusable) as error:
         scheduler.close_undecided(conn, row.node_id, row.id, str(error), now)
         _tell_fault(conn, row.node_id, str(error), {"record": profile.record_id}, now)
         raise Refused(ErrorCode.UNAVAILABLE, 503, _UNDECIDED_TEXT, "Tell the operator.") from None
@@ -219,7 +239,7 @@ def _tell_fault(conn: Connection, node_id: str, cause: str, detail: dict[str, An
     raise_alert(conn, "error", "authority-fault", node_id, cause, detail, now)
 
 
-def _answering_profile(conn: Connection, node_id: str, record_id: str, now: float) -> Row[Any]:
+def _answering_profile(conn: Connection, rt: Runtime, node_id: str, record_id: str, now: float) -> Row[Any]:
     row, admin = schema.profile, schema.administrator
     mine = (row.c.record_id == record_id) & (row.c.node_id == node_id) & (row.c.state == profiles.ACTIVE)
     query = select(row).join(admin, admin.c.name == row.c.admin).where(mine & admin.c.revoked_at.is_(None))
@@ -233,6 +253,9 @@ def _answering_profile(conn: Connection, node_id: str, record_id: str, now: floa
         raise Refused(
             ErrorCode.TOO_MANY_TRIES, 403, "this profile is locked after too many failures", "Wait, or ask an operator."
         )
+    if not is_on_duty(rt.policy.attended, rt.policy.roster.get(found.admin), now):
+        audit.append(conn, "begin-refused", node_id, node_id, {"record": record_id, "cause": "off duty"}, now)
+        raise Refused(ErrorCode.FORBIDDEN, 403, "this administrator is not on duty now", "Call somebody who is.")
     return found
 
 
@@ -254,7 +277,7 @@ def _decided_before(conn: Connection, row: Row[Any], digest: str, now: float) ->
 
 
 def _decide(
-    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float
+    conn: Connection, rt: Runtime, presented: Presented, found: Appraisal, digest: str, now: float, token: str = ""
 ) -> tuple[Verdict, list[Push]]:
     node_id, challenge_id = presented.node.id, presented.challenge.id
     match found:
@@ -271,17 +294,23 @@ def _decide(
                 found.quality,
                 now,
                 weak=found.weak,
+                basis=found.basis,
             )
-            outcome, reason = Outcome.ACCEPTED, ""
+            shared = groups.fan_out(conn, rt, node_id, token, found, now)
+            result = replace(result, pushes=result.pushes + shared)
+            outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)
             result = _reject(conn, rt, presented, found, now)
+            claim = ear.UNRECOGNISED if found.understood else ear.NOT_UNDERSTOOD
             outcome, reason = Outcome.REJECTED, _REFUSED_TEXT
         case Undecided():
             scheduler.close_undecided(conn, node_id, challenge_id, found.reason, now)
             _tell_fault(conn, node_id, found.reason, {"challenge": challenge_id}, now)
             result = _unchanged(conn, node_id)
-            outcome, reason = Outcome.UNDECIDED, _UNDECIDED_TEXT
+            outcome, reason, claim = Outcome.UNDECIDED, _UNDECIDED_TEXT, ear.MALFUNCTION
+    mine = schema.challenge.c.id == challenge_id
+    conn.execute(update(schema.challenge).where(mine).values(claim=claim))
     verdict = Verdict(
         challenge_id=challenge_id,
         outcome=outcome,
@@ -289,9 +318,10 @@ def _decide(
         score=result.score,
         tier=result.tier,
         explanation=result.explanation,
+        ear=ear.signed(conn, rt, node_id, now),
     )
     values = {"verdict": encode(verdict).decode(), "evidence_sha256": digest}
-    conn.execute(update(schema.challenge).where(schema.challenge.c.id == challenge_id).values(**values))
+    conn.execute(update(schema.challenge).where(mine).values(**values))
     return verdict, result.pushes
 
 
@@ -324,8 +354,10 @@ def _reject(conn: Connection, rt: Runtime, presented: Presented, found: Rejected
 
 
 def _count_success(conn: Connection, presented: Presented, counter: int) -> None:
-    mine = schema.profile.c.record_id == presented.profile.record_id
-    conn.execute(update(schema.profile).where(mine).values(failures_in_row=0, counter=counter))
+    row, profile = schema.profile, presented.profile
+    everywhere = (row.c.node_id == profile.node_id) & (row.c.admin == profile.admin)
+    conn.execute(update(row).where(everywhere).values(failures_in_row=0))
+    conn.execute(update(row).where(row.c.record_id == profile.record_id).values(counter=counter))
 
 
 def _fingerprint(kind: str, token: str, quote: QuoteEvidence) -> str:

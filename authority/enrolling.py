@@ -9,21 +9,37 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from msgspec import UnsetType
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from authority import audit, profiles
+from authority import approvals, audit, profiles, releases
 from authority.alerts import raise_alert
 from authority.enclaves import check_key
 from authority.joining import VIRTUAL, create_join_token
+from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
-from authority.tpm import CertifiedUse, TpmRejected
+from authority.tpm import (
+    CertificationRejected,
+    CertifiedUse,
+    Guard,
+    Reason,
+    TpmRejected,
+    counter_index,
+    reset_message,
+    verify_guard,
+    verify_guarded_key,
+    verify_nv,
+)
 from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
-from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
+from protocol.guard import FLOOR_LABEL, PIN_LIMIT
+from protocol.levels import EnclaveKind
+from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart, ResetGrant, ResetRequest
 from protocol.problems import ErrorCode
+from protocol.release import SHARE_BYTES, enrolment_release_info
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
@@ -89,8 +105,11 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
     """Use the ticket up and open an enrolment; raises `Refused` in the same words for ticket and PIN."""
     row = _check_ticket(conn, node_id, request, now)
     conn.execute(update(schema.ticket).where(schema.ticket.c.id == row.id).values(used_at=now))
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    replaces = _replaced(conn, node_id, request)
     record_id, enrolment_id = rt.random(16).hex(), rt.random(16).hex()
-    nonce, share = rt.random(32), rt.random(profiles.SHARE_BYTES)
+    nonce, share = rt.random(32), rt.random(SHARE_BYTES)
+    sealed = _sealed_share(node, share, enrolment_release_info(node_id, record_id, enrolment_id, nonce))
     conn.execute(
         insert(schema.profile).values(
             record_id=record_id,
@@ -99,7 +118,9 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
             admin=row.admin,
             state=profiles.OPEN,
             nonce=nonce,
-            release_share=profiles.wrap_share(rt, record_id, share),
+            release_share=releases.wrap(rt, record_id, releases.FIRST, share),
+            share_number=releases.FIRST,
+            replaces=replaces,
             created_at=now,
             expires_at=now + ENROLMENT_S,
         )
@@ -109,7 +130,8 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         enrolment_id=enrolment_id,
         nonce=nonce,
         record_id=record_id,
-        release_share=share,
+        sealed_share=sealed,
+        approval_key=approvals.approval_point(rt),
         modalities=[*rt.policy.enrolment.modalities],
         consent_version=CONSENT_VERSION,
         consent_text=consent_text(rt.policy.enrolment.modalities),
@@ -130,7 +152,7 @@ def finish_enrolment(
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     _check_content(rt, request)
     _check_sensors(conn, node, request, now)
-    _check_key(conn, node, row, request, now)
+    _check_key(conn, rt, node, row, request, now)
     consent = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
     values = {
         "state": profiles.PENDING,
@@ -138,6 +160,8 @@ def finish_enrolment(
         "modalities": encode(request.modalities).decode(),
         "sensors": encode(request.sensors).decode(),
         "consent": json.dumps(consent),
+        "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
+        "guard_change": b"" if isinstance(request.guard, UnsetType) else request.guard.change_key,
     }
     conn.execute(update(schema.profile).where(mine).values(**values))
     detail = {"admin": row.admin, "record": row.record_id, "modalities": [each.modality for each in request.modalities]}
@@ -156,16 +180,55 @@ def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: floa
     values = {"state": profiles.ACTIVE, "approved_at": now, "approved_by": actor}
     conn.execute(update(schema.profile).where(schema.profile.c.record_id == record_id).values(**values))
     audit.append(conn, "approved", actor, row.node_id, {"admin": row.admin, "record": record_id}, now)
-    return []
+    return profiles.supersede(conn, _profile(conn, row.replaces), actor, now) if row.replaces else []
 
 
 def revoke_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
     """Stop accepting a profile; raises `Refused`."""
     del rt
     row = _profile(conn, record_id)
-    if row.state != profiles.REVOKED:
+    if row.state not in {profiles.REVOKED, profiles.ERASED}:
         profiles.revoke(conn, row, actor, "by order", now)
     return []
+
+
+def erase_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
+    """Destroy a profile here, and order its node to do the same; raises `Refused`."""
+    del rt
+    return profiles.erase(conn, _profile(conn, record_id), actor, now)
+
+
+def unlock_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
+    """Let an administrator who failed too often try again, at the node's TPM as well; raises `Refused`."""
+    del rt
+    row = _profile(conn, record_id)
+    if row.state != profiles.ACTIVE:
+        raise Refused(ErrorCode.CONFLICT, 409, f"this profile is {row.state}", "Unlock an active one.")
+    profiles.unlock(conn, row, actor, now)
+    return []
+
+
+def grant_reset(
+    conn: Connection, rt: Runtime, node_id: str, record_id: str, request: ResetRequest, now: float
+) -> ResetGrant:
+    """The signature that sets a TPM's count of wrong answers to zero, once for each `unlock_profile`."""
+    mine = (schema.profile.c.record_id == record_id) & (schema.profile.c.node_id == node_id)
+    row = conn.execute(select(schema.profile).where(mine)).first()
+    if row is None or row.state != profiles.ACTIVE or row.unlocked_at is None:
+        audit.append(conn, "reset-refused", node_id, node_id, {"record": record_id[:32]}, now)
+        raise Refused(
+            ErrorCode.TOO_MANY_TRIES,
+            403,
+            "the profile key is locked after too many failures",
+            "An operator lifts the lock with `keyvigil-authority admin unlock`.",
+        )
+    if len(request.nonce) != 32 or not row.guard_public:
+        raise Refused(ErrorCode.MALFORMED, 400, "there is no such lock to lift", "Enrol the administrator again.")
+    conn.execute(update(schema.profile).where(mine).values(unlocked_at=None))
+    audit.append(conn, "reset-granted", "authority", node_id, {"admin": row.admin, "record": record_id}, now)
+    guard = Guard(record_id, approvals.approval_point(rt), row.guard_change)
+    message = reset_message(request.nonce, row.guard_public, guard, PIN_LIMIT)
+    return ResetGrant(signature=approvals.sign_raw(rt.approval_key, message))
 
 
 def _check_ticket(conn: Connection, node_id: str, request: EnrolStart, now: float) -> Row[Any]:
@@ -219,6 +282,31 @@ def _audit_ticket(conn: Connection, node_id: str, admin: str, cause: str, now: f
     audit.append(conn, "enrolment-refused", node_id, node_id, {"admin": admin[:63], "cause": cause}, now)
 
 
+def _replaced(conn: Connection, node_id: str, request: EnrolStart) -> str | None:
+    """The record that the new one takes the place of: the same administrator's at this node, and in use."""
+    if isinstance(request.replaces, UnsetType):
+        return None
+    row = schema.profile
+    mine = (row.c.record_id == request.replaces) & (row.c.node_id == node_id) & (row.c.admin == request.admin)
+    if conn.scalar(select(row.c.state).where(mine)) not in {profiles.ACTIVE, profiles.PENDING}:
+        raise Refused(
+            ErrorCode.PROFILE_UNKNOWN,
+            404,
+            "there is no such profile of this administrator to renew",
+            "Enrol with `keyvigil enroll` instead.",
+        )
+    return request.replaces
+
+
+def _sealed_share(node: Row[Any], share: bytes, info: bytes) -> bytes:
+    try:
+        return releases.seal_first(node, share, info)
+    except DeliveryKeyUnusable as error:
+        raise Refused(
+            ErrorCode.CONFLICT, 409, f"the node's delivery key cannot be used: {error}", "Join the node again."
+        ) from None
+
+
 def _is_same(row: Row[Any], request: EnrolFinish) -> bool:
     """Whether an enrolment that was registered is sent again, as after an answer that was lost."""
     key = hmac.compare_digest(row.public, request.profile_key.public)
@@ -256,12 +344,19 @@ def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: 
         raise Refused(ErrorCode.VIRTUAL_DEVICE, 403, f"this is no lab node ({cause})", "Use real sensors.")
 
 
-def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
-    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet."""
+def _check_key(conn: Connection, rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, now: float) -> None:
+    """The profile key is of this node's enclave and made for this enrolment, and no profile has it yet.
+
+    A TPM's is behind a guard of ours that nobody has tried yet, and what it seals is under a floor.
+    """
     key = request.profile_key
     digest = enrol_digest(row.enrolment_id, row.record_id, row.nonce)
     try:
-        check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
+        if EnclaveKind(node.enclave_kind) is EnclaveKind.TPM2:
+            version = _check_guarded(rt, node, row, request, digest)
+            _register_floor(conn, node, request, version)
+        else:
+            check_key(node.enclave_kind, node.ak_public, key, digest, CertifiedUse.SIGN)
     except TpmRejected as error:
         audit.append(conn, "enrolment-refused", node.id, node.id, {"admin": row.admin, "cause": str(error)}, now)
         raise Refused(
@@ -269,6 +364,28 @@ def _check_key(conn: Connection, node: Row[Any], row: Row[Any], request: EnrolFi
         ) from None
     if conn.scalar(select(exists().where(schema.profile.c.public == key.public))):
         raise Refused(ErrorCode.CONFLICT, 409, "another profile has this key already", "Enrol again.")
+
+
+def _check_guarded(rt: Runtime, node: Row[Any], row: Row[Any], request: EnrolFinish, digest: bytes) -> int:
+    """Value of the floor, after every check of key, guard and floor; raises `TpmRejected`."""
+    key, guarded, floor = request.profile_key, request.guard, request.floor
+    if isinstance(guarded, UnsetType) or isinstance(floor, UnsetType):
+        raise CertificationRejected(Reason.UNFIT_OBJECT, "a TPM's profile key without a guard and a floor")
+    guard = Guard(row.record_id, approvals.approval_point(rt), guarded.change_key)
+    ak = node.ak_public
+    verify_guarded_key(key.attest, key.signature, ak, digest, key.public, guarded.public, guard)
+    count = verify_guard(guarded.attest, guarded.signature, ak, digest, guarded.public, guard)
+    if (count.failures, count.limit) != (0, PIN_LIMIT):
+        raise CertificationRejected(Reason.UNFIT_OBJECT, f"a guard with {count.failures} of {count.limit} failures")
+    held = verify_nv(floor.attest, floor.signature, ak, digest, floor.public, counter_index(FLOOR_LABEL))
+    return int.from_bytes(held, "big")
+
+
+def _register_floor(conn: Connection, node: Row[Any], request: EnrolFinish, value: int) -> None:
+    """The version of approvals goes on from where the node's counter is."""
+    floor = b"" if isinstance(request.floor, UnsetType) else request.floor.public
+    values = {"floor_public": floor, "state_version": max(node.state_version, value)}
+    conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
 
 
 def _profile(conn: Connection, record_id: str) -> Row[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -18,12 +17,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, profiles
+from authority import audit, profiles, references
 from authority.alerts import raise_alert
-from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
+from authority.attesting import (
+    ClockWentBack,
+    RegistrationUnreadable,
+    StateChanged,
+    check_quote,
+    register_texts,
+)
 from authority.enclaves import check_key, statement_node_id, verify_statement
 from authority.keys import reissue
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
+from authority.references import Kind
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
@@ -168,7 +174,7 @@ def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: Rene
         raise refused
     digest = renew_digest(request.node_id, request.nonce, request.csr)
     try:
-        check_quote(conn, rt, node, request.quote, digest)
+        check_quote(conn, rt, node, request.quote, digest, now)
         certificate = ca.issue_node(request.csr, node.name, node.id, now, rt.policy.certificate.lifetime_s)
     except (TpmRejected, StateChanged, ClockWentBack, RequestRefused) as error:
         audit.append(conn, "renewal-refused", node.id, node.id, {"cause": str(error)}, now)
@@ -405,7 +411,7 @@ class _Joined:
             "delivery_public": self.proof.delivery_key.public,
             "certificate_sha256": thumbprint(self.certificate),
             "certificate_not_after": self.certificate.not_valid_after_utc.timestamp(),
-            "reference_pcrs": json.dumps(self.reference()),
+            "reference_pcrs": encode(self.reference()).decode(),
             "devices": encode(self.request.devices).decode(),
             "reset_count": self.quote.clock.reset_count if self.quote else 0,
             "clock": self.quote.clock.clock if self.quote else 0,
@@ -413,7 +419,7 @@ class _Joined:
 
     def reference(self) -> dict[str, str]:
         """PCR index to value, both as JSON has them; none where nothing was quoted."""
-        return {str(index): value.hex() for index, value in (self.quote.pcrs if self.quote else {}).items()}
+        return register_texts(self.quote.pcrs if self.quote else {})
 
 
 def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> None:
@@ -427,6 +433,8 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
         if known.ak_public != joined.request.ak_public:
             cause = "joined again with another attestation key"
             profiles.revoke_all(conn, known.id, known.id, cause, now)
+    if joined.quote is not None:
+        references.learn(conn, joined.node_id, Kind.PCRS, joined.reference(), now, afresh=True)
     detail = {"name": joined.request.name, "lab": joined.lab, "reference_pcrs": joined.reference()}
     detail |= {"policy": rt.policy.version, "enclave": joined.request.enclave_kind}
     audit.append(conn, "joined" if known is None else "re-joined", joined.node_id, joined.node_id, detail, now)

@@ -23,6 +23,7 @@ class Scope(StrEnum):
     READ = "read"
     OPERATE = "operate"
     APPROVE = "approve"
+    SIGNAL = "signal"
     ADMIN = "admin"
 
 
@@ -53,6 +54,13 @@ def find_operator(conn: Connection, text: str, now: float) -> Operator | None:
     if row is None or row.expires_at <= now or row.revoked_at is not None:
         return None
     return Operator(row.name, frozenset(Scope(scope) for scope in json.loads(row.scopes)))
+
+
+def name_is_taken(conn: Connection, name: str, now: float) -> bool:
+    """Whether an unexpired, unrevoked token has this name, which tells its reports from another's."""
+    row = schema.operator_token
+    mine = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    return conn.execute(select(row.c.lookup).where(mine)).first() is not None
 
 
 def _lookup(text: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,6 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from authority.checkpoints import LogSigner
+from protocol.checkpoint import LOG_KEY_USAGE, log_key, origin_of
+
+APPROVAL_KEY = "approval.key"
 CA_YEARS = 10
 SERVER_DAYS = 365
 RENEW_BEFORE_S = 30 * 86400.0
@@ -57,6 +62,7 @@ class CertificateAuthority:
     folder: Path
     certificate: x509.Certificate
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     _key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
@@ -70,12 +76,13 @@ class CertificateAuthority:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise PkiError(f"cannot make {folder}: {error.strerror}", "Name an empty state folder.") from None
-        key, kos_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        key, kos_key, approval_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         certificate = _self_signed(key, now)
         _write(folder / "ca.key", _pem(key))
         _write(folder / "kos.key", _pem(kos_key))
+        _write(folder / APPROVAL_KEY, _pem(approval_key))
         _write(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
-        authority = cls(folder, certificate, kos_key, key)
+        authority = cls(folder, certificate, kos_key, approval_key, key)
         authority.renew_server(names, now)
         return authority
 
@@ -90,7 +97,36 @@ class CertificateAuthority:
         key = _load_key(folder / "ca.key")
         if parsed.public_key() != key.public_key():
             raise PkiError(f"{folder / 'ca.key'} does not belong to {certificate}")
-        return cls(folder, parsed, _load_key(folder / "kos.key"), key)
+        approval_key = folder / APPROVAL_KEY
+        if not approval_key.exists():
+            # An authority of before there were approvals: no node holds anything that names another key.
+            _write(approval_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return cls(folder, parsed, _load_key(folder / "kos.key"), _load_key(approval_key), key)
+
+    def ear_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key that attestation results are signed with; made when it is missing. Raises `PkiError`."""
+        file = self.folder / "ear.key"
+        if not file.exists():
+            _write(file, _pem(ec.generate_private_key(ec.SECP256R1())))
+        return _load_key(file)
+
+    def log_signer(self, now: float) -> LogSigner:
+        """Key and certificate of the audit log, made when the folder has none; raises `PkiError`."""
+        key_file, file = self.folder / "log.key", self.folder / "log.pem"
+        if not key_file.exists():
+            _write(key_file, _pem(Ed25519PrivateKey.generate()))
+        key = _load_log_key(key_file)
+        if not file.exists():
+            builder = self._builder("Keyvigil audit log", key.public_key(), now, CA_YEARS * 365 * 86400.0)
+            _write(file, self._sign(builder, LOG_KEY_USAGE).public_bytes(Encoding.PEM), mode=0o644)
+        try:
+            certificate = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
+            certified = log_key(certificate, self.certificate)
+        except (OSError, ValueError) as error:
+            raise PkiError(f"{file} cannot be used: {error}") from None
+        if certified != key.public_key():
+            raise PkiError(f"{key_file} does not belong to {file}")
+        return LogSigner(origin_of(self.certificate.public_bytes(Encoding.DER)), certificate, key)
 
     @property
     def ca_file(self) -> Path:
@@ -153,7 +189,7 @@ class CertificateAuthority:
         return self._sign(builder, ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _builder(
-        self, common_name: str, public: ec.EllipticCurvePublicKey, now: float, lifetime_s: float
+        self, common_name: str, public: ec.EllipticCurvePublicKey | Ed25519PublicKey, now: float, lifetime_s: float
     ) -> x509.CertificateBuilder:
         begins, life = dt.datetime.fromtimestamp(now, dt.UTC), dt.timedelta(seconds=lifetime_s)
         return (
@@ -250,15 +286,26 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _load_key(file: Path) -> ec.EllipticCurvePrivateKey:
+def _read_key(file: Path) -> object:
     try:
-        key = load_pem_private_key(file.read_bytes(), None)
+        return load_pem_private_key(file.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         raise PkiError(f"{file} cannot be used as a private key") from None
+
+
+def _load_log_key(file: Path) -> Ed25519PrivateKey:
+    key = _read_key(file)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise PkiError(f"{file} holds another kind of key than Ed25519")
+    return key
+
+
+def _load_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    key = _read_key(file)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise PkiError(f"{file} holds another kind of key than P-256")
     return key

@@ -1,45 +1,88 @@
-"""Registered profiles as other parts of the authority use them: release shares, revocation, lockout."""
+"""Registered profiles as other parts of the authority use them: revocation, erasure, lockout."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from authority import audit
-from authority.runtime import Runtime
+from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.trust.policy import LockoutRules
-from protocol.codec import length_prefixed
+from protocol.messages import ErasureOrder
 
-OPEN, PENDING, ACTIVE, REVOKED = "open", "pending", "active", "revoked"
-"""`profile.state`: the enrolment runs, waits for approval, may answer, may not any more."""
-SHARE_BYTES = 32
+OPEN, PENDING, ACTIVE, REVOKED, ERASED = "open", "pending", "active", "revoked", "erased"
+"""`profile.state`: the enrolment runs, waits for approval, may answer, may not any more, has nothing left but this."""
 LONGEST_LOCK_S = 86400.0
-
-
-def wrap_share(rt: Runtime, record_id: str, share: bytes) -> bytes:
-    """A release share (32 bytes) as it is stored."""
-    return rt.kek.wrap(share, _share_context(record_id))
-
-
-def open_share(rt: Runtime, row: Row[Any]) -> bytes:
-    """The release share of a profile's row; raises `KekError` when it was destroyed, or the KEK is another."""
-    return rt.kek.unwrap(row.release_share, _share_context(row.record_id))
+_NO_SHARES = {"release_share": b"", "following_share": b""}
 
 
 def revoke(conn: Connection, row: Row[Any], actor: str, reason: str, now: float) -> None:
-    """Stop accepting a profile; its release share is destroyed, so that the node's record opens no more."""
+    """Stop accepting a profile; its release shares are destroyed, so that the node's record opens no more."""
     mine = schema.profile.c.record_id == row.record_id
-    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, release_share=b""))
+    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, **_NO_SHARES))
     detail = {"admin": row.admin, "record": row.record_id, "reason": reason}
     audit.append(conn, "revoked", actor, row.node_id, detail, now)
+
+
+def erase(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]:
+    """Destroy what is kept of a profile, and order the node to do the same.
+
+    What stays is that there was one, whose, and its public key, by which it is known should it come again. The node is
+    told again whenever it connects, until it has said that its record is gone.
+    """
+    if row.state == ERASED:
+        return []
+    mine = schema.profile.c.record_id == row.record_id
+    nothing = {**_NO_SHARES, "modalities": "[]", "sensors": "[]", "consent": "{}", "guard_public": b"", "nonce": b""}
+    conn.execute(update(schema.profile).where(mine).values(state=ERASED, erased_at=now, **nothing))
+    audit.append(conn, "erased", actor, row.node_id, {"admin": row.admin, "record": row.record_id}, now)
+    return [(row.node_id, ErasureOrder(record_id=row.record_id))]
+
+
+def supersede(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]:
+    """Revoke a profile that a renewed one has taken the place of, and order the node to remove it."""
+    if row.state != REVOKED:
+        revoke(conn, row, actor, "renewed", now)
+    conn.execute(update(schema.profile).where(schema.profile.c.record_id == row.record_id).values(erased_at=now))
+    return [(row.node_id, ErasureOrder(record_id=row.record_id))]
+
+
+def orders(conn: Connection, node_id: str) -> list[ErasureOrder]:
+    """What the node still has to remove."""
+    row = schema.profile
+    mine = (row.c.node_id == node_id) & row.c.erased_at.is_not(None) & row.c.gone_at.is_(None)
+    return [ErasureOrder(record_id=record) for record in conn.scalars(select(row.c.record_id).where(mine))]
+
+
+def note_gone(conn: Connection, node_id: str, record_id: str, now: float) -> list[Push]:
+    """The node's word that nothing of a record is left there; one that was not ordered erases the profile here too."""
+    mine = (schema.profile.c.record_id == record_id) & (schema.profile.c.node_id == node_id)
+    row = conn.execute(select(schema.profile).where(mine)).first()
+    if row is None or row.gone_at is not None:
+        return []
+    if row.erased_at is None:
+        erase(conn, row, node_id, now)
+    conn.execute(update(schema.profile).where(mine).values(gone_at=now))
+    audit.append(conn, "erased-at-node", node_id, node_id, {"admin": row.admin, "record": record_id}, now)
+    return []
+
+
+def unlock(conn: Connection, row: Row[Any], actor: str, now: float) -> None:
+    """Forget failed presentations, and let the node have its TPM's count of wrong answers reset once."""
+    mine = schema.profile.c.record_id == row.record_id
+    values = {"failures_in_row": 0, "locked_until": None, "unlocked_at": now}
+    conn.execute(update(schema.profile).where(mine).values(**values))
+    audit.append(conn, "unlocked", actor, row.node_id, {"admin": row.admin, "record": row.record_id}, now)
 
 
 def revoke_all(conn: Connection, node_id: str, actor: str, reason: str, now: float) -> None:
     """Revoke every profile of a node."""
     row = schema.profile
-    for each in conn.execute(select(row).where((row.c.node_id == node_id) & (row.c.state != REVOKED))).all():
+    for each in conn.execute(
+        select(row).where((row.c.node_id == node_id) & row.c.state.not_in([REVOKED, ERASED]))
+    ).all():
         revoke(conn, each, actor, reason, now)
 
 
@@ -50,15 +93,24 @@ def lock_s(rules: LockoutRules, failures_in_row: int) -> float:
 
 
 def count_failure(conn: Connection, rt: Runtime, record_id: str | None, now: float) -> None:
-    """A failed presentation counts against the profile, and locks it for a while after too many in a row."""
-    mine = schema.profile.c.record_id == record_id
-    failures = (conn.scalar(select(schema.profile.c.failures_in_row).where(mine)) or 0) + 1
+    """A failed presentation counts against the administrator at this node, and locks after too many in a row.
+
+    Every profile that the administrator has there counts the same, so that a second one brings no further tries.
+    """
+    row = schema.profile
+    found = conn.execute(select(row.c.node_id, row.c.admin).where(row.c.record_id == record_id)).first()
+    if found is None:
+        return
+    mine = (row.c.node_id == found.node_id) & (row.c.admin == found.admin)
+    failures = (conn.scalar(select(func.max(row.c.failures_in_row)).where(mine)) or 0) + 1
     values: dict[str, Any] = {"failures_in_row": failures}
     if locked := lock_s(rt.policy.lockout, failures):
         values["locked_until"] = now + locked
     conn.execute(update(schema.profile).where(mine).values(**values))
 
 
-def _share_context(record_id: str) -> bytes:
-    """What a wrapped release share is bound to."""
-    return length_prefixed("keyvigil/release-share/1", record_id)
+def prolong_locks(conn: Connection, since: float, seconds: float) -> None:
+    """Let the locks that held at `since` last so much longer: the clock was set forward, or we stood still."""
+    row = schema.profile
+    locked = row.c.locked_until > since
+    conn.execute(update(row).where(locked).values(locked_until=row.c.locked_until + seconds))

@@ -13,6 +13,7 @@ from protocol.messages import Event
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
+    from authority.checkpoints import LogSigner
     from authority.keys.kek import KekProvider
     from authority.trust.policy import Policy
 
@@ -27,11 +28,13 @@ class Refusal(Refused):
         super().__init__(ErrorCode.CONFLICT, 409, message, remedy)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runtime:
     """Passed to everything that decides. `now` gives POSIX seconds, `random` that many bytes from a CSPRNG.
 
-    `kos_key` signs key deliveries (P-256). `generation` grows with every restore of the authority.
+    `kos_key` signs key deliveries, `approval_key` the states of machines and the lifting of locks, `ear_key`
+    attestation results (P-256 all). `generation` grows with every restore of the authority. Without `log` no checkpoint
+    of the audit log is signed. Only `policies.adopt` changes anything of it, and only the policy.
     """
 
     policy: Policy
@@ -39,4 +42,7 @@ class Runtime:
     random: Callable[[int], bytes] = field(repr=False)
     kek: KekProvider = field(repr=False)
     kos_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    approval_key: ec.EllipticCurvePrivateKey = field(repr=False)
     generation: int
+    ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
+    log: LogSigner | None = field(default=None, repr=False)

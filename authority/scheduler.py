@@ -9,16 +9,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, profiles, standing
+from authority import audit, checkpoints, clock_steps, groups, profiles, references, standing
 from authority.keys.orchestrator import tick
+from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from authority.trust import OPEN_CHALLENGES, ChallengeState, Policy, PresentationKind
+from authority.trust.calendar import advance, is_attended, is_on_duty
 from protocol.levels import NodeState
 from protocol.messages import AttestRequest, RosterEntry, Summons
+from protocol.problems import ErrorCode
 
 SCHEDULED = "scheduled"
 ON_DEMAND = "on-demand"
+CHECK_IN = "checkin"
 ATTEST_PURPOSE = "attest"
 """`nonce.purpose` of a machine attestation; `nonce.value` is its hexadecimal."""
 ACTIVE_PROFILE = "active"
@@ -37,8 +41,11 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
     Challenges whose time ran out while this authority was away are undecided, not missed: that was our fault; their
     nodes are summoned again at once.
     """
+    clock_steps.follow_back(conn, _read_time(conn, _HEARTBEAT), now)
     outage_s = _outage_s(conn, rt, now, first=first)
     if outage_s:
+        if not first:
+            profiles.prolong_locks(conn, now - outage_s, outage_s)
         _forgive_attestations(conn, outage_s)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
     _add_missing_schedules(conn, now)
@@ -48,7 +55,7 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
     if _due_for_refresh(conn, rt, now):
         pushes += standing.refresh_all(conn, rt, now)
         _forget_superseded(conn, now)
-    return pushes
+    return pushes + checkpoints.issue_if_due(conn, rt, now)
 
 
 def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now: float) -> list[Push]:
@@ -62,8 +69,8 @@ def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now:
     _add_missing_schedules(conn, now)
     waiting = _open_challenge(conn, node_id)
     if waiting is not None:
-        return [(node_id, summons(conn, waiting, now))] if waiting.state == ChallengeState.SUMMONED else []
-    if not _roster(conn, node_id, now):
+        return [(node_id, summons(conn, rt, waiting, now))] if waiting.state == ChallengeState.SUMMONED else []
+    if not _roster(conn, rt, node_id, now):
         raise Refusal(
             "nobody is enrolled at this node, or every profile is locked",
             "Enrol and approve somebody.",
@@ -72,15 +79,26 @@ def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now:
 
 
 def draw_next(policy: Policy, now: float, random: Callable[[int], bytes], *, lab_node: bool = False) -> float:
-    """POSIX seconds of the next challenge: uniform in the policy's interval, from a CSPRNG."""
+    """POSIX seconds of the next challenge: uniform in the policy's interval of attended time, from a CSPRNG."""
     low, high = policy.challenge_interval_s(lab_node=lab_node)
     fraction = int.from_bytes(random(8), "big") / 2**64
-    return now + low + fraction * (high - low)
+    return advance(policy.attended, now, low + fraction * (high - low))
 
 
-def summons(conn: Connection, row: Row[Any], now: float) -> Summons:
-    """What is pushed for an open challenge row; the roster leaves locked and revoked profiles out."""
-    roster = _roster(conn, row.node_id, now)
+def check_in(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Push]:
+    """Summon somebody because the node asks for it; the next scheduled challenge is drawn anew. Raises `Refused`."""
+    _add_missing_schedules(conn, now)
+    last = conn.scalar(select(schema.schedule.c.checkin_at).where(schema.schedule.c.node_id == node_id))
+    if last is not None and 0 <= now - last < rt.policy.challenge.checkin_s:
+        detail = "this node has asked for a summons just now"
+        raise Refused(ErrorCode.TOO_MANY_TRIES, 429, detail, "Answer that one, or try again in some minutes.")
+    _set_schedule(conn, node_id, checkin_at=now)
+    return challenge_now(conn, rt, node_id, CHECK_IN, now)
+
+
+def summons(conn: Connection, rt: Runtime, row: Row[Any], now: float) -> Summons:
+    """What is pushed for an open challenge row; the roster has unlocked, unrevoked profiles of people on duty."""
+    roster = _roster(conn, rt, row.node_id, now)
     modalities = sorted({model["modality"] for entry in roster for model in json.loads(entry.modalities)})
     return Summons(
         challenge_id=row.id,
@@ -98,12 +116,12 @@ def close_undecided(conn: Connection, node_id: str, challenge_id: str, reason: s
     _set_schedule(conn, node_id, next_challenge_at=now)
 
 
-def open_summons(conn: Connection, node_id: str, now: float) -> list[Push]:
+def open_summons(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Push]:
     """The node's open summons, for a node that has just connected."""
     row = _open_challenge(conn, node_id)
     if row is None or row.state != ChallengeState.SUMMONED or row.expires_at <= now:
         return []
-    return [(node_id, summons(conn, row, now))]
+    return [(node_id, summons(conn, rt, row, now))]
 
 
 def _outage_s(conn: Connection, rt: Runtime, now: float, *, first: bool) -> float:
@@ -141,9 +159,9 @@ def _close(conn: Connection, rt: Runtime, row: Row[Any], outage_from: float, now
     if outage_from < ended:
         close_undecided(conn, row.node_id, row.id, "the authority was away", now)
         return []
-    kind = PresentationKind.FAILED if activated else PresentationKind.MISSED
+    kind = PresentationKind.FAILED if activated and row.reason != groups.GROUP else PresentationKind.MISSED
     _end(conn, row.id, ChallengeState(kind.value), now)
-    if activated:
+    if kind is PresentationKind.FAILED:
         profiles.count_failure(conn, rt, row.record_id, now)
     return standing.record_presentation(conn, rt, row.node_id, row.id, kind, None, None, now).pushes
 
@@ -163,12 +181,14 @@ def _add_missing_schedules(conn: Connection, now: float) -> None:
 
 
 def _issue_due(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    if not is_attended(rt.policy.attended, now):
+        return []
     node, plan, row = schema.node, schema.schedule, schema.challenge
     waiting = exists().where((row.c.node_id == node.c.id) & row.c.state.in_(OPEN_CHALLENGES))
     enrolled = exists().where((schema.profile.c.node_id == node.c.id) & (schema.profile.c.state == ACTIVE_PROFILE))
     due = plan.c.next_challenge_at <= now
     query = select(node).join(plan).where(due & ~waiting & enrolled & node.c.state.not_in(_NEVER_SUMMONED))
-    nodes = [each for each in conn.execute(query).all() if _roster(conn, each.id, now)]
+    nodes = [each for each in conn.execute(query).all() if _roster(conn, rt, each.id, now)]
     return [push for each in nodes for push in _issue(conn, rt, each, SCHEDULED, now)]
 
 
@@ -178,11 +198,17 @@ def _issue(conn: Connection, rt: Runtime, node: Row[Any], reason: str, now: floa
     _set_schedule(conn, node.id, epoch=epoch, next_challenge_at=draw_next(rt.policy, now, rt.random, lab_node=node.lab))
     challenge_id = rt.random(16).hex()
     values = {"id": challenge_id, "node_id": node.id, "epoch": epoch, "state": ChallengeState.SUMMONED.value}
-    expires_at = now + rt.policy.challenge.grace_s
+    expires_at = _expiry(rt.policy, reason, now)
     conn.execute(insert(schema.challenge).values(**values, reason=reason, summoned_at=now, expires_at=expires_at))
     audit.append(conn, "summons", _AUTHORITY, node.id, {"challenge": challenge_id, "reason": reason}, now)
     row = conn.execute(select(schema.challenge).where(schema.challenge.c.id == challenge_id)).one()
-    return [(node.id, summons(conn, row, now))]
+    return [(node.id, summons(conn, rt, row, now))]
+
+
+def _expiry(policy: Policy, reason: str, now: float) -> float:
+    """Grace counts while the site is attended; whoever asks for a summons by hand is there."""
+    grace_s = policy.challenge.grace_s
+    return advance(policy.attended, now, grace_s) if reason == SCHEDULED else now + grace_s
 
 
 def _open_challenge(conn: Connection, node_id: str) -> Row[Any] | None:
@@ -190,12 +216,14 @@ def _open_challenge(conn: Connection, node_id: str) -> Row[Any] | None:
     return conn.execute(select(row).where((row.c.node_id == node_id) & row.c.state.in_(OPEN_CHALLENGES))).first()
 
 
-def _roster(conn: Connection, node_id: str, now: float) -> Sequence[Row[Any]]:
+def _roster(conn: Connection, rt: Runtime, node_id: str, now: float) -> Sequence[Row[Any]]:
     row, admin = schema.profile, schema.administrator
     unlocked = row.c.locked_until.is_(None) | (row.c.locked_until <= now)
     query = select(row).join(admin, admin.c.name == row.c.admin).where(admin.c.revoked_at.is_(None) & unlocked)
     mine = (row.c.node_id == node_id) & (row.c.state == ACTIVE_PROFILE)
-    return conn.execute(query.where(mine).order_by(row.c.admin, row.c.record_id)).all()
+    found = conn.execute(query.where(mine).order_by(row.c.admin, row.c.record_id)).all()
+    hours, roster = rt.policy.attended, rt.policy.roster
+    return [each for each in found if is_on_duty(hours, roster.get(each.admin), now)]
 
 
 def _request_attestations(conn: Connection, rt: Runtime, now: float) -> list[Push]:
@@ -212,7 +240,13 @@ def _request_attestation(conn: Connection, rt: Runtime, row: Row[Any], now: floa
     conn.execute(insert(schema.nonce).values(**values, expires_at=expires_at))
     silent_at = row.attest_deadline_at if row.attest_deadline_at is not None else now + rules.overdue_after_s
     _set_schedule(conn, row.node_id, next_attest_at=now + rules.interval_s, attest_deadline_at=silent_at)
-    return row.node_id, AttestRequest(nonce=nonce, pcr_selection=[*rules.pcr_selection], expires_at=expires_at)
+    request = AttestRequest(
+        nonce=nonce,
+        pcr_selection=[*rules.pcr_selection],
+        expires_at=expires_at,
+        event_log=references.wants_events(conn, row.node_id),
+    )
+    return row.node_id, request
 
 
 def _set_schedule(conn: Connection, node_id: str, **values: Any) -> None:

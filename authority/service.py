@@ -21,7 +21,7 @@ import uvloop
 from cryptography import x509
 from sqlalchemy import URL, Connection
 
-from authority import audit, scheduler
+from authority import audit, policies, scheduler
 from authority.alerts import AlertPump, AlertSink, FileSink, Origin, parse_sink
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
 from authority.keys import FileKek
@@ -83,7 +83,10 @@ def open_authority(
         random=random,
         kek=FileKek.open(site.path("kek.key"), random),
         kos_key=ca.kos_key,
+        approval_key=ca.approval_key,
         generation=1,
+        ear_key=ca.ear_key(),
+        log=ca.log_signer(now()),
     )
     store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
     return Authority(site, store, runtime, ca)
@@ -120,6 +123,8 @@ def serve(folder: Path) -> None:
 
 def _serve_site(site: Site) -> None:
     authority = open_authority(site)
+    now, policy = authority.runtime.now(), authority.runtime.policy
+    authority.store.run(lambda conn: policies.note(conn, policy, "authority", now))
     authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
     pump = AlertPump(
         authority.store.run,
@@ -170,7 +175,8 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     roots = roots_of(site, config.endorsement.roots)
     lab_roots = roots_of(site, config.endorsement.lab_roots)
     node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub)
-    operator_app = create_operator_app(OperatorContext(authority.store, rt, hub, ca.ca_sha256))
+    reload = partial(load_policy, site.path(config.policy))
+    operator_app = create_operator_app(OperatorContext(authority.store, rt, hub, ca.ca_sha256, reload))
     servers = [
         node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
         operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),

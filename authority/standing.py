@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import takewhile
+import json
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit
+from authority import audit, braking
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
+from authority.conduct import conduct_of
 from authority.keys.orchestrator import reissue
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -28,10 +29,12 @@ from authority.trust import (
     assess,
     distribute_key,
     effective_access,
+    facts,
     next_state,
     ordered_state,
     tier_of,
 )
+from authority.verdict import NO_BASIS, Basis
 from protocol.levels import NodeState, Tier
 from protocol.messages import StatusEvent
 from protocol.problems import ErrorCode
@@ -64,23 +67,32 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     now: float,
     *,
     weak: bool = False,
+    basis: Basis = NO_BASIS,
+    shared: bool = False,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. `weak` as in `Accepted`. The caller closes the challenge's row.
+    attestation. `weak` and `basis` as in `Accepted`; `shared` when somebody presented themselves at the sensor node of
+    the node's group. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
-    values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value}
-    conn.execute(insert(schema.presentation).values(**values, speed=speed, quality=quality, weak=weak))
-    detail = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality, "weak": weak}
+    values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value, "shared": shared}
+    values |= {"models": json.dumps(basis.models), "modalities": json.dumps(basis.modalities)}
+    more = {"speed": speed, "quality": quality, "weak": weak, "elapsed_s": basis.elapsed_s}
+    conn.execute(insert(schema.presentation).values(**values, **more))
+    detail: dict[str, Any] = {"challenge": challenge_id, "kind": kind.value, "speed": speed, "quality": quality}
+    detail |= {"weak": weak, "models": basis.models, "policy": rt.policy.identity}
+    if shared:
+        detail["shared"] = True
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)
         _set_node(conn, node_id, attestation_failed=False)
     else:
         _alert_presentation(conn, node_id, kind, challenge_id, now)
-    return _settle(conn, rt, node_id, now, tell=True)
+    ordered = kind is PresentationKind.FAILED and _was_ordered(conn, challenge_id)
+    return _settle(conn, rt, node_id, now, tell=True, braked=not ordered)
 
 
 def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, reason: str, now: float) -> Standing:
@@ -96,7 +108,8 @@ def record_attestation(conn: Connection, rt: Runtime, node_id: str, ok: bool, re
             _summon_soon(conn, node_id, now)
     elif not row.attestation_failed:
         _set_node(conn, node_id, attestation_failed=True)
-        audit.append(conn, "attestation-failed", _AUTHORITY, node_id, {"reason": reason}, now)
+        detail = {"reason": reason, "policy": rt.policy.identity}
+        audit.append(conn, "attestation-failed", _AUTHORITY, node_id, detail, now)
         text = f"{row.name}: the machine's attestation failed: {reason}"
         raise_alert(conn, Severity.ERROR, "attestation-failed", node_id, text, {"reason": reason}, now)
     return _settle(conn, rt, node_id, now, tell=False)
@@ -161,21 +174,33 @@ def _order(
 
 
 def _settle(
-    conn: Connection, rt: Runtime, node_id: str, now: float, *, tell: bool, ordered_from: NodeState | None = None
+    conn: Connection,
+    rt: Runtime,
+    node_id: str,
+    now: float,
+    *,
+    tell: bool,
+    ordered_from: NodeState | None = None,
+    braked: bool = True,
 ) -> Standing:
     """Score, tier and state as they now are; what changed is written, told and turned into keys.
 
-    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone.
+    `ordered_from` is the state that an operator's order has just ended; the rules then leave the new one alone. The
+    brake holds what nobody ordered, unless it is not `braked`.
     """
     row = _node(conn, node_id)
     history = _history(conn, node_id)
     overdue = _attestation_overdue(conn, node_id, now)
-    assessment = assess(rt.policy, [each for _, each in history], _circumstances(row, history, overdue=overdue), now)
+    around = replace(_circumstances(row, history, overdue=overdue), conduct=conduct_of(conn, rt, node_id, now))
+    assessment = assess(rt.policy, [each for _, each in history], around, now)
     tier = tier_of(assessment.score)
-    facts = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
-    ruled = next_state(NodeState(row.state), facts, rt.policy.isolation)
+    known = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
+    ruled = next_state(NodeState(row.state), known, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)
+    if braked and ordered_from is None and braking.holds(conn, rt, node_id, change, now):
+        assessment, tier, state = _held(row, assessment), change.tier_before, change.before
+        change = Change(state, state, tier, tier)
     _write(conn, row, assessment, change)
     pushes = _announce(conn, rt, row, change, assessment, now)
     if not pushes and (tell or assessment.score != row.score):
@@ -198,12 +223,8 @@ def _accepted_since(row: Row[Any], history: _History) -> bool:
 
 
 def _facts(row: Row[Any], history: _History, tier: Tier, *, overdue: bool) -> Facts:
-    """A missed summons ends a row of acceptances, and neither ends nor lengthens a row of failures."""
     counted = [each.kind for seq, each in reversed(history) if seq > row.counted_after]
-    accepted = takewhile(lambda kind: kind is PresentationKind.ACCEPTED, counted)
-    since = takewhile(lambda kind: kind is not PresentationKind.ACCEPTED, counted)
-    failed = [kind for kind in since if kind is PresentationKind.FAILED]
-    return Facts(tier, len(failed), len([*accepted]), overdue)
+    return facts(counted, tier, overdue=overdue)
 
 
 def _write(conn: Connection, row: Row[Any], assessment: Assessment, change: Change) -> None:
@@ -227,6 +248,7 @@ def _announce(
         "score": assessment.score,
         "was": {"state": change.before.value, "tier": change.tier_before.value, "score": row.score},
         "explanation": assessment.explanation,
+        "policy": rt.policy.identity,
     }
     audit.append(conn, "standing", _AUTHORITY, row.id, detail, now)
     for notice in notices(change):
@@ -242,6 +264,18 @@ def _alert_presentation(conn: Connection, node_id: str, kind: PresentationKind, 
     what = "nobody answered a summons" if missed else "a presentation failed"
     text = f"{_node(conn, node_id).name}: {what}"
     raise_alert(conn, severity, f"presentation-{kind.value}", node_id, text, {"challenge": challenge_id}, now)
+
+
+def _held(row: Row[Any], assessment: Assessment) -> Assessment:
+    """The standing as it was before the brake, with what it would be."""
+    would = f"{row.score / 1000:.2f}: held by the brake, would be {assessment.explanation}"
+    return replace(assessment, score=row.score, explanation=would)
+
+
+def _was_ordered(conn: Connection, challenge_id: str) -> bool:
+    """Whether an operator had this very node challenged."""
+    reason = conn.scalar(select(schema.challenge.c.reason).where(schema.challenge.c.id == challenge_id))
+    return bool(reason == "on-demand")
 
 
 def _attestation_overdue(conn: Connection, node_id: str, now: float) -> bool:
@@ -280,10 +314,13 @@ def _set_node(conn: Connection, node_id: str, **values: Any) -> None:
 def _history(conn: Connection, node_id: str) -> _History:
     row = schema.presentation
     newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
-    return [
-        (each.seq, Presentation(each.at, PresentationKind(each.kind), each.speed or 0, each.quality or 0, each.weak))
-        for each in reversed(conn.execute(newest).all())
-    ]
+    return [(each.seq, presentation_of(each)) for each in reversed(conn.execute(newest).all())]
+
+
+def presentation_of(row: Row[Any]) -> Presentation:
+    """A row as the trust core sees it."""
+    models, kind = tuple(map(str, json.loads(row.models))), PresentationKind(row.kind)
+    return Presentation(row.at, kind, row.speed or 0, row.quality or 0, row.weak, models, shared=row.shared)
 
 
 def _newest_seq(conn: Connection, node_id: str) -> int:

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
+from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust import distribute_key, effective_access
 from protocol.levels import NodeState
+from protocol.merkle import leaf_hash
 
 View = dict[str, Any]
 _LARGEST = 2**63 - 1
@@ -106,7 +108,12 @@ def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]
     above = schema.audit.c.seq > min(after, _LARGEST)
     rows = conn.execute(select(schema.audit).where(above).order_by(schema.audit.c.seq).limit(limit))
     return [
-        {**_columns(row, "seq", "at", "kind", "actor", "node_id", "hash"), "data": json.loads(row.data)} for row in rows
+        {
+            **_columns(row, "seq", "at", "kind", "actor", "node_id"),
+            "hash": leaf_hash(record_bytes(row)).hex(),
+            "data": json.loads(row.data),
+        }
+        for row in rows
     ]
 
 

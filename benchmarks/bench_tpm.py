@@ -23,9 +23,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from authority.tpm import CertifiedUse, make_credential, name, verify_certify, verify_quote
+from authority.tpm import (
+    CertifiedUse,
+    Guard,
+    make_credential,
+    name,
+    reset_message,
+    verify_certify,
+    verify_guarded_key,
+    verify_quote,
+)
 from drivers.tpm2 import Tpm2Driver
-from hal import Approval, DeviceError, Enclave, KeyUse, SealAuthority
+from hal import Approval, DeviceError, Enclave, GuardedKey, KeyUse, SealAuthority
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
 
 SELECTION = tuple(range(10))
@@ -65,6 +74,33 @@ def in_nv(tpm: Enclave) -> Operations:
     }
 
 
+def behind_a_pin(tpm: Enclave) -> Operations:
+    """A guarded key: making it, signing, changing its PIN, lifting its lock."""
+    reset_key = ec.generate_private_key(ec.SECP256R1())
+    point = reset_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    def make() -> GuardedKey:
+        return tpm.create_guarded_key(LABEL, AUTH, AUTH, 15, point, NONCE)
+
+    key = make()
+    guard, given = Guard(LABEL, point, key.change[:65]), (key.key.attest, key.key.signature, tpm.attestation_key())
+
+    def reset() -> None:
+        message = reset_message(tpm.reset_nonce(key), key.index.public, guard, 15)
+        r, s = utils.decode_dss_signature(reset_key.sign(message, ec.ECDSA(hashes.SHA256())))
+        tpm.reset_pin(key, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+
+    return {
+        "guarded key: sign": lambda: tpm.guarded_sign(key, AUTH, AUTH, DIGEST),
+        "guarded key: change the PIN": lambda: tpm.change_pin(key, AUTH, AUTH),
+        "guarded key: state": lambda: tpm.guard_state(key),
+        "guarded key: certify the state": lambda: tpm.certify_guard(key, NONCE),
+        "guarded key: lift the lock": reset,
+        "verify: guarded key": lambda: verify_guarded_key(*given, NONCE, key.key.public, key.index.public, guard),
+        "guarded key: make": make,
+    }
+
+
 def starting(folder: Path, factory: SwtpmFactory) -> Operations:
     """A software TPM of its own, from the template to its first answer through the driver."""
     number = count()
@@ -90,6 +126,7 @@ def operations(tpm: Enclave) -> Operations:
         **approved(tpm, ""),
         **approved(tpm, LABEL),
         **in_nv(tpm),
+        **behind_a_pin(tpm),
         "quote, 10 PCRs": lambda: tpm.quote(NONCE, SELECTION),
         "read 10 PCRs": lambda: tpm.read_pcrs(SELECTION),
         "seal 32 bytes": lambda: tpm.seal(b"\x01" * 32, SELECTION),

@@ -13,9 +13,11 @@ from hal._enclave import (
     EnclaveKind,
     EnclaveStatus,
     Endorsement,
+    GuardedKey,
     KeyUse,
     LockoutStatus,
     NvCertification,
+    OwnerAuth,
     PcrSelection,
     PcrValues,
     PinState,
@@ -27,6 +29,7 @@ from hal._errors import (
     Busy,
     DeviceError,
     Disconnected,
+    Locked,
     NotFound,
     PermissionDenied,
     ProtocolError,
@@ -37,6 +40,7 @@ from hal._fingerprint import FingerprintImage, FingerprintReader
 from hal._hotplug import PlugEvent, Reopening, watch
 from hal._match import EnrolStage, Finger, MatchOnlyReader, MatchOutcome, ScanHint
 from hal._microphone import AudioBlock, Microphone
+from hal._pinning import PackageCode
 from hal._presence import Absence, Presence, PresenceSensor
 from hal._registry import (
     DRIVER_GROUP,
@@ -82,7 +86,9 @@ __all__ = [
     "FingerprintImage",
     "FingerprintReader",
     "Frame",
+    "GuardedKey",
     "KeyUse",
+    "Locked",
     "LockoutStatus",
     "MakesDevice",
     "MatchOnlyReader",
@@ -90,6 +96,8 @@ __all__ = [
     "Microphone",
     "NotFound",
     "NvCertification",
+    "OwnerAuth",
+    "PackageCode",
     "PcrSelection",
     "PcrValues",
     "PermissionDenied",

@@ -164,6 +164,34 @@ class PinState:
 
 
 @dataclass(frozen=True)
+class GuardedKey:
+    """A signing key that only a PIN opens, whose wrong answers the enclave itself counts; all that its use needs.
+
+    `index` is the AK's certification of the PIN index over the qualifying data that the key was made with; the key's
+    policy names that index, which has `label` and `reset_key` in its own. `gate` is a sealed half of the key's
+    authorisation value, which the right PIN alone releases: a candidate for the other half cannot be tried on the key
+    without an answer that counts. `change` is what lets whoever answers the PIN replace it: the point (65 bytes) of a
+    key that was thrown away, and that key's signature (64). An enclave that is no TPM gives a form of its own as
+    `index.public`, and nothing else in `index` and `change`.
+    """
+
+    label: str
+    key: CertifiedKey
+    index: NvCertification
+    gate: bytes = field(repr=False)
+    reset_key: bytes
+    change: bytes
+
+
+@dataclass(frozen=True)
+class OwnerAuth:
+    """Authorisation values (32 random bytes, or none) of an enclave's storage hierarchy and of its lockout."""
+
+    owner: bytes = field(default=b"", repr=False)
+    lockout: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
 class Report:
     """A confidential VM's attestation: the kernel's `provider`, its report, and auxiliary data (certificates)."""
 
@@ -317,8 +345,82 @@ class Enclave:
         self._lacks(Capability.PIN)
 
     def forget(self, label: str) -> None:
-        """Remove the counter, measurement and PIN of this label, where there are any."""
+        """Remove the counter, measurement, PIN and guard of this label, where there are any."""
         self._lacks(Capability.COUNTER)
+
+    # Keys behind a PIN.
+
+    def create_guarded_key(
+        self,
+        label: str,
+        pin: bytes,
+        auth: bytes,
+        limit: int,
+        reset_key: bytes,
+        qualifying: bytes,
+        *,
+        owner: bytes = b"",
+    ) -> GuardedKey:
+        """A P-256 signing key behind a PIN index of this label, which it replaces (`GUARD`).
+
+        `pin` and `auth` are 32 bytes each; the key signs with both alone. `limit` wrong answers lock the index;
+        `reset_key` (65-byte uncompressed P-256 point) is whose signature opens it again. `owner` is the enclave's owner
+        authorisation, where one is set. Both certifications are over `qualifying` (32 bytes).
+        """
+        self._lacks(Capability.GUARD)
+
+    def guarded_sign(self, key: GuardedKey, pin: bytes, auth: bytes, digest: bytes) -> bytes:
+        """ECDSA P-256 over a 32-byte SHA-256 digest as 64 bytes r ‖ s (`GUARD`).
+
+        Raises `AuthorisationFailed` for a wrong `pin`, which counts, and for a wrong `auth`; `Locked` at the limit,
+        `NotFound` without the index. A right PIN clears the count.
+        """
+        self._lacks(Capability.GUARD)
+
+    def change_pin(self, key: GuardedKey, old: bytes, new: bytes) -> None:
+        """Replace a guard's PIN at once (`GUARD`): afterwards the old one opens nothing, an old key blob's neither.
+
+        `key` itself stays as it is. Whatever interrupts the change, one of the two is in force, and never both. Raises
+        like `guarded_sign`.
+        """
+        self._lacks(Capability.GUARD)
+
+    def guard_state(self, key: GuardedKey) -> PinState:
+        """How often a guard was answered wrongly (`GUARD`); needs no authorisation; raises `NotFound`."""
+        self._lacks(Capability.GUARD)
+
+    def certify_guard(self, key: GuardedKey, qualifying: bytes) -> NvCertification:
+        """The AK's certification of a guard's count and limit over `qualifying` (32 bytes) (`GUARD`, `CERTIFY`)."""
+        self._lacks(Capability.GUARD)
+
+    def reset_nonce(self, key: GuardedKey) -> bytes:
+        """Begin to lift a lock (`GUARD`): 32 bytes for the holder of the reset key.
+
+        What he signs is `authority.tpm.reset_message`: this nonce, and the one write that it allows. A later
+        `reset_nonce` takes the place of an earlier one; closing or a reset of the enclave in between makes it void.
+        """
+        self._lacks(Capability.GUARD)
+
+    def reset_pin(self, key: GuardedKey, signature: bytes) -> None:
+        """Set the count to zero (`GUARD`) by the reset key's signature (64 bytes r ‖ s) over the last nonce.
+
+        Raises `AuthorisationFailed` for a signature by another key, over another nonce or another write.
+        """
+        self._lacks(Capability.GUARD)
+
+    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"") -> None:
+        """Remove the PIN index (`GUARD`), after which the key never signs again; a missing one is fine."""
+        self._lacks(Capability.GUARD)
+
+    # Whose the enclave is.
+
+    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None) -> None:
+        """Set both authorisations (`OWNERSHIP`), where `old` or nothing is in force; doing so again changes nothing.
+
+        What was made before keeps working without them. Interrupted half-way it is completed by being called again.
+        Raises `AuthorisationFailed` when neither `old` nor `new` is in force.
+        """
+        self._lacks(Capability.OWNERSHIP)
 
     def _lacks(self, what: str) -> NoReturn:
         raise Unsupported(f"an enclave of kind {self.kind.value} has no {what}")

@@ -61,3 +61,9 @@ class AuthorisationFailed(DeviceError):
     """The enclave refused an authorisation value or a policy."""
 
     default_remedy = "The sealed profile does not belong to this enclave state; enrol the administrator again."
+
+
+class Locked(AuthorisationFailed):
+    """Too many wrong answers: the right one is refused too, until the lock is lifted."""
+
+    default_remedy = "Have the Trust Authority lift the lock, or enrol again."

@@ -72,6 +72,12 @@ class Capability(StrEnum):
     COUNTER = "counter"
     MEASURE = "measure"
     PIN = "pin"
+    GUARD = "guard"
+    """Makes signing keys that count wrong answers by themselves, and stay locked until somebody signs a reset."""
+
+    OWNERSHIP = "ownership"
+    """Can be given authorisations without which nobody defines or removes anything in it."""
+
     LOCKOUT = "lockout"
     CLOCK = "clock"
     REPORT = "report"

@@ -40,3 +40,8 @@ def evidence_digest(token: str) -> bytes:
 def certificate_thumbprint(der: bytes) -> str:
     """`x5t#S256` of a certificate (RFC 8705 §3.1) as hexadecimal."""
     return hashlib.sha256(der).hexdigest()
+
+
+def group_digest(challenge_id: str, nonce: bytes, evidence_sha256: bytes) -> bytes:
+    """32 bytes that a member of a challenge group quotes over: its own nonce, and the evidence of the sensor node."""
+    return transcript("keyvigil/group/1", challenge_id, nonce, evidence_sha256)

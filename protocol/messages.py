@@ -11,12 +11,16 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.bounds import Identifier, Instant, Milli, Number, Span, Word
+from protocol.checkpoint import LONGEST_NOTE
 from protocol.levels import Access, EnclaveKind, Rotation, Tier
+from protocol.merkle import MOST_PROOF_HASHES
 
 PROTOCOL_VERSION = 1
 LARGEST_ROSTER = 1000
 MOST_GESTURES = 16
 MOST_TRAITS = 8
+MOST_MEASURED = 64
+LONGEST_EVENT_LOG = 512 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +36,7 @@ class QuoteEvidence(Message, frozen=True):
 
 
 class CertifiedPublic(Message, frozen=True):
-    """A TPM key's public area (TPM2B_PUBLIC) and the AK's certification of it; or a point and a statement."""
+    """A public area (TPM2B_PUBLIC, TPM2B_NV_PUBLIC) and the AK's certification; or a point and a statement."""
 
     public: bytes
     attest: bytes
@@ -153,23 +157,32 @@ class RenewResult(Message, frozen=True):
 
 
 class EnrolStart(Message, frozen=True):
-    """POST /v1/enrolments: the administrator's one-time ticket and PIN."""
+    """POST /v1/enrolments: the administrator's one-time ticket and PIN.
+
+    `replaces` names the same administrator's record at this node that the new one takes the place of.
+    """
 
     admin: str
     ticket: str
     pin: str
+    replaces: Identifier | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"EnrolStart(admin={self.admin!r})"
 
 
 class EnrolSession(Message, frozen=True):
-    """What the node needs to enrol: nonce for the certification, consent text, this profile's release share."""
+    """What the node needs to enrol: nonce for the certification, consent text, this profile's first release share.
+
+    `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval_key` (65-byte point) is whose approvals open
+    what the enclave seals, and whose signature lifts a lock of the profile key.
+    """
 
     enrolment_id: str
     nonce: bytes
     record_id: str
-    release_share: bytes
+    sealed_share: bytes
+    approval_key: bytes
     modalities: list[str]
     consent_version: str
     consent_text: str
@@ -199,8 +212,26 @@ class ModalityModel(Message, frozen=True):
         return frozenset() if isinstance(self.traits, msgspec.UnsetType) else frozenset(self.traits)
 
 
+class CertifiedIndex(Message, frozen=True):
+    """A TPM's NV index: its public area (TPM2B_NV_PUBLIC), and the AK's certification of its content."""
+
+    public: bytes
+    attest: bytes
+    signature: bytes
+
+
+class CertifiedGuard(CertifiedIndex, frozen=True):
+    """A profile key's PIN index; `change_key` (65-byte point) approved its PIN's change, and was thrown away."""
+
+    change_key: bytes
+
+
 class EnrolFinish(Message, frozen=True):
-    """PUT /v1/enrolments/{enrolment_id}; `profile_key` is certified over `enrol_digest`."""
+    """PUT /v1/enrolments/{enrolment_id}; everything certified is certified over `enrol_digest`.
+
+    A TPM's profile key names in its policy the PIN index `guard`, which counts wrong answers; `floor` is the counter
+    below whose value no approval of a machine state counts. Neither is there without a TPM.
+    """
 
     profile_key: CertifiedPublic
     modalities: list[ModalityModel]
@@ -208,6 +239,8 @@ class EnrolFinish(Message, frozen=True):
     consent_version: str
     consent_sha256: str
     consent_at: Instant
+    guard: CertifiedGuard | msgspec.UnsetType = msgspec.UNSET
+    floor: CertifiedIndex | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnrolResult(Message, frozen=True):
@@ -217,33 +250,84 @@ class EnrolResult(Message, frozen=True):
     state: str
 
 
+class ResetRequest(Message, frozen=True):
+    """POST /v1/profiles/{record_id}/reset: the enclave's nonce (32 bytes) for lifting the lock of a profile key."""
+
+    nonce: bytes
+
+
+class ResetGrant(Message, frozen=True):
+    """The approval key's signature (64 bytes r ‖ s) that lifts the lock."""
+
+    signature: bytes
+
+
+class ErasedRecord(Message, frozen=True):
+    """POST /v1/profiles/{record_id}/erased: the node holds nothing of this record any more."""
+
+    record_id: Identifier
+
+
 class BeginRequest(Message, frozen=True):
     """POST /v1/challenges/{id}/begin: somebody whose record this is stands at the sensors."""
 
     record_id: str
 
 
+class StateApproval(Message, frozen=True):
+    """The approval key's signature (64 bytes r ‖ s) over a state's policy digest (32 bytes) and the purpose.
+
+    `selection` are the PCRs and `version` the number that the policy was made of.
+    """
+
+    policy: bytes
+    signature: bytes
+    selection: list[int]
+    version: Number
+
+
 class Activation(Message, frozen=True):
-    """The secret half of a challenge; the deadline runs from here."""
+    """The secret half of a challenge; the deadline runs from here.
+
+    `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval` is there for a node whose TPM opens its
+    sealed secrets only in an approved state.
+    """
 
     challenge_id: Identifier
     record_id: Identifier
     nonce: bytes
     digits: Word
     gestures: Annotated[list[Word], msgspec.Meta(max_length=MOST_GESTURES)]
-    release_share: bytes
+    sealed_share: bytes
     deadline_s: Span
     pcr_selection: list[int]
+    approval: StateApproval | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"Activation(challenge_id={self.challenge_id!r})"
 
 
+class NvEvidence(Message, frozen=True):
+    """The AK's certifications of the NV counter and of the agent's measurement, over what the quote beside it is over.
+
+    `measured` are the digests (32 bytes each) that lead from zeros to the measurement: the agents that started.
+    """
+
+    counter: CertifiedPublic
+    measurement: CertifiedPublic
+    measured: Annotated[list[bytes], msgspec.Meta(max_length=MOST_MEASURED)]
+
+
 class EvidenceSubmission(Message, frozen=True):
-    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS) and the quote over its SHA-256."""
+    """POST /v1/challenges/{id}/evidence: the EAT (compact JWS), the quote over its SHA-256, and what a TPM adds.
+
+    `share` is the number of the release share that opens the node's record by now.
+    """
 
     token: str
     quote: QuoteEvidence
+    nv: NvEvidence | msgspec.UnsetType = msgspec.UNSET
+    share: Number | msgspec.UnsetType = msgspec.UNSET
 
 
 class FailureSubmission(Message, frozen=True):
@@ -260,8 +344,8 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Verdict(Message, frozen=True):
-    """The authority's answer to evidence; `score` is in thousandths."""
+class Verdict(Message, frozen=True, omit_defaults=True):
+    """The authority's answer to evidence; `score` is in thousandths, `ear` a JWT for relying parties."""
 
     challenge_id: str
     outcome: Outcome
@@ -269,12 +353,23 @@ class Verdict(Message, frozen=True):
     score: Milli
     tier: Tier
     explanation: str
+    ear: str = ""
 
 
 class AttestSubmission(Message, frozen=True):
-    """POST /v1/attest: machine attestation; the quote carries `attest_digest`."""
+    """POST /v1/attest: machine attestation; the quote carries `attest_digest`.
+
+    `event_log` is the firmware's log, at most `LONGEST_EVENT_LOG` bytes, where it was asked for and the node has one.
+    """
 
     nonce: bytes
+    quote: QuoteEvidence
+    event_log: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
+class GroupSubmission(Message, frozen=True):
+    """POST /v1/challenges/{id}/group: a member's quote over `group_digest`."""
+
     quote: QuoteEvidence
 
 
@@ -291,6 +386,12 @@ class DeliveryAck(Message, frozen=True):
     installed: bool
     sinks: list[str]
     error: str = ""
+
+
+class LogConsistency(Message, frozen=True):
+    """GET /v1/log/consistency?from=N&to=M: hashes (32 bytes each) that show one checkpoint to continue the other."""
+
+    hashes: Annotated[list[bytes], msgspec.Meta(max_length=MOST_PROOF_HASHES)]
 
 
 class RosterEntry(Message, frozen=True):
@@ -310,12 +411,13 @@ class Summons(Message, frozen=True, tag="summons"):
     expires_at: Instant
 
 
-class AttestRequest(Message, frozen=True, tag="attest"):
-    """Pushed: quote the machine now."""
+class AttestRequest(Message, frozen=True, tag="attest", omit_defaults=True):
+    """Pushed: quote the machine now, and send the firmware's event log along where `event_log` asks for it."""
 
     nonce: bytes
     pcr_selection: list[int]
     expires_at: Instant
+    event_log: bool = False
 
 
 class DeliveryEvent(Message, frozen=True, tag="delivery"):
@@ -336,5 +438,28 @@ class StatusEvent(Message, frozen=True, tag="status"):
     next_challenge_at: Instant | None = None
 
 
-Event = Summons | AttestRequest | DeliveryEvent | StatusEvent
+class LogCheckpoint(Message, frozen=True, tag="checkpoint"):
+    """Pushed: the audit log as it is now, a signed note (`protocol.checkpoint`), and its key's certificate in DER."""
+
+    note: Annotated[str, msgspec.Meta(max_length=LONGEST_NOTE)]
+    certificate: bytes
+
+
+class GroupSummons(Message, frozen=True, tag="group"):
+    """Pushed to a member of a challenge group: quote over `group_digest`, for evidence accepted at the sensor node."""
+
+    challenge_id: Identifier
+    nonce: bytes
+    evidence_sha256: bytes
+    pcr_selection: list[int]
+    expires_at: Instant
+
+
+class ErasureOrder(Message, frozen=True, tag="erasure"):
+    """Pushed: remove everything of this record, and say so (`ErasedRecord`)."""
+
+    record_id: Identifier
+
+
+Event = Summons | AttestRequest | DeliveryEvent | StatusEvent | LogCheckpoint | GroupSummons | ErasureOrder
 """Everything that the authority pushes on the WebSocket /v1/events, one JSON text frame each."""

@@ -7,7 +7,7 @@ from agent.biometrics.errors import BiometricError, CaptureRefused, ModelError, 
 from agent.biometrics.face import FacePipeline
 from agent.biometrics.fingerprint import FingerprintPipeline
 from agent.biometrics.parameters import VERSION as PARAMETERS_VERSION
-from agent.biometrics.pipelines import Pipeline, Pipelines, enrol, make_pipeline, match
+from agent.biometrics.pipelines import Embedding, Pipeline, Pipelines, enrol, make_pipeline, match
 from agent.biometrics.recording import Recording
 from agent.biometrics.settings import FaceSettings, FingerprintSettings, VoiceSettings
 from agent.biometrics.template import Template
@@ -18,6 +18,7 @@ __all__ = [
     "PARAMETERS_VERSION",
     "BiometricError",
     "CaptureRefused",
+    "Embedding",
     "FacePipeline",
     "FaceSettings",
     "Features",

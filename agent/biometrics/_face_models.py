@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from agent.biometrics import embeddings, parameters
 from agent.biometrics._arcface import ArcFaceEngine
 from agent.biometrics._dlib import DlibEngine
+from agent.biometrics._files import require_sha256
 from agent.biometrics.errors import BiometricError, ModelError
 from agent.biometrics.parameters import FaceDecision, Threshold
 from agent.biometrics.settings import FaceSettings
@@ -26,6 +29,8 @@ class FaceModel(Protocol):
     name: str
     scale: float
     decision: FaceDecision
+    code: str
+    """Name of the kind of embedding, for binding."""
 
     def load(self) -> None:
         """Load and check the network; raises `ModelError`."""
@@ -39,6 +44,10 @@ class FaceModel(Protocol):
         """How alike two vectors, or means of vectors, are; higher is more alike."""
         ...
 
+    def centred(self, vector: Vector) -> Vector:
+        """The vector from the centre of all faces."""
+        ...
+
 
 class DlibModel:
     """The shipped network; alike is 1 - Euclidean distance."""
@@ -46,6 +55,7 @@ class DlibModel:
     name = f"{parameters.FACE_MODEL}/sha256:{parameters.FACE_MODEL_SHA256}"
     scale = parameters.FACE_SCALE
     decision = parameters.FACE_DLIB
+    code = parameters.FACE_CODE
 
     def __init__(self, engine: DlibEngine) -> None:
         self._engine = engine
@@ -62,12 +72,17 @@ class DlibModel:
         """1 - Euclidean distance."""
         return float(1.0 - np.linalg.norm(one - other))
 
+    def centred(self, vector: Vector) -> Vector:
+        """The descriptor from the mean of many faces: all descriptors lie within a narrow cone."""
+        return vector - _shipped_centre()
+
 
 class ArcFaceModel:
     """A network by path and hash; alike is the cosine."""
 
     scale = parameters.FACE_UNIT_SCALE
     decision = parameters.FACE_ARCFACE
+    code = parameters.FACE_ARCFACE_CODE
 
     def __init__(self, path: Path, sha256: str) -> None:
         self.name = f"arcface/sha256:{sha256}"
@@ -84,6 +99,19 @@ class ArcFaceModel:
     def alike(self, one: Vector, other: Vector) -> float:
         """The cosine."""
         return float(embeddings.unit(one) @ embeddings.unit(other))
+
+    def centred(self, vector: Vector) -> Vector:
+        """The vector as it is: embeddings of these networks spread around zero (docs/profiles.md)."""
+        return vector
+
+
+@cache
+def _shipped_centre() -> Vector:
+    """The mean descriptor `[128]` of the shipped network; raises `ModelError`."""
+    path = Path(str(files("agent") / "models" / parameters.FACE_CENTRE_FILE))
+    require_sha256(path, parameters.FACE_CENTRE_SHA256)
+    centre: Vector = np.load(path, allow_pickle=False).astype(np.float64)
+    return centre
 
 
 def choose(settings: FaceSettings, engine: DlibEngine) -> FaceModel:

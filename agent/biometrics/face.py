@@ -104,6 +104,15 @@ class FacePipeline:
         scale = self._model.scale
         return self._model.alike(embeddings.mean(enrolled, scale), embeddings.mean(probes, scale))
 
+    @property
+    def code(self) -> str:
+        """What the embedding is bound by."""
+        return self._model.code
+
+    def embedding(self, vectors: tuple[NDArray[np.int16], ...]) -> NDArray[np.float64]:
+        """Direction `[n]` of the mean vector from the model's centre."""
+        return embeddings.unit(self._model.centred(embeddings.mean(vectors, self._model.scale)))
+
     def _least_alike(self, vectors: Sequence[NDArray[np.float64]]) -> float:
         """The least likeness of any two."""
         return min((self._model.alike(one, other) for one, other in combinations(vectors, 2)), default=1.0)

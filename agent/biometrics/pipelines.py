@@ -76,6 +76,20 @@ class Consistent(Protocol):
         ...
 
 
+@runtime_checkable
+class Embedding(Protocol):
+    """What a pipeline has besides if its vectors are embeddings that a secret can be bound to."""
+
+    @property
+    def code(self) -> str:
+        """Name of the kind of embedding."""
+        ...
+
+    def embedding(self, vectors: Vectors) -> NDArray[np.float64]:
+        """The one embedding `[d]` of checked vectors of one person, at length one and centred."""
+        ...
+
+
 def make_pipeline(modality: Modality, settings: Mapping[str, object] | None = None) -> Pipeline[Any]:
     """The pipeline of a modality with `settings` by name; raises `BiometricError` for those it does not have.
 

@@ -41,14 +41,17 @@ class Template:
     sides: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
-    def of(cls, samples: Sequence[Features]) -> Self:
-        """A template of a modality's least to greatest number of samples; raises `BiometricError`, `ModelMismatch`."""
+    def of(cls, samples: Sequence[Features], least: int | None = None) -> Self:
+        """A template of a modality's least to greatest number of samples; raises `BiometricError`, `ModelMismatch`.
+
+        `least` is another least number, for what is presented and not enrolled.
+        """
         if not samples:
             raise BiometricError("a template needs samples")
         first = samples[0]
         if any((one.modality, one.model) != (first.modality, first.model) for one in samples):
             raise ModelMismatch("the samples of one template were made by different models")
-        vectors = _checked(first.modality, [sample.vector for sample in samples])
+        vectors = _checked(first.modality, [sample.vector for sample in samples], least)
         sides = _checked_sides([sample.side for sample in samples])
         return cls(first.modality, first.model, parameters.VERSION, vectors, sides)
 
@@ -99,8 +102,10 @@ def check_vector(modality: Modality, vector: NDArray[np.int16]) -> None:
         raise BiometricError(f"a {modality} vector has a wrong length or no content")
 
 
-def _checked(modality: Modality, vectors: Sequence[NDArray[np.int16]]) -> tuple[NDArray[np.int16], ...]:
-    least = parameters.SAMPLES_MINIMUM[modality]
+def _checked(
+    modality: Modality, vectors: Sequence[NDArray[np.int16]], least: int | None = None
+) -> tuple[NDArray[np.int16], ...]:
+    least = parameters.SAMPLES_MINIMUM[modality] if least is None else least
     most = parameters.SAMPLES_MAXIMUM[modality]
     if not least <= len(vectors) <= most:
         raise BiometricError(f"a {modality} template needs {least} to {most} samples, not {len(vectors)}")

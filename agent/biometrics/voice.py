@@ -94,6 +94,15 @@ class VoicePipeline:
         (one, length), (other, length_of_other) = (_mean(group) for group in (enrolled, probes))
         return float(one @ other) * length * length_of_other
 
+    @property
+    def code(self) -> str:
+        """What the embedding is bound by."""
+        return parameters.VOICE_CODE
+
+    def embedding(self, vectors: tuple[NDArray[np.int16], ...]) -> NDArray[np.float64]:
+        """Direction `[192]` of the mean embedding; the centre of voices was taken off each."""
+        return _mean(vectors)[0]
+
     def raw_embedding(self, recording: Recording) -> tuple[NDArray[np.float32], bool]:
         """What the network says `[192]` before the centre is taken off, and whether the band is a telephone's.
 

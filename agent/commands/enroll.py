@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ from agent.modalities import load_pipelines
 from agent.node import Node
 from agent.prompting import PromptChain, Prompter, TerminalPrompter, build_prompter
 from hal import Deadline
-from protocol.messages import EnrolSession
+from protocol.messages import EnrolResult, EnrolSession
 from protocol.names import check_name
 from protocol.tokens import parse_ticket
 
@@ -53,15 +54,40 @@ def enroll(
     as_json: bool,
 ) -> None:
     """Enrol an administrator at this node's sensors."""
-    config = configured(config_path)
+    request = Request(admin, ticket_file, pin_file, accept_consent, unattended)
+    report(enrol(Node.of(configured(config_path)), request), request, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line says of an enrolment; `replaces` is the record that it renews."""
+
+    admin: str
+    ticket_file: str
+    pin_file: str | None
+    accept_consent: bool
+    unattended: bool
+    replaces: str | None = None
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What an enrolment gave."""
+
+    result: EnrolResult
+    modalities: list[str]
+
+
+def enrol(node: Node, request: Request) -> Enrolled:
+    """Lead the person through consent and captures, and register the profile."""
+    config, admin = node.config, request.admin
     parsed(admin, lambda name: check_name("administrator", name))
-    ticket = parsed(read_secret(ticket_file, "ticket"), parse_ticket).format()
+    ticket = parsed(read_secret(request.ticket_file, "ticket"), parse_ticket).format()
     console = Console(stderr=True)
-    node = Node.of(config)
-    require_attended(config, Deadline.after(SENSOR_WAIT_S, node.clock), unattended=unattended)
+    require_attended(config, Deadline.after(SENSOR_WAIT_S, node.clock), unattended=request.unattended)
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
         pipelines = load_pipelines(node.modalities)
-        pin = read_secret(pin_file, "PIN") if pin_file else _ask_pin()
+        pin = read_secret(request.pin_file, "PIN") if request.pin_file else _ask_pin()
         enrolment = Enrolment(
             link.identity,
             link.client,
@@ -72,18 +98,31 @@ def enroll(
             time.time,
             node.clock.sleep,
         )
-        session = enrolment.start(admin, ticket, pin)
+        session = enrolment.start(admin, ticket, pin, request.replaces)
         chosen = enrolment.choose(session, node.devices.modalities)
-        consent = _consent(session, console, accepted=accept_consent)
+        consent = _consent(session, console, accepted=request.accept_consent)
         prompter = _prompter(node, console)
         booth = Booth(config.node.name, admin, "enrolment", node.devices, node.modalities, prompter, node.clock)
         guide = Guide(booth, pipelines, config.enrolment)
-        result = enrolment.finish(session, admin, guide, chosen, consent)
+        return Enrolled(enrolment.finish(session, admin, guide, chosen, consent), chosen)
+
+
+def report(enrolled: Enrolled, request: Request, *, as_json: bool) -> None:
+    """Say what came of it."""
+    result, admin = enrolled.result, request.admin
     if as_json:
-        print_json({"record_id": result.record_id, "state": result.state, "admin": admin, "modalities": chosen})
-    else:
-        click.echo(f"{admin} is enrolled with {', '.join(chosen)}; the profile is {printable(result.state)}.")
-        click.echo("An operator approves it with `keyvigil-authority admin approve`.")
+        facts = {
+            "record_id": result.record_id,
+            "state": result.state,
+            "admin": admin,
+            "modalities": enrolled.modalities,
+        }
+        print_json(facts | ({} if request.replaces is None else {"replaces": request.replaces}))
+        return
+    click.echo(f"{admin} is enrolled with {', '.join(enrolled.modalities)}; the profile is {printable(result.state)}.")
+    click.echo("An operator approves it with `keyvigil-authority admin approve`.")
+    if request.replaces is not None:
+        click.echo(f"From then on {request.replaces} is revoked, and removed from this node.")
 
 
 def _ask_pin() -> str:

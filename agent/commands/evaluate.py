@@ -41,7 +41,10 @@ _PICTURES = frozenset({".png", ".svg", ".pdf"})
     show_default=True,
     help="The FMR that a threshold is recommended for.",
 )
-def evaluate(
+@click.option(
+    "--through-profile", "sealed", is_flag=True, help="Decide as a sealed profile does, presenters knowing its secrets."
+)
+def evaluate(  # noqa: PLR0913, PLR0917
     modality: str,
     directory: Path,
     json_path: Path | None,
@@ -49,13 +52,15 @@ def evaluate(
     pairs: Sequence[str],
     impostors: Path | None,
     wanted: float,
+    sealed: bool,
 ) -> None:
     """Measure error rates on the samples in DIR/<subject>/, at production settings.
 
     MODALITY is fingerprint, face or voice; a subject is one person, or one finger.
     """
     chosen = Modality(modality)
-    request = evaluation.Request(chosen, directory, evaluation.Settings.of(chosen, pairs), impostors, wanted_fmr=wanted)
+    settings = evaluation.Settings.of(chosen, pairs)
+    request = evaluation.Request(chosen, directory, settings, impostors, wanted_fmr=wanted, through_profile=sealed)
     _check_targets(json_path, plot_path)
     errors = Console(stderr=True)
     with evaluation.Bars(errors) as bars:

@@ -16,12 +16,16 @@ from agent.answering import Answerer
 from agent.commands._common import config_option, configured
 from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
+from agent.devices import configured_pins
 from agent.log import event
+from agent.logbook import LogBook
+from agent.measuring import Measurer, code_digest
 from agent.modalities import load_pipelines
 from agent.node import Node
 from agent.outbox import Outbox
 from agent.presence import check_presence_driver
 from agent.prompting import build_prompter
+from agent.signals import build_watcher
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
 from agent.timings import TimingLog
@@ -71,7 +75,10 @@ def build_daemon(node: Node) -> Daemon:
         now=time.time,
         clock=node.clock,
         random=os.urandom,
+        measurer=Measurer(node.state.measured, code_digest(configured_pins(config).values())),
     )
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)
-    return Daemon(answerer, desk, time.time, node.abort)
+    watcher = build_watcher(config.signals, link.identity.node_id, time.time, node.abort)
+    logbook = LogBook(node.state, link.identity.ca, time.time)
+    return Daemon(answerer, desk, logbook, time.time, node.abort, watcher)

@@ -12,10 +12,11 @@ import msgspec
 from agent.commands._common import config_option, configured, json_option, print_json
 from agent.config import Config
 from agent.deliveries import read_delivery_log
-from agent.errors import AgentError, StateError
+from agent.errors import AgentError, ProfileError, StateError
 from agent.identity import IdentityStore
 from agent.log import printable
-from agent.profile import ProfileVault
+from agent.logbook import read_log
+from agent.profile import ProfileVault, RecordHeader
 from agent.sinks import load_sinks
 from agent.standing import StandingBook
 from agent.state import StateDirectory
@@ -24,14 +25,18 @@ from agent.state import StateDirectory
 @click.command()
 @config_option
 @json_option
-def status(config_path: Path, as_json: bool) -> None:
-    """Show identity, certificate, profiles, standing and keys, as the state directory has them."""
+def status(config_path: Path, as_json: bool) -> int:
+    """Show identity, certificate, profiles, standing and keys, as the state directory has them.
+
+    Exit status 1 when the authority's audit log did not continue the checkpoint that is kept here.
+    """
     config = configured(config_path)
     facts = gather(config, StateDirectory.open(config.state_dir))
     if as_json:
         print_json(facts)
     else:
         _show(facts)
+    return 1 if facts["log"]["trouble"] else 0
 
 
 def gather(config: Config, state: StateDirectory) -> dict[str, Any]:
@@ -42,6 +47,7 @@ def gather(config: Config, state: StateDirectory) -> dict[str, Any]:
         "running": _running(state),
         **_identity(state),
         "profiles": _profiles(state),
+        **_log(state),
         "standing": msgspec.to_builtins(StandingBook(state, time.time).read()),
         "networks": _networks(state),
         "sinks": _sinks(config),
@@ -76,17 +82,24 @@ def _identity(state: StateDirectory) -> dict[str, Any]:
     }
 
 
+def _log(state: StateDirectory) -> dict[str, Any]:
+    known = read_log(state)
+    return {"log": {"size": known.size, "held_at": known.held_at, "trouble": known.trouble(time.time())}}
+
+
 def _profiles(state: StateDirectory) -> list[dict[str, Any]]:
-    headers = ProfileVault(state, lambda _count: b"").headers()
-    return [
-        {
-            "admin": header.admin,
-            "record_id": header.record_id,
-            "modalities": [model.modality for model in header.modalities],
-            "created_at": header.created_at,
-        }
-        for header in headers
-    ]
+    return [_profile(record_id, found) for record_id, found in ProfileVault(state, lambda _count: b"").listing()]
+
+
+def _profile(record_id: str, found: RecordHeader | ProfileError) -> dict[str, Any]:
+    if isinstance(found, ProfileError):
+        return {"record_id": record_id, "error": str(found), "remedy": found.remedy}
+    return {
+        "admin": found.admin,
+        "record_id": record_id,
+        "modalities": [model.modality for model in found.modalities],
+        "created_at": found.created_at,
+    }
 
 
 def _networks(state: StateDirectory) -> dict[str, Any]:
@@ -127,7 +140,10 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("node id", facts["node_id"]))
     lines.append(("certificate", f"{state} until {_when(certificate['not_after'])}, {certificate['age_s']} s old"))
     for profile in facts["profiles"]:
-        lines.append(("profile", f"{profile['admin']}: {', '.join(profile['modalities'])}"))
+        error = f"{profile['error']}. {profile['remedy']}" if "error" in profile else ""
+        lines.append(("profile", error or f"{profile['admin']}: {', '.join(profile['modalities'])}"))
+    if facts["log"]["trouble"]:
+        lines.append(("AUDIT LOG", f"{facts['log']['trouble']}: run `keyvigil log show`, and ask the operator"))
     return lines + _standing(facts["standing"]) + _keys(facts)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from agent.biometrics import Modality, Pipeline, make_pipeline
 from agent.evaluation import discard, rates, sections, single, sounds
@@ -20,6 +22,7 @@ from agent.evaluation.operational import Operation, Outcome
 from agent.evaluation.progress import Watcher
 from agent.evaluation.recommend import Recommendation, recommend
 from agent.evaluation.settings import Settings
+from agent.evaluation.through_profile import through_profile
 
 TARGETS = (0.01, 0.001, 0.0001)
 SINGLE_DISCARD_FMR = (0.001, 0.01)
@@ -28,7 +31,10 @@ SINGLE_DISCARD_FMR = (0.001, 0.01)
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated. `impostors` is a further folder of strangers."""
+    """What is to be evaluated. `impostors` is a further folder of strangers.
+
+    With `through_profile` the operational decision is that of sealing a profile and unlocking it.
+    """
 
     modality: Modality
     directory: Path
@@ -36,6 +42,7 @@ class Request:
     impostors: Path | None = None
     wanted_fmr: float = 0.001
     replicates: int = 1000
+    through_profile: bool = False
 
     @property
     def seed(self) -> int:
@@ -84,7 +91,8 @@ def evaluate(request: Request, watcher: Watcher, pipeline: Pipeline[Any] | None 
     subjects = [each for each in own + strangers if each.acquired]
     _require_enough(subjects, acquisition.notes)
     pairs = single.trials(pipeline, subjects, watcher)
-    operation = Operation(pipeline, subjects, request.settings.operational, request.seed, acquisition.notes)
+    judge = through_profile(pipeline, np.random.default_rng(request.seed)) if request.through_profile else None
+    operation = Operation(pipeline, subjects, request.settings.operational, request.seed, acquisition.notes, judge)
     outcome = operation.run(watcher)
     plan = Plan(sum(not each.stranger for each in subjects), len(subjects), request.replicates, seed=request.seed)
     return Evaluation(
@@ -97,8 +105,8 @@ def evaluate(request: Request, watcher: Watcher, pipeline: Pipeline[Any] | None 
         pairs,
         outcome,
         plan,
-        _discards(pipeline, subjects, pairs, outcome.trials, request.seed),
-        _recommendation(request, pipeline, outcome, plan),
+        _discards(subjects, pairs, outcome.trials, pipeline.threshold.accept, request),
+        None if request.through_profile else _recommendation(request, pipeline, outcome, plan),
         sections.measure(request.modality, folder, request.seed, watcher),
     )
 
@@ -127,17 +135,20 @@ def _require_enough(subjects: list[Subject], notes: Notes) -> None:
 
 
 def _discards(
-    pipeline: Pipeline[Any], subjects: list[Subject], pairs: Trials, attempts: Trials, seed: int
+    subjects: list[Subject], pairs: Trials, attempts: Trials, accept: float, request: Request
 ) -> dict[str, Discards]:
     graded = qualities([each for each in subjects if not each.stranger])
     found = {}
     if len(attempts.genuine):
-        accept = pipeline.threshold.accept
-        found["operational"] = Discards(accept, "production", discard.curves(attempts.genuine, accept, graded, seed))
+        genuine = attempts.genuine
+        if request.through_profile:
+            genuine, accept = replace(genuine, scores=genuine.accepted.astype(np.float64)), 1.0
+        curves = discard.curves(genuine, accept, graded, request.seed)
+        found["operational"] = Discards(accept, "profile" if request.through_profile else "production", curves)
     for target in SINGLE_DISCARD_FMR:
         if len(pairs.genuine) and rates.resolves(len(pairs.impostor), target):
             threshold = rates.threshold_at(pairs.impostor.scores, target)
-            curves = discard.curves(pairs.genuine, threshold, graded, seed)
+            curves = discard.curves(pairs.genuine, threshold, graded, request.seed)
             found["single"] = Discards(threshold, f"FMR {target:g}", curves)
             break
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from math import comb
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from agent.biometrics import Features, Modality, Pipeline, StraySample, Template, enrol, match
+from agent.biometrics import Features, Modality, Pipeline, StraySample, Template, enrol
 from agent.evaluation.acquiring import Acquired, Notes, Subject
 from agent.evaluation.attempts import Attempt, Gathering, Trials
 from agent.evaluation.progress import Watcher
 from agent.evaluation.settings import OperationalSettings
+from agent.evaluation.through_profile import Judge, Judged, by_matching
 from agent.modalities.face import FaceOptions
 from agent.modalities.fingerprint import FingerprintOptions
 from agent.modalities.voice import VoiceOptions
@@ -111,9 +112,11 @@ class Operation:
         settings: OperationalSettings,
         seed: int,
         notes: Notes,
+        judge: Judge | None = None,
     ) -> None:
         self.wanted = product_numbers(pipeline.modality, settings)
         self._pipeline = pipeline
+        self._judge = judge or by_matching(pipeline)
         self._subjects = subjects
         self._repeats = settings.repeats
         self._seed = seed
@@ -145,6 +148,7 @@ class Operation:
         return self._repeats * len(self._numbers) * everybody
 
     def _attempts(self, repeat: int, number: int, template: Template, used: set[int]) -> Iterator[Attempt]:
+        judged = self._judge(template)
         for other, subject in enumerate(self._subjects):
             rest = [each for each in subject.acquired if each.number not in used]
             size = self._numbers[number].probe if other == number else self._probes(subject)
@@ -153,7 +157,7 @@ class Operation:
                 self._counts.presentations += other == number
                 self._counts.presentation_failures += other == number and presentation is None
                 if presentation is not None:
-                    yield self._match(template, presentation, number, other)
+                    yield self._match(judged, presentation, number, other)
 
     def _plan(self) -> None:
         least = self._pipeline.samples[0]
@@ -205,9 +209,11 @@ class Operation:
     def _probes(self, subject: Subject) -> int:
         return min(self.wanted.probe, max(1, len(subject.acquired)))
 
-    def _match(self, template: Template, probe: _Presentation, one: int, other: int) -> Attempt:
+    def _match(
+        self, judged: Callable[[Sequence[Features]], Judged], probe: _Presentation, one: int, other: int
+    ) -> Attempt:
         started = time.process_time()
-        result = match(self._pipeline, template, probe.features)
+        result = judged(probe.features)
         self._notes.match_ms.append(1000.0 * (time.process_time() - started))
         return Attempt(result.score, one, other, probe.samples, result.accepted)
 

@@ -21,6 +21,7 @@ from agent.evaluation.discard import SHARES
 from agent.evaluation.evaluating import TARGETS, Evaluation
 from agent.evaluation.operational import Outcome
 from agent.evaluation.recommend import upper_bound
+from agent.evaluation.through_profile import described
 
 FORM = 1
 _LIBRARIES = (
@@ -53,7 +54,8 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "samples": sum(len(each.acquired) for each in own),
         "failure_to_acquire": failures,
         "single": _single(evaluation, failures),
-        "operational": _operational(evaluation.operational, evaluation.pipeline.threshold.accept, evaluation.plan),
+        "operational": _operational(evaluation.operational, evaluation.pipeline.threshold.accept, evaluation.plan)
+        | _profile(evaluation),
         "error_versus_discard": _discards(evaluation),
         "recommendation": asdict(evaluation.recommendation) if evaluation.recommendation else None,
         "timing_ms": _timing(evaluation),
@@ -65,6 +67,13 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "seed": evaluation.request.seed,
         **evaluation.sections,
     }
+
+
+def _profile(evaluation: Evaluation) -> dict[str, Any]:
+    """What differs where profiles decide: there is no threshold."""
+    if not evaluation.request.through_profile:
+        return {}
+    return {"threshold": None, "through_profile": described(evaluation.pipeline)}
 
 
 def acquisition_failures(subjects: Sequence[Subject]) -> float:

@@ -57,9 +57,11 @@ def _rates(report: Mapping[str, Any]) -> Table:
             _with(each["fnmr_at_fmr"][level], each["intervals"]["fnmr_at_fmr"][level]) for each in (single, operational)
         )
         table.add_row(f"FNMR at FMR {_percent(float(level))}", *cells)
+    threshold = operational["threshold"]
+    at = "through the profile" if threshold is None else f"at the product's {threshold:g}"
     for name in ("fnmr", "fmr"):
         cell = _with(operational[name], operational["intervals"][name])
-        table.add_row(f"{name.upper()} at the product's {operational['threshold']:g}", "", cell)
+        table.add_row(f"{name.upper()} {at}", "", cell)
     return table
 
 

@@ -5,16 +5,20 @@ The text of an exception that nobody foresaw could hold anything, also biometric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
 from agent.errors import AgentError, BiometricError, ConfigError
 from agent.extension import Effort, KeptAtDevice, Modality, PersonAbsent, Sensor
-from agent.pipelines import DIGEST_BYTES, Examined, Match, Pipeline, Purpose, RefusesReplays
+from agent.pipelines import DIGEST_BYTES, Bindable, Examined, KeepsBeside, Match, Pipeline, Purpose, RefusesReplays
 from hal import DeviceError
 from protocol.messages import ModalityModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 _MOST = 50
@@ -52,7 +56,7 @@ class ContainedModality:
     def pipeline(self) -> Pipeline:
         """The modality's pipeline, contained as well."""
         inner = _tried(self.name, self._inner.pipeline)
-        kind = ContainedRefuser if isinstance(inner, RefusesReplays) else ContainedPipeline
+        kind = _KINDS[isinstance(inner, RefusesReplays), isinstance(inner, Bindable)]
         return kind(self.name, inner, self._code)
 
 
@@ -137,6 +141,56 @@ class ContainedRefuser(ContainedPipeline):
     def repeated(self, sitting: Sequence[bytes], sample: Any) -> bool:
         """Whether a capture was given before in this sitting."""
         return _tried(self._name, lambda: bool(self._refuser.repeated(sitting, sample)))
+
+
+class ContainedBindable(ContainedPipeline):
+    """One whose features are embeddings."""
+
+    def __init__(self, name: str, inner: Pipeline, code: str) -> None:
+        super().__init__(name, inner, code)
+        if not isinstance(inner, Bindable):
+            raise TypeError(f"the pipeline of {name} has no embeddings")
+        self._bindable = inner
+
+    @property
+    def code(self) -> str:
+        """Name of the kind of embedding."""
+        return _tried(self._name, lambda: str(self._bindable.code))
+
+    def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
+        """The one embedding of several samples; raises `BiometricError` for anything that has no direction."""
+        return _tried(self._name, lambda: _directed(self._name, self._bindable.embedding(samples)))
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """What is kept beside; empty for a pipeline that keeps nothing."""
+        inner = self._bindable
+        return _tried(self._name, lambda: bytes(inner.side(samples))) if isinstance(inner, KeepsBeside) else b""
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether a sample agrees with what is kept; always, where nothing is."""
+        inner = self._bindable
+        if not isinstance(inner, KeepsBeside):
+            return True
+        return _tried(self._name, lambda: bool(inner.consistent(side, sample)))
+
+
+class ContainedBindableRefuser(ContainedBindable, ContainedRefuser):
+    """One whose features are embeddings, and that tells a capture that was given before."""
+
+
+_KINDS: Mapping[tuple[bool, bool], type[ContainedPipeline]] = {
+    (False, False): ContainedPipeline,
+    (True, False): ContainedRefuser,
+    (False, True): ContainedBindable,
+    (True, True): ContainedBindableRefuser,
+}
+"""By whether a pipeline tells replays, and whether its features are embeddings."""
+
+
+def _directed(name: str, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    if embedding.ndim != 1 or embedding.dtype.kind != "f" or not (embedding**2).sum() > 0:
+        raise BiometricError(f"the modality {name} gives an embedding that is none")
+    return embedding.astype("float32")
 
 
 def _tried(name: str, work: Callable[[], T]) -> T:

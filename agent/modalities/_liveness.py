@@ -10,7 +10,7 @@ from agent.biometrics import liveness
 from agent.biometrics._dlib import DlibEngine
 from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Watch
 from agent.extension import Sensor
-from agent.modalities._own import OwnPipeline
+from agent.modalities._own import BindablePipeline
 from agent.pipelines import Examined, Purpose
 from hal import Camera
 from protocol.gestures import Gesture
@@ -73,7 +73,7 @@ def _looked_on(watch: Watch, camera: Camera, sensor: Sensor) -> LiveFrames:
 
 
 @dataclass(frozen=True)
-class LivePipeline(OwnPipeline):
+class LivePipeline(BindablePipeline):
     """A pipeline that takes frames of a challenge only from somebody who was seen to answer it."""
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:

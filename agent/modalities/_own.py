@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from agent import biometrics
 from agent.biometrics import Features, Modality, Template
+from agent.biometrics.pipelines import Consistent
 from agent.biometrics.replay import recogniser
 from agent.pipelines import Examined, Match, Purpose
 from protocol.messages import ModalityModel
@@ -95,3 +98,42 @@ class OwnPipeline:
             case Modality.VOICE:
                 speech = captures[0]
                 return biometrics.Recording(speech.pcm, speech.rate, speech.overflow, speech.digits)
+
+
+@dataclass(frozen=True)
+class BindablePipeline(OwnPipeline):
+    """A pipeline whose features are embeddings; raises `BiometricError` when it is used for any other."""
+
+    @property
+    def code(self) -> str:
+        """Name of the kind of embedding."""
+        return self._embedding.code
+
+    def embedding(self, samples: Sequence[Any]) -> NDArray[np.float32]:
+        """The one embedding of several samples; raises `BiometricError` for none, `ModelMismatch` for foreign ones."""
+        template = Template.of(cast("Sequence[Features]", samples), least=1)
+        if (template.modality, template.model) != (self.inner.modality, self.inner.model):
+            raise biometrics.ModelMismatch(f"the {template.modality} features were made by another model")
+        return self._embedding.embedding(template.vectors).astype(np.float32)
+
+    def side(self, samples: Sequence[Any]) -> bytes:
+        """How the enrolled samples said their digits, where the modality has such."""
+        if not isinstance(self.inner, Consistent):
+            return b""
+        return msgspec.msgpack.encode([one.side for one in cast("Sequence[Features]", samples)])
+
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        """Whether a presented sample said its digits as the enrolled ones did; raises `BiometricError`."""
+        if not isinstance(self.inner, Consistent):
+            return True
+        try:
+            enrolled = msgspec.msgpack.decode(side, type=list[bytes])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise biometrics.BiometricError("what is kept beside a voice cannot be read") from None
+        return self.inner.consistent(enrolled, cast(Features, sample).side)
+
+    @property
+    def _embedding(self) -> biometrics.Embedding:
+        if not isinstance(self.inner, biometrics.Embedding):
+            raise biometrics.BiometricError(f"features of {self.inner.modality} are no embeddings")
+        return self.inner

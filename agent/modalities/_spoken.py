@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.modalities._own import OwnPipeline
+from agent.modalities._own import BindablePipeline
 from agent.pipelines import Examined, Purpose
 
 _NOT_DRAWN = "The authority asked for no digits. Bring authority and node to one version."
 
 
 @dataclass(frozen=True)
-class SpokenPipeline(OwnPipeline):
+class SpokenPipeline(BindablePipeline):
     """A pipeline that takes a recording only with the digits that must be heard in it."""
 
     def examine(self, captures: Sequence[Any], purpose: Purpose) -> Examined:

@@ -72,12 +72,12 @@ class Face:
     def pipeline(self) -> Pipeline:
         """Descriptors of frontal faces."""
         from agent.modalities._liveness import LivePipeline
-        from agent.modalities._own import OwnPipeline
+        from agent.modalities._own import BindablePipeline
 
         chosen = self._options
         settings = {"model": chosen.model, "model_sha256": chosen.model_sha256 or "", "threshold": chosen.threshold}
         if not chosen.liveness:
-            return OwnPipeline.of(self.name, **settings)
+            return BindablePipeline.of(self.name, **settings)
         return LivePipeline.of(self.name, GESTURES, **settings)
 
 

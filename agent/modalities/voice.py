@@ -86,13 +86,13 @@ class Voice:
 
     def pipeline(self) -> Pipeline:
         """Speaker embeddings."""
-        from agent.modalities._own import OwnPipeline
+        from agent.modalities._own import BindablePipeline
         from agent.modalities._spoken import SpokenPipeline
 
         chosen = self._options
         settings = {"centre": chosen.centre, "centre_sha256": chosen.centre_sha256 or "", "threshold": chosen.threshold}
         if not chosen.spoken_digits:
-            return OwnPipeline.of(self.name, **settings)
+            return BindablePipeline.of(self.name, **settings)
         return SpokenPipeline.of(self.name, SPOKEN_DIGITS, **settings)
 
 

@@ -1,6 +1,25 @@
-"""Sealed profiles: templates and the profile key's authorisation value, opened by enclave and authority together."""
+"""Sealed profiles: a root bound to biometrics, opened by enclave and authority, that the profile key answers to."""
 
+from agent.profile._files import ProfileFiles
+from agent.profile._key import ProfileKey
+from agent.profile._open import OpenProfile, OpenVersion, Probes, Unlocked, agreeing
 from agent.profile._record import RecordFile, RecordHeader
-from agent.profile._vault import OpenProfile, ProfileDraft, ProfileVault
+from agent.profile._vault import Bound, ProfileDraft, ProfileVault, Sealed, Sealing, can_bind
 
-__all__ = ["OpenProfile", "ProfileDraft", "ProfileVault", "RecordFile", "RecordHeader"]
+__all__ = [
+    "Bound",
+    "OpenProfile",
+    "OpenVersion",
+    "Probes",
+    "ProfileDraft",
+    "ProfileFiles",
+    "ProfileKey",
+    "ProfileVault",
+    "RecordFile",
+    "RecordHeader",
+    "Sealed",
+    "Sealing",
+    "Unlocked",
+    "agreeing",
+    "can_bind",
+]

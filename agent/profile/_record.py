@@ -1,4 +1,7 @@
-"""Form of a sealed profile on disk and its encryption."""
+"""Form of a sealed profile on disk and its encryption.
+
+A profile lies in files numbered by the release share that opens them: usually one, and two while it is refreshed.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import ProfileError
 from agent.hardening import wipe
-from agent.identity import StoredKey
+from agent.profile._key import ProfileKey
+from agent.profile.commitment import Shares
 from protocol.codec import length_prefixed
 from protocol.messages import ModalityModel, SensorIdentity
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 PEPPER_BYTES = 32
 NONCE_BYTES = 12
-AUTH_BYTES = 32
+_SHARE_BYTES = 32
 
 
 class RecordHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a record says in clear; its exact bytes are the associated data of the encryption.
 
-    `key` is the profile key as the enclave wrapped it, `sealed_pepper` the enclave's blob over 32 bytes.
+    `codes` names the code of each bound modality, `share` is the number of the release share that opens this record,
+    `key` the profile key as the enclave wrapped it, `sealed_pepper` the enclave's blob over 32 bytes.
     """
 
     version: int
@@ -31,11 +36,27 @@ class RecordHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     record_id: str
     admin: str
     modalities: list[ModalityModel]
+    codes: dict[str, str]
     sensors: list[SensorIdentity]
     consent_version: str
     created_at: float
-    key: StoredKey
+    share: int
+    key: ProfileKey
     sealed_pepper: bytes
+
+    @property
+    def context(self) -> bytes:
+        """What the shares inside belong to: everything of the header that a refresh leaves as it is."""
+        models = [length_prefixed(each.modality, each.model, each.parameters) for each in self.modalities]
+        bound = [length_prefixed(name, code) for name, code in sorted(self.codes.items())]
+        return length_prefixed(
+            "keyvigil/profile/3",
+            self.node_id,
+            self.record_id,
+            self.admin,
+            length_prefixed(*models),
+            length_prefixed(*bound),
+        )
 
 
 class RecordFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,10 +68,16 @@ class RecordFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProfileSecrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Plaintext of a record: template bytes by modality, and the profile key's authorisation value (32 bytes)."""
+    """Plaintext of a record.
+
+    `templates` are those of released modalities, `sides` what bound ones keep beside their share, `masked_auth` the
+    profile key's authorisation value under a keystream of the root.
+    """
 
     templates: dict[str, bytes]
-    auth: bytes
+    sides: dict[str, bytes]
+    shares: Shares
+    masked_auth: bytes
 
     def __repr__(self) -> str:
         return "ProfileSecrets()"
@@ -82,7 +109,7 @@ def open_record(record: RecordFile, pepper: bytes, release_share: bytes) -> Prof
 
 
 def _record_key(header: bytes, pepper: bytes, release_share: bytes) -> bytearray:
-    if len(pepper) != PEPPER_BYTES or len(release_share) < 16:
+    if len(pepper) != PEPPER_BYTES or len(release_share) != _SHARE_BYTES:
         raise ProfileError("the sealed profile does not open: the authority's share has a wrong length")
     material = bytearray(pepper + release_share)
     try:

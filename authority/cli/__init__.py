@@ -5,7 +5,20 @@ from __future__ import annotations
 import click
 
 import authority.cli.setup as setup_commands
-from authority.cli import admins, networks, nodes, records
+from authority.cli import (
+    admins,
+    audit_log,
+    brake,
+    eve,
+    groups,
+    networks,
+    nodes,
+    policy_check,
+    quotes,
+    records,
+    references,
+    signals,
+)
 from authority.cli.output import run_group
 
 __all__ = ["cli", "main"]
@@ -24,10 +37,20 @@ for command in (
     networks.network,
     networks.key,
     records.alert,
+    quotes.quote,
+    references.reference,
+    brake.brake,
+    groups.group,
 ):
     cli.add_command(command)
-cli.add_command(records.audit)
+cli.add_command(audit_log.audit)
 cli.add_command(records.policy)
+records.policy.add_command(policy_check.check)
+cli.add_command(signals.signals)
+cli.add_command(signals.token)
+signals.signals.add_command(eve.eve)
+nodes.node.add_command(signals.hostile)
+nodes.node.add_command(signals.absolve)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from authority.cli.secret_files import secret_file
 
 @click.group()
 def admin() -> None:
-    """Administrators: tickets to enrol, approval, revocation."""
+    """Administrators: tickets to enrol, approval, unlocking, revocation, erasure."""
 
 
 @admin.command("ticket")
@@ -48,7 +48,9 @@ def _print_ticket(made: dict[str, Any]) -> None:
 
 
 @admin.command("list")
-@click.option("--profile-state", "wanted", type=click.Choice(["pending", "active", "revoked"]), help="Only these.")
+@click.option(
+    "--profile-state", "wanted", type=click.Choice(["pending", "active", "revoked", "erased"]), help="Only these."
+)
 @target_options
 @json_option
 def list_profiles(wanted: str | None, as_json: bool, **options: Any) -> None:
@@ -78,3 +80,5 @@ def _profile_action(verb: str, help_text: str) -> click.Command:
 
 _profile_action("approve", "Let an enrolled administrator answer for the node.")
 _profile_action("revoke", "Stop accepting an administrator at the node.")
+_profile_action("erase", "Destroy what is kept of a profile, here and at its node; the audit log says so.")
+_profile_action("unlock", "Let an administrator who failed too often try again.")

@@ -89,6 +89,11 @@ class OperatorClient:
         except httpx.InvalidURL as error:
             raise CommandFailed(f"{where.url!r}: {error}", "Name --url https://HOST:PORT.") from None
 
+    @property
+    def ca_file(self) -> Path:
+        """The authority's CA certificate (PEM)."""
+        return self._where.ca_file
+
     def get(self, path: str, **query: Any) -> Any:
         """GET a view."""
         return self._call("GET", path, params={key: value for key, value in query.items() if value is not None})
@@ -137,7 +142,7 @@ def _refusal(problem: Any, status: int) -> CommandFailed:
     """The authority's own words, if it said any."""
     said = problem if isinstance(problem, dict) else {}
     words = said.get("detail") or said.get("title") or f"refused with status {status}"
-    return CommandFailed(str(words), str(said.get("remedy", "")))
+    return CommandFailed(str(words), str(said.get("remedy", "")), status)
 
 
 def connect(options: dict[str, Any]) -> OperatorClient:

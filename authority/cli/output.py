@@ -17,11 +17,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 class CommandFailed(Exception):
-    """A command ends with status 1; `remedy` says what to do."""
+    """A command ends with status 1; `remedy` says what to do, `status` is the authority's (HTTP), 0 if it said none."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", status: int = 0) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.status = status
 
 
 def run_group(group: click.Group, arguments: Sequence[str] | None = None) -> NoReturn:

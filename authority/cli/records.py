@@ -1,4 +1,4 @@
-"""`keyvigil-authority alert|audit|policy …`."""
+"""`keyvigil-authority alert|policy …`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from authority.cli.client import connect, target_options
-from authority.cli.output import CommandFailed, emit, json_option, table, when
+from authority.cli.output import emit, json_option, table, when
 
 
 @click.group()
@@ -31,39 +31,6 @@ def _print_alerts(alerts: list[dict[str, Any]]) -> None:
 
 
 @click.group()
-def audit() -> None:
-    """The audit log."""
-
-
-@audit.command("list")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Only records with a higher number.")
-@target_options
-@json_option
-def list_audit(after: int, as_json: bool, **options: Any) -> None:
-    """Audit records, oldest first."""
-    emit(connect(options).get("/v1/audit", after=after), as_json, _print_audit)
-
-
-def _print_audit(records: list[dict[str, Any]]) -> None:
-    rows = [[each["seq"], when(each["at"]), each["kind"], each["actor"], json.dumps(each["data"])] for each in records]
-    table("Audit log", ("seq", "at", "kind", "actor", "data"), rows)
-
-
-@audit.command("verify")
-@target_options
-@json_option
-def verify_audit(as_json: bool, **options: Any) -> None:
-    """Walk the log's hash chain; exit status 1 when a record does not hold."""
-    found = connect(options).get("/v1/audit/verify")
-    emit(found, as_json, lambda value: click.echo(f"{value['length']} records hold; head {value['head']}"))
-    if not found["intact"]:
-        raise CommandFailed(
-            f"the audit log does not hold at record {found['broken_at']}: {found['reason']}",
-            "Compare with a copy of the database; somebody has changed it.",
-        )
-
-
-@click.group()
 def policy() -> None:
     """The trust policy."""
 
@@ -74,3 +41,12 @@ def policy() -> None:
 def show_policy(as_json: bool, **options: Any) -> None:
     """The policy in force."""
     emit(connect(options).get("/v1/policy"), as_json, lambda value: click.echo(json.dumps(value, indent=2)))
+
+
+@policy.command("reload")
+@target_options
+@json_option
+def reload_policy(as_json: bool, **options: Any) -> None:
+    """Let a running authority read its policy file again; every decision from then on is by the new policy."""
+    done = connect(options).post("/v1/policy/reload")
+    emit(done, as_json, lambda value: click.echo(f"policy {value['version']} is in force ({value['sha256'][:16]})"))

@@ -32,12 +32,17 @@ def delivery_key(kind: str, public: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def seal_to(recipient: ec.EllipticCurvePublicKey, info: bytes, plaintext: bytes) -> bytes:
+    """Encapsulated point (65 bytes) and ciphertext that `recipient` alone opens, in the context `info` (RFC 9180)."""
+    return _SUITE.encrypt(plaintext, recipient, info=info)
+
+
 def seal(
     rt: Runtime, node_id: str, recipient: ec.EllipticCurvePublicKey, number: int, bundle: KeyBundle, now: float
 ) -> bytes:
     """Encoded `Envelope` that opens at this node only, as delivery `number` of this generation."""
     info = delivery_info(node_id, bundle.network, rt.generation, number)
-    sealed = _SUITE.encrypt(encode(bundle), recipient, info=info)
+    sealed = seal_to(recipient, info, encode(bundle))
     payload = encode(
         SealedDelivery(
             node_id=node_id,

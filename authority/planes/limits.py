@@ -37,7 +37,7 @@ def _too_large(limit: int) -> Refused:
 
 
 class RateLimit:
-    """A token bucket per address: `burst` requests at once, `rate` a second in the long run."""
+    """A token bucket per address or name of a sender: `burst` requests at once, `rate` a second in the long run."""
 
     def __init__(self, burst: float = 60.0, rate: float = 20.0, addresses: int = ADDRESSES) -> None:
         self._burst = burst
@@ -53,5 +53,5 @@ class RateLimit:
         if len(self._buckets) > self._addresses:
             del self._buckets[next(iter(self._buckets))]
         if left < 1:
-            detail = "too many requests from this address"
+            detail = "too many requests"
             raise Refused(ErrorCode.TOO_MANY_TRIES, 429, detail, "Try again in a few seconds.")

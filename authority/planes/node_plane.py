@@ -16,36 +16,43 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, enrolling, joining
+from authority import challenges, checkpoints, enrolling, groups, joining, profiles, scheduler, signals
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
-from authority.planes.limits import RateLimit, read_body
+from authority.planes.limits import BODY_BYTES, RateLimit, read_body
 from authority.planes.problems import install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.tls import CERTIFICATE_KEY
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import Store, schema
-from protocol.codec import decode, encode
+from protocol.codec import ProtocolViolation, decode, encode
 from protocol.messages import (
+    LONGEST_EVENT_LOG,
     AttestSubmission,
     BeginRequest,
     DeliveryAck,
     EnrolFinish,
     EnrolStart,
+    ErasedRecord,
     EvidenceSubmission,
     FailureSubmission,
+    GroupSubmission,
     JoinProof,
     JoinRequest,
     NonceRequest,
     RenewRequest,
+    ResetRequest,
 )
 from protocol.problems import ErrorCode
+from protocol.signals import SignalReport
 
 T = TypeVar("T")
 JSON = "application/json"
 LARGEST_NUMBER = 2**63 - 1
+LOG_BYTES = BODY_BYTES + 4 * LONGEST_EVENT_LOG // 3
+"""A machine attestation may carry an event log, in base64."""
 SEEN_S = 60.0
 """How exactly it is kept when a node was last seen."""
 CLOSE_S = 2.0
@@ -63,6 +70,7 @@ class NodeContext:
     lab_roots: Sequence[x509.Certificate]
     hub: Hub
     limit: RateLimit = field(default_factory=RateLimit)
+    signal_limit: RateLimit = field(default_factory=lambda: RateLimit(burst=60, rate=0.2))
 
     async def tell(self, decided: tuple[T, list[Push]]) -> T:
         """Push what follows from a decision that was committed; gives the answer."""
@@ -120,6 +128,8 @@ def create_node_app(
     _enrolment_routes(app, context)
     _challenge_routes(app, context)
     _delivery_routes(app, context)
+    _signal_route(app, context)
+    _log_route(app, context)
     _event_route(app, context)
     check_access_declared(app)
     return app
@@ -175,6 +185,21 @@ def _enrolment_routes(app: FastAPI, context: NodeContext) -> None:
         body, node_id, now = await _decoded(request, EnrolFinish), request.state.node_id, rt.now()
         return _json(await run(lambda conn: enrolling.finish_enrolment(conn, rt, node_id, enrolment_id, body, now)))
 
+    @app.post("/v1/profiles/{record_id}/reset")
+    @access(NODE)
+    async def reset(record_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, ResetRequest), request.state.node_id, rt.now()
+        return _json(await run(lambda conn: enrolling.grant_reset(conn, rt, node_id, record_id, body, now)))
+
+    @app.post("/v1/profiles/{record_id}/erased")
+    @access(NODE)
+    async def erased(record_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, ErasedRecord), request.state.node_id, rt.now()
+        if body.record_id != record_id:
+            raise ProtocolViolation("the record is another than the one in the path")
+        await run(lambda conn: profiles.note_gone(conn, node_id, record_id, now))
+        return _json({})
+
 
 def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
     rt, run = context.runtime, context.store.arun
@@ -202,10 +227,24 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
         decided = await run(lambda conn: challenges.report_failure(conn, rt, node_id, challenge_id, body, now))
         return _json(await context.tell(decided))
 
+    @app.post("/v1/challenges/{challenge_id}/group")
+    @access(NODE)
+    async def group(challenge_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, GroupSubmission), request.state.node_id, rt.now()
+        decided = await run(lambda conn: groups.answer(conn, rt, node_id, challenge_id, body, now))
+        return _json(await context.tell(decided))
+
+    @app.post("/v1/checkin")
+    @access(NODE)
+    async def check_in(request: Request) -> Response:
+        node_id, now = request.state.node_id, rt.now()
+        pushes = await run(lambda conn: scheduler.check_in(conn, rt, node_id, now))
+        return _json(await context.tell(({}, pushes)))
+
     @app.post("/v1/attest")
     @access(NODE)
     async def attest(request: Request) -> Response:
-        body, node_id, now = await _decoded(request, AttestSubmission), request.state.node_id, rt.now()
+        body, node_id, now = await _decoded(request, AttestSubmission, LOG_BYTES), request.state.node_id, rt.now()
         return _json(await context.tell(await run(lambda conn: challenges.attest(conn, rt, node_id, body, now))))
 
 
@@ -224,6 +263,28 @@ def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
         body, node_id, now = await _decoded(request, DeliveryAck), request.state.node_id, rt.now()
         await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
         return _json({})
+
+
+def _signal_route(app: FastAPI, context: NodeContext) -> None:
+    rt, run = context.runtime, context.store.arun
+
+    @app.post("/v1/signals")
+    @access(NODE)
+    async def signal(request: Request) -> Response:
+        now = rt.now()
+        context.signal_limit.check(request.state.node_id, now)
+        body, source = await _decoded(request, SignalReport), signals.Source(request.state.node_id, node=True)
+        return _json(await context.tell(await run(lambda conn: signals.record(conn, rt, source, body, now))))
+
+
+def _log_route(app: FastAPI, context: NodeContext) -> None:
+    @app.get("/v1/log/consistency")
+    @access(NODE)
+    async def consistency(
+        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST_NUMBER)],
+        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST_NUMBER)],
+    ) -> Response:
+        return _json(await context.store.arun(lambda conn: checkpoints.consistency(conn, first, second)))
 
 
 def _event_route(app: FastAPI, context: NodeContext) -> None:
@@ -265,9 +326,9 @@ def _registered(conn: Transaction, thumbprint: str, now: float) -> str | None:
     return str(row.id)
 
 
-async def _decoded(request: Request, kind: type[T]) -> T:
+async def _decoded(request: Request, kind: type[T], limit: int = BODY_BYTES) -> T:
     """The body as exactly a `kind`; raises `ProtocolViolation`, and `Refused` when it is too long or too slow."""
-    return decode(await read_body(request), kind)
+    return decode(await read_body(request, limit), kind)
 
 
 def _json(message: Any) -> Response:

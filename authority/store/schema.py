@@ -6,6 +6,7 @@ Nothing biometric is stored: no sample, no feature, no template, no helper data.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -59,7 +61,31 @@ node = Table(
     Column("next_delivery", Integer, nullable=False, default=1),
     Column("counted_after", Integer, nullable=False, default=0),
     Column("enclave_kind", String(16), nullable=False, default="tpm2", server_default="tpm2"),
+    Column("nv_counter", BigInteger),
+    Column("floor_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("state_version", Integer, nullable=False, default=0, server_default="0"),
 )
+
+reference_value = Table(
+    "reference_value",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("origin", Integer),
+    Column("events", Text),
+    Column("first_seen_at", Float),
+    Column("last_seen_at", Float),
+    Column("held_at", Float),
+    Column("decided_at", Float),
+    Column("decided_by", String(80)),
+    UniqueConstraint("node_id", "kind", "digest"),
+    sqlite_autoincrement=True,
+)
+"""Machine states and agent measurements that operators review; `origin` is the value that one was rolled out from."""
 
 join_token = Table(
     "join_token",
@@ -137,6 +163,15 @@ profile = Table(
     Column("counter", Integer, nullable=False, default=0),
     Column("failures_in_row", Integer, nullable=False, default=0),
     Column("locked_until", Float),
+    Column("share_number", Integer, nullable=False, default=0, server_default="0"),
+    Column("following_share", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("releases", Integer, nullable=False, default=0, server_default="0"),
+    Column("guard_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("guard_change", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("unlocked_at", Float),
+    Column("replaces", String(32)),
+    Column("erased_at", Float),
+    Column("gone_at", Float),
 )
 
 challenge = Table(
@@ -156,6 +191,8 @@ challenge = Table(
     Column("answered_at", Float),
     Column("evidence_sha256", String(64)),
     Column("verdict", Text),
+    Column("claim", SmallInteger),
+    Column("shared", Text),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )
@@ -168,6 +205,7 @@ schedule = Table(
     Column("next_challenge_at", Float, nullable=False, index=True),
     Column("next_attest_at", Float, nullable=False),
     Column("attest_deadline_at", Float),
+    Column("checkin_at", Float),
 )
 
 presentation = Table(
@@ -181,7 +219,43 @@ presentation = Table(
     Column("speed", Integer),
     Column("quality", Integer),
     Column("weak", Boolean, nullable=False, default=False, server_default=false()),
+    Column("models", Text, nullable=False, default="[]", server_default="[]"),
+    Column("modalities", Text, nullable=False, default="[]", server_default="[]"),
+    Column("elapsed_s", Float),
+    Column("shared", Boolean, nullable=False, default=False, server_default=false()),
 )
+
+signal = Table(
+    "signal",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("origin", String(8), nullable=False),
+    Column("reporter", String(80), nullable=False),
+    Column("source", String(48), nullable=False),
+    Column("ref", String(80), nullable=False),
+    Column("kind", String(48), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("confidence", Integer, nullable=False),
+    Column("observed_at", Float, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("ended_at", Float),
+    UniqueConstraint("origin", "reporter", "source", "ref"),
+    Index("ix_signal_node_id_expires_at", "node_id", "expires_at"),
+)
+"""`ended_at`: an operator withdrew it, or a signal that says no less took its place."""
+
+policy_version = Table(
+    "policy_version",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("sha256", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+"""Policies in the order in which they came into force."""
 
 network = Table(
     "network",
@@ -252,8 +326,67 @@ audit = Table(
     Column("actor", String(80), nullable=False),
     Column("node_id", String(64)),
     Column("data", Text, nullable=False),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
+)
+
+challenge_group = Table(
+    "challenge_group",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("sensor_node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+group_member = Table(
+    "group_member",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("group", String(63), ForeignKey("challenge_group.name"), nullable=False),
+)
+
+brake = Table(
+    "brake",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("engaged_at", Float, nullable=False),
+    Column("engaged_by", String(80), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("ended_at", Float),
+)
+
+brake_vote = Table(
+    "brake_vote",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("brake", Integer, nullable=False),
+    Column("operator", String(63), nullable=False),
+    Column("decision", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+brake_fall = Table(
+    "brake_fall",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("node_id", String(64), ForeignKey("node.id"), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+log_node = Table(
+    "log_node",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+log_checkpoint = Table(
+    "log_checkpoint",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Float, nullable=False),
 )
 
 operator_token = Table(

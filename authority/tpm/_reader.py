@@ -1,9 +1,9 @@
-"""Reading big-endian TPM structures from bytes that nobody vouches for."""
+"""Reading TPM structures, big-endian but for event logs and files of tools, from bytes that nobody vouches for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 Value = TypeVar("Value")
 
@@ -28,9 +28,14 @@ class Reader:
         part, self._at = self._data[self._at : end], end
         return part
 
-    def uint(self, size: int) -> int:
+    def uint(self, size: int, order: Literal["big", "little"] = "big") -> int:
         """An unsigned integer of `size` bytes."""
-        return int.from_bytes(self.take(size), "big")
+        return int.from_bytes(self.take(size), order)
+
+    @property
+    def left(self) -> int:
+        """How many bytes are not consumed yet."""
+        return len(self._data) - self._at
 
     def sized(self, limit: int) -> bytes:
         """A TPM2B: two bytes of length, at most `limit`, and so many bytes."""

@@ -38,8 +38,9 @@ def verify_attest(
     check_attributes(ak, AK_MUST, AK_MUST_NOT, Reason.UNFIT_SIGNER)
     if ak.name_algorithm not in HASHES:
         raise TpmRejected(Reason.UNFIT_SIGNER, f"a key named by {ak.name_algorithm.name}")
-    hashed = _check_hash(ak, signed)
-    _check_signature(ak, signed, hashed, attest)
+    hashed = _check_hash(signed)
+    check_scheme(ak, signed)
+    check_signature(key_of(ak), signed, attest)
     if hierarchy is not None and parsed.qualified_signer != qualified_name(ak, hierarchy):
         raise TpmRejected(Reason.FOREIGN_SIGNER, "it names another signer than the enrolled key in its hierarchy")
     if not hmac.compare_digest(parsed.extra_data, qualifying):
@@ -55,32 +56,40 @@ def check_attributes(public: Public, must: ObjectAttributes, must_not: ObjectAtt
         raise TpmRejected(reason, "a key " + ", ".join(words))
 
 
-def _check_hash(ak: Public, signature: Signature) -> Algorithm:
+def _check_hash(signature: Signature) -> Algorithm:
     hashed = signature.hash if isinstance(signature, EcdsaSignature) else signature.scheme.hash
     if hashed not in HASHES:
         raise TpmRejected(Reason.WEAK_HASH, f"signed with {hashed.name}")
-    scheme = ak.parameters.scheme
+    return hashed
+
+
+def check_scheme(ak: Public, signature: Signature) -> None:
+    """Raise `TpmRejected` when a signature was made by another scheme or with another hash than the key is for."""
+    hashed, scheme = _check_hash(signature), ak.parameters.scheme
     if scheme is None or scheme.hash is not hashed or scheme.algorithm is not _algorithm(signature):
         raise TpmRejected(Reason.UNFIT_SIGNER, "signed with another scheme than the key's own")
-    return hashed
 
 
 def _algorithm(signature: Signature) -> Algorithm:
     return Algorithm.ECDSA if isinstance(signature, EcdsaSignature) else signature.scheme.algorithm
 
 
-def _check_signature(ak: Public, signature: Signature, hashed: Algorithm, message: bytes) -> None:
-    key, algorithm = key_of(ak), HASHES[hashed]()
+def check_signature(
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, signature: Signature, message: bytes
+) -> Algorithm:
+    """The hash that `message` was signed with by `key`; raises `TpmRejected`. SHA-1 is refused."""
+    hashed = _check_hash(signature)
+    algorithm = HASHES[hashed]()
     try:
         match key, signature:
             case ec.EllipticCurvePublicKey(), EcdsaSignature(r=r, s=s):
                 key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(algorithm))
-                return
+                return hashed
             case rsa.RSAPublicKey(), RsaSignature(scheme=scheme, value=value):
                 pss = padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
                 pad = padding.PKCS1v15() if scheme.algorithm is Algorithm.RSASSA else pss
                 key.verify(value, message, pad, algorithm)
-                return
+                return hashed
     except InvalidSignature:
         raise TpmRejected(Reason.BAD_SIGNATURE, "the attestation key did not sign this") from None
     raise TpmRejected(Reason.BAD_SIGNATURE, "key and signature are of different kinds")

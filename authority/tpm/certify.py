@@ -55,13 +55,20 @@ def verify_certify(  # noqa: PLR0913 - each argument is one thing that the certi
     `CertificationRejected`.
     """
     with rejecting(CertificationRejected):
-        parsed, _ = verify_attest(attest, signature, ak_public, qualifying, hierarchy)
-        if not isinstance(parsed.attested, CertifyInfo):
-            raise TpmRejected(Reason.WRONG_TYPE, "a quote where a certification is needed")
-        public = parse_public(object_public)
-        if not hmac.compare_digest(parsed.attested.name, name_of(public)):
-            raise TpmRejected(Reason.OTHER_OBJECT, "it certifies another key")
-        return _fit(public, use, policy)
+        return _fit(certified(attest, signature, ak_public, qualifying, object_public, hierarchy), use, policy)
+
+
+def certified(
+    attest: bytes, signature: bytes, ak_public: bytes, qualifying: bytes, object_public: bytes, hierarchy: int | None
+) -> Public:
+    """What the AK certified, whatever it is; raises `TpmRejected`, `TpmFormatError`."""
+    parsed, _ = verify_attest(attest, signature, ak_public, qualifying, hierarchy)
+    if not isinstance(parsed.attested, CertifyInfo):
+        raise TpmRejected(Reason.WRONG_TYPE, "another statement where a key's certification is needed")
+    public = parse_public(object_public)
+    if not hmac.compare_digest(parsed.attested.name, name_of(public)):
+        raise TpmRejected(Reason.OTHER_OBJECT, "it certifies another key")
+    return public
 
 
 def _fit(public: Public, use: CertifiedUse, policy: bytes) -> ec.EllipticCurvePublicKey:
@@ -69,6 +76,11 @@ def _fit(public: Public, use: CertifiedUse, policy: bytes) -> ec.EllipticCurvePu
     check_attributes(public, _MADE_THERE | must, _NEVER | must_not, Reason.UNFIT_OBJECT)
     if public.auth_policy != policy:
         raise TpmRejected(Reason.UNFIT_OBJECT, "a key with another authorisation policy")
+    return p256_key(public, algorithm)
+
+
+def p256_key(public: Public, algorithm: Algorithm) -> ec.EllipticCurvePublicKey:
+    """The key on P-256, named by SHA-256, for `algorithm` with SHA-256 or without a scheme; raises `TpmRejected`."""
     if public.name_algorithm is not Algorithm.SHA256:
         raise TpmRejected(Reason.UNFIT_OBJECT, f"a key named by {public.name_algorithm.name}")
     parameters, key = public.parameters, key_of(public)

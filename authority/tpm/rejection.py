@@ -21,6 +21,8 @@ class Reason(StrEnum):
     WRONG_QUALIFYING_DATA = "wrong-qualifying-data"
     WRONG_SELECTION = "wrong-selection"
     WRONG_PCR_DIGEST = "wrong-pcr-digest"
+    WRONG_EVENT_LOG = "wrong-event-log"
+    MISSING = "missing"
     OTHER_OBJECT = "other-object"
     UNFIT_OBJECT = "unfit-object"
     NO_CERTIFICATE = "no-certificate"

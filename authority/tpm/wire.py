@@ -19,6 +19,7 @@ MAX_RSA = 512
 MAX_COORDINATE = 66
 MAX_BANKS = 16
 MAX_SELECT = 4
+MAX_NV = 2048
 
 
 class Algorithm(IntEnum):
@@ -155,6 +156,11 @@ class PcrSelection:
     bank: Algorithm
     pcrs: tuple[int, ...]
 
+    @property
+    def weak(self) -> bool:
+        """Whether registers of this bank may hold what somebody computed a collision for."""
+        return self.bank is Algorithm.SHA1
+
 
 @dataclass(frozen=True)
 class QuoteInfo:
@@ -173,19 +179,29 @@ class CertifyInfo:
 
 
 @dataclass(frozen=True)
+class NvInfo:
+    """TPMS_NV_CERTIFY_INFO (10.12.8): the Name of an NV index, and what lies in it from `offset` on."""
+
+    name: bytes
+    offset: int
+    contents: bytes
+
+
+@dataclass(frozen=True)
 class Attest:
-    """TPMS_ATTEST (10.12.12) of type ATTEST_QUOTE or ATTEST_CERTIFY; its magic was checked."""
+    """TPMS_ATTEST (10.12.12) of type ATTEST_QUOTE, ATTEST_CERTIFY or ATTEST_NV; its magic was checked."""
 
     qualified_signer: bytes
     extra_data: bytes
     clock_info: ClockInfo
     firmware_version: int
-    attested: QuoteInfo | CertifyInfo
+    attested: QuoteInfo | CertifyInfo | NvInfo
 
 
 class _AttestType(IntEnum):
     """TPM_ST (6.9)."""
 
+    NV = 0x8014
     CERTIFY = 0x8017
     QUOTE = 0x8018
 
@@ -197,7 +213,7 @@ def parse_public(tpm2b_public: bytes) -> Public:
     outer.end()
     reader = Reader(marshalled, "TPMT_PUBLIC")
     kind = reader.one_of(2, Algorithm)
-    name_algorithm = _hash(reader)
+    name_algorithm = hash_algorithm(reader)
     attributes = reader.one_of(4, ObjectAttributes)
     policy = reader.sized(MAX_DIGEST)
     parameters: RsaParameters | EccParameters
@@ -220,9 +236,9 @@ def parse_signature(tpmt_signature: bytes) -> Signature:
     signature: Signature
     match algorithm:
         case Algorithm.RSASSA | Algorithm.RSAPSS:
-            signature = RsaSignature(Scheme(algorithm, _hash(reader)), reader.sized(MAX_RSA))
+            signature = RsaSignature(Scheme(algorithm, hash_algorithm(reader)), reader.sized(MAX_RSA))
         case Algorithm.ECDSA:
-            hashed = _hash(reader)
+            hashed = hash_algorithm(reader)
             r, s = (int.from_bytes(reader.sized(MAX_COORDINATE), "big") for _ in range(2))
             signature = EcdsaSignature(hashed, r, s)
         case _:
@@ -232,7 +248,7 @@ def parse_signature(tpmt_signature: bytes) -> Signature:
 
 
 def parse_attest(tpms_attest: bytes) -> Attest:
-    """TPMS_ATTEST of a quote or a certification; raises `TpmFormatError`."""
+    """TPMS_ATTEST of a quote, or of a certification of a key or an NV index; raises `TpmFormatError`."""
     reader = Reader(tpms_attest, "TPMS_ATTEST")
     magic = reader.uint(4)
     if magic != MAGIC:
@@ -242,16 +258,20 @@ def parse_attest(tpms_attest: bytes) -> Attest:
     extra = reader.sized(MAX_NAME)
     clock = ClockInfo(reader.uint(8), reader.uint(4), reader.uint(4), _yes_no(reader))
     firmware = reader.uint(8)
-    attested: QuoteInfo | CertifyInfo
-    if kind is _AttestType.QUOTE:
-        attested = QuoteInfo(_selections(reader), reader.sized(MAX_DIGEST))
-    else:
-        attested = CertifyInfo(reader.sized(MAX_NAME), reader.sized(MAX_NAME))
+    attested: QuoteInfo | CertifyInfo | NvInfo
+    match kind:
+        case _AttestType.QUOTE:
+            attested = QuoteInfo(_selections(reader), reader.sized(MAX_DIGEST))
+        case _AttestType.CERTIFY:
+            attested = CertifyInfo(reader.sized(MAX_NAME), reader.sized(MAX_NAME))
+        case _AttestType.NV:
+            attested = NvInfo(reader.sized(MAX_NAME), reader.uint(2), reader.sized(MAX_NV))
     reader.end()
     return Attest(signer, extra, clock, firmware, attested)
 
 
-def _hash(reader: Reader) -> Algorithm:
+def hash_algorithm(reader: Reader) -> Algorithm:
+    """TPMI_ALG_HASH (9.27)."""
     algorithm = reader.one_of(2, Algorithm)
     if algorithm not in {Algorithm.SHA1, Algorithm.SHA256, Algorithm.SHA384, Algorithm.SHA512}:
         raise TpmFormatError(f"{algorithm.name} where a hash algorithm is needed")
@@ -301,7 +321,7 @@ def _scheme(reader: Reader, allowed: set[Algorithm]) -> Scheme | None:
         return None
     if algorithm not in allowed:
         raise TpmFormatError(f"{algorithm.name} is no scheme for this key")
-    return Scheme(algorithm, _hash(reader))
+    return Scheme(algorithm, hash_algorithm(reader))
 
 
 def _point(reader: Reader) -> EccPoint:
@@ -317,7 +337,7 @@ def _selections(reader: Reader) -> tuple[PcrSelection, ...]:
 
 
 def _selection(reader: Reader) -> PcrSelection:
-    bank, size = _hash(reader), reader.uint(1)
+    bank, size = hash_algorithm(reader), reader.uint(1)
     if size > MAX_SELECT:
         raise TpmFormatError(f"TPMS_PCR_SELECTION of {size} bytes")
     bits = int.from_bytes(reader.take(size), "little")

@@ -1,5 +1,8 @@
 """The trust core: policy, score, tiers, states. Pure functions, the clock passed in, integer thousandths."""
 
+from authority.trust.behaviour import Conduct, Origin, Signal, conduct, dominates
+from authority.trust.behaviour_rules import Worth
+from authority.trust.course import Order, Performed, Point, Story, facts, follow
 from authority.trust.policy import Policy, PolicyError, default_policy, load_policy, parse_policy
 from authority.trust.score import (
     Assessment,
@@ -29,19 +32,31 @@ __all__ = [
     "Assessment",
     "ChallengeState",
     "Circumstances",
+    "Conduct",
     "Facts",
     "Grant",
     "OperatorAction",
+    "Order",
+    "Origin",
+    "Performed",
+    "Point",
     "Policy",
     "PolicyError",
     "Presentation",
     "PresentationKind",
+    "Signal",
+    "Story",
     "TransitionRefused",
+    "Worth",
     "assess",
     "choose_version",
+    "conduct",
     "default_policy",
     "distribute_key",
+    "dominates",
     "effective_access",
+    "facts",
+    "follow",
     "is_too_fast",
     "load_policy",
     "next_state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from authority.trust import behaviour_rules, calendar
+from authority.trust.behaviour_rules import BehaviourRules, WorthRules
 from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 from protocol.levels import EnclaveKind, Rotation
 
@@ -74,12 +77,17 @@ class Caps(_Section, frozen=True):
     software_enclave: int = 800
     pkcs11_enclave: int = 800
     match_only: int = 800
+    default_face: int = 800
+    hostile: int = 500
     stale_medium_s: float = 2 * DAY_S
     stale_low_s: float = 4 * DAY_S
 
 
 class ChallengeRules(_Section, frozen=True):
-    """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry."""
+    """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry.
+
+    `min_s`, `max_s` and `grace_s` count in attended time; `checkin_s` lies between two summonses that a node asks for.
+    """
 
     min_s: float = HOUR_S
     max_s: float = DAY_S
@@ -88,6 +96,26 @@ class ChallengeRules(_Section, frozen=True):
     min_modalities: int = 2
     gestures: int = 4
     require_presence: bool = False
+    checkin_s: float = 600.0
+
+
+class Week(_Section, frozen=True):
+    """Windows of each weekday, "08:00-12:00" each, in the site's time zone."""
+
+    mon: tuple[str, ...] = ()
+    tue: tuple[str, ...] = ()
+    wed: tuple[str, ...] = ()
+    thu: tuple[str, ...] = ()
+    fri: tuple[str, ...] = ()
+    sat: tuple[str, ...] = ()
+    sun: tuple[str, ...] = ()
+
+
+class AttendedHours(Week, frozen=True):
+    """When people are at the site; always without a `time_zone` (IANA name). `holidays` are dates, 2026-12-25 say."""
+
+    time_zone: str = ""
+    holidays: tuple[str, ...] = ()
 
 
 class EnrolmentRules(_Section, frozen=True):
@@ -113,12 +141,16 @@ class EnrolmentRules(_Section, frozen=True):
 
 
 class AttestationRules(_Section, frozen=True):
-    """Machine attestation: its period, the time to answer, when silence counts, and the PCRs that are quoted."""
+    """Machine attestation: its period, the time to answer, when silence counts, and the PCRs that are quoted.
+
+    Where `require_nv` is false, a node with a TPM may leave counter and measurement out until it has shown them once.
+    """
 
     interval_s: float = 300.0
     answer_s: float = 60.0
     overdue_after_s: float = 1200.0
     pcr_selection: tuple[int, ...] = (0, 2, 4, 7)
+    require_nv: bool = False
 
 
 class EnclaveRules(_Section, frozen=True):
@@ -158,11 +190,26 @@ class IsolationRules(_Section, frozen=True):
     recover_after: int = 2
 
 
+class BrakeRules(_Section, frozen=True):
+    """How many nodes, of what share of the fleet, may be demoted or isolated within the window before we stop."""
+
+    percent: float = 20.0
+    nodes: int = 5
+    window_s: float = HOUR_S
+
+
+class GroupRules(_Section, frozen=True):
+    """The score (thousandths) that a node can reach by presentations at its group's sensor node."""
+
+    cap: int = 800
+
+
 class LockoutRules(_Section, frozen=True):
-    """Failed presentations in a row that lock a profile, and for how long."""
+    """Failed presentations in a row that lock a profile, and for how long; how often it may be presented in a day."""
 
     failures: int = 5
     duration_s: float = 900.0
+    releases_per_day: int = 60
 
 
 class DeliveryRules(_Section, frozen=True):
@@ -178,6 +225,13 @@ class SchedulerRules(_Section, frozen=True):
     outage_s: float = 30.0
 
 
+class LogRules(_Section, frozen=True):
+    """How often the audit log is signed: after so many seconds if it grew, or after so many records."""
+
+    checkpoint_s: float = 300.0
+    checkpoint_records: int = 1000
+
+
 class Policy(_Section, frozen=True):
     """A versioned policy. `lab` allows periods of seconds; it then binds lab nodes only."""
 
@@ -185,18 +239,25 @@ class Policy(_Section, frozen=True):
     lab: bool = False
     weights: Weights = Weights()
     recency: Recency = Recency()
+    behaviour: BehaviourRules = BehaviourRules()
+    worth: WorthRules = WorthRules()
     speed: SpeedRules = SpeedRules()
     caps: Caps = Caps()
     challenge: ChallengeRules = ChallengeRules()
+    attended: AttendedHours = AttendedHours()
+    roster: dict[str, Week] = {}
     enrolment: EnrolmentRules = EnrolmentRules()
     attestation: AttestationRules = AttestationRules()
     enclaves: EnclaveRules = EnclaveRules()
     certificate: CertificateRules = CertificateRules()
     rotation: RotationRules = RotationRules()
     isolation: IsolationRules = IsolationRules()
+    brake: BrakeRules = BrakeRules()
+    groups: GroupRules = GroupRules()
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
     scheduler: SchedulerRules = SchedulerRules()
+    log: LogRules = LogRules()
 
     def challenge_interval_s(self, *, lab_node: bool) -> tuple[float, float]:
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""
@@ -212,6 +273,16 @@ class Policy(_Section, frozen=True):
             EnclaveKind.SOFTWARE.value: self.caps.software_enclave,
         }
         return caps.get(kind, 1000)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of every setting: two policies under one label differ in it."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Label and hash, as they stand in the audit log with each decision."""
+        return {"version": self.version, "sha256": self.sha256}
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting as JSON values."""
@@ -246,6 +317,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "challenge.max_s": (HOUR_S, DAY_S, 1),
     "challenge.grace_s": (60, 4 * HOUR_S, 1),
     "challenge.activation_s": (15, 300, 1),
+    "challenge.checkin_s": (60, DAY_S, 0),
     "challenge.min_modalities": (2, 10, 1),
     "challenge.gestures": (3, MOST_STEPS, FEWEST_STEPS),
     "attestation.interval_s": (30, DAY_S, 1),
@@ -257,11 +329,19 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "rotation.very_fast_s": (30, DAY_S, 1),
     "isolation.failures": (2, 10, 2),
     "isolation.recover_after": (1, 10, 1),
-    "lockout.failures": (2, 10, 2),
+    "brake.percent": (1, 100, 1),
+    "brake.nodes": (2, 1_000_000, 2),
+    "brake.window_s": (600, DAY_S, 10),
+    "groups.cap": (0, 1000, 0),
+    "lockout.failures": (2, 5, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
+    "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
+    **behaviour_rules.RANGES,
+    "log.checkpoint_s": (10, DAY_S, 1),
+    "log.checkpoint_records": (1, 1_000_000, 1),
 }
 """Lowest and highest value of each key, and the lowest under a lab policy."""
 
@@ -273,6 +353,7 @@ _ORDERED = (
     ("caps.two_failures", "caps.one_failure"),
     ("rotation.very_fast_s", "rotation.increased_s"),
     ("rotation.increased_s", "rotation.standard_s"),
+    *behaviour_rules.ORDERED,
 )
 """Pairs of keys of which the first may not be above the second."""
 
@@ -328,6 +409,8 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _selection_problems(policy.attestation.pcr_selection)
     yield from _enclave_problems(policy.enclaves.allowed)
     yield from _modality_problems(policy)
+    yield from behaviour_rules.worth_problems(policy.worth)
+    yield from calendar.problems(policy.attended, policy.roster)
 
 
 def _hint(policy: Policy) -> str:

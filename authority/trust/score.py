@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from authority.trust.behaviour import UNBLEMISHED, Conduct
+from authority.trust.behaviour_rules import Worth
+from authority.trust.calendar import attended_s
 from authority.trust.policy import Policy, SpeedRules
 from protocol.levels import EnclaveKind
 
@@ -29,7 +32,9 @@ class PresentationKind(StrEnum):
 class Presentation:
     """One decided presentation: POSIX seconds, and for an accepted one speed and quality in thousandths.
 
-    `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed.
+    `weak`: it was accepted only because a device that says yes or no, and nothing else, was believed. `models` names
+    the models of its other modalities; of presentations before there were such names there are none. `shared`: it took
+    place at the sensor node of the node's challenge group.
     """
 
     at: float
@@ -37,11 +42,13 @@ class Presentation:
     speed: int = 0
     quality: int = 0
     weak: bool = False
+    models: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What caps the score beside the history. `behaviour` is in thousandths; 1000 while nothing is reported.
+    """What caps the score beside the history. `conduct` is what the signals about the node make of its behaviour.
 
     `enclave` is the kind that the node joined with.
 
@@ -52,7 +59,7 @@ class Circumstances:
     attestation_overdue: bool = False
     enclave: str = EnclaveKind.TPM2.value
     recovering: bool = False
-    behaviour: int = FULL
+    conduct: Conduct = UNBLEMISHED
 
 
 @dataclass(frozen=True)
@@ -77,15 +84,18 @@ def assess(policy: Policy, history: Sequence[Presentation], circumstances: Circu
 
     A recency-weighted mean over the presentations and the prior, each worth its success, speed and quality; a
     presentation that was not accepted has no speed or quality, a missed one keeps the prior's. Raising a speed, a
-    quality, a kind (failed < missed < accepted) or a circumstance, or making a weak acceptance a strong one, never
-    lowers the result.
+    quality, a kind (failed < missed < accepted) or a circumstance, or making a weak acceptance a strong one, or one
+    by limited models one by a full model, never lowers the result. Presentations age by attended time, so that an
+    empty night or weekend costs nothing.
     """
     recent = history[-_HISTORY:]
-    losses = _losses(policy, recent, circumstances.behaviour, now)
+    ages = [max(0.0, attended_s(policy.attended, each.at, now)) for each in recent]
+    losses = _losses(policy, recent, circumstances.conduct, ages)
     worth = max(0, (FULL * _UNIT - sum(losses.values())) // _UNIT)
     failures = _failures_in_row(recent)
     stale = [*_staleness(policy, recent, now)]
-    caps = [*_caps(policy, circumstances, failures), *_weakness(policy, recent), *stale]
+    newest = [*_weakness(policy, recent), *_worth(policy, recent), *_sharing(policy, recent)]
+    caps = [*_caps(policy, circumstances, failures), *newest, *stale]
     lowest = min(caps, key=lambda cap: cap.limit, default=None)
     score = min(worth, lowest.limit) if lowest else worth
     return Assessment(
@@ -127,13 +137,15 @@ def _norm_s(rules: SpeedRules, modality: str) -> float:
 
 def _weight(policy: Policy, position: int, age_s: float) -> int:
     """Millionths; `position` counts back from the newest presentation."""
-    halvings = position / policy.recency.half_life_presentations + max(0.0, age_s) / policy.recency.half_life_s
+    halvings = position / policy.recency.half_life_presentations + age_s / policy.recency.half_life_s
     return round(_UNIT * math.pow(0.5, halvings))
 
 
-def _losses(policy: Policy, recent: Sequence[Presentation], behaviour: int, now: float) -> dict[str, int]:
+def _losses(
+    policy: Policy, recent: Sequence[Presentation], behaviour: Conduct, ages: Sequence[float]
+) -> dict[str, int]:
     """What each cause costs, in thousandths times a million, against a score of 1000."""
-    weights = [_weight(policy, len(recent) - 1 - index, now - each.at) for index, each in enumerate(recent)]
+    weights = [_weight(policy, len(recent) - 1 - index, age) for index, age in enumerate(ages)]
     prior = round(_UNIT * policy.recency.prior_weight)
     total = prior + sum(weights)
     parts = policy.weights
@@ -143,7 +155,8 @@ def _losses(policy: Policy, recent: Sequence[Presentation], behaviour: int, now:
         for cause, loss in _presentation_losses(policy, each).items():
             causes[cause] = causes.get(cause, 0) + weight * loss
     losses = {cause: -(-loss * _UNIT // (total * FULL)) for cause, loss in causes.items()}
-    losses["behaviour"] = parts.behaviour * (FULL - behaviour) * _UNIT // FULL
+    named = f"behaviour ({', '.join(behaviour.kinds)})" if behaviour.kinds else "behaviour"
+    losses[named] = parts.behaviour * (FULL - behaviour.value) * _UNIT // FULL
     return losses
 
 
@@ -176,6 +189,7 @@ def _caps(policy: Policy, circumstances: Circumstances, failures: int) -> list[_
     rules = (
         (circumstances.attestation_failed, caps.attestation_failed, "the machine's attestation failed"),
         (failures >= 2, caps.two_failures, "the last presentations failed"),
+        (circumstances.conduct.hostile, caps.hostile, "hostile behaviour was confirmed"),
         (circumstances.recovering, caps.two_failures, "recovering from isolation"),
         (failures == 1, caps.one_failure, "the last presentation failed"),
         (circumstances.attestation_overdue, caps.attestation_overdue, "the machine's attestation is overdue"),
@@ -192,17 +206,37 @@ def _enclave_caps(policy: Policy, kind: str) -> list[_Cap]:
 
 def _weakness(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
     """The newest acceptance decides, so that a strong one ends the cap and a failure does not."""
-    newest = next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
+    newest = _newest_accepted(recent)
     if newest is None or not newest.weak:
         return []
     return [_Cap(policy.caps.match_only, "the last accepted presentation needed a reader that only says yes or no")]
+
+
+def _worth(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
+    """As for weak evidence: the newest acceptance needs a model that is worth full trust by itself."""
+    newest = _newest_accepted(recent)
+    if newest is None or not newest.models or any(policy.worth.of(model) is Worth.FULL for model in newest.models):
+        return []
+    return [_Cap(policy.caps.default_face, "no model of the last accepted presentation is worth full trust")]
+
+
+def _sharing(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:
+    """As for weakness: the newest acceptance decides."""
+    newest = _newest_accepted(recent)
+    if newest is None or not newest.shared:
+        return []
+    return [_Cap(policy.groups.cap, "the last accepted presentation was at the group's sensor node")]
+
+
+def _newest_accepted(recent: Sequence[Presentation]) -> Presentation | None:
+    return next((each for each in reversed(recent) if each.kind is PresentationKind.ACCEPTED), None)
 
 
 def _staleness(policy: Policy, recent: Sequence[Presentation], now: float) -> list[_Cap]:
     accepted = [each.at for each in recent if each.kind is PresentationKind.ACCEPTED]
     if not accepted:
         return [_Cap(500, "no accepted presentation yet")]
-    age = now - accepted[-1]
+    age = attended_s(policy.attended, accepted[-1], now)
     if age > policy.caps.stale_low_s:
         return [_Cap(500, "the last accepted presentation is long ago")]
     return [_Cap(800, "the last accepted presentation is long ago")] if age > policy.caps.stale_medium_s else []

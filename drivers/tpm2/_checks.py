@@ -9,6 +9,7 @@ from hal import Approval, PcrSelection, SealAuthority
 
 LABEL = re.compile(r"[a-z0-9-]{1,32}")
 REFERENCE_BYTES = 32
+AUTH_BYTES = 32
 _PIN_LIMIT = 0xFFFFFFFF
 _VERSION_LIMIT = 2**64 - 1
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -59,6 +60,19 @@ def check_limit(limit: int) -> None:
     """How many wrong answers lock a PIN."""
     if not 1 <= limit <= _PIN_LIMIT:
         raise ValueError(f"a PIN limit of {limit} wrong answers: at least 1 is needed")
+
+
+def check_guard(label: str, limit: int, reset_key: bytes) -> None:
+    """Label and limit of a guard, and whose signature lifts its lock."""
+    check_label(label)
+    check_limit(limit)
+    check_point("the reset key", reset_key)
+
+
+def check_secrets(*values: bytes) -> None:
+    """PINs and authorisation values of a guard have one length, so that no two differ in closing zeros alone."""
+    for value in values:
+        check_length("a PIN or authorisation value", value, AUTH_BYTES)
 
 
 def check_version(version: int) -> None:

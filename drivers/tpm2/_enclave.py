@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from tpm2_pytss import TSS2_Exception
 
-from drivers.tpm2 import _checks, _keys, _pcrs, _registers, _seal, _status
+from drivers.tpm2 import _checks, _guard, _keys, _ownership, _pcrs, _registers, _seal, _status
 from drivers.tpm2._endorsement import EndorsementKey
 from drivers.tpm2._errors import passes, tpm_code, translate
 from drivers.tpm2._options import AUTH_BYTES, Settings
@@ -27,9 +27,11 @@ from hal import (
     EnclaveKind,
     EnclaveStatus,
     Endorsement,
+    GuardedKey,
     KeyUse,
     LockoutStatus,
     NvCertification,
+    OwnerAuth,
     PcrSelection,
     PinState,
     SealAuthority,
@@ -62,6 +64,8 @@ _CAPABILITIES = frozenset(
         Capability.COUNTER,
         Capability.MEASURE,
         Capability.PIN,
+        Capability.GUARD,
+        Capability.OWNERSHIP,
         Capability.LOCKOUT,
         Capability.CLOCK,
     }
@@ -266,6 +270,78 @@ class Tpm2Enclave(Enclave):
         """Undefine the indices; a counter that is made again goes on above its old value."""
         _checks.check_label(label)
         self._run("removing NV indices", lambda tpm: _registers.forget(tpm, label))
+
+    def create_guarded_key(
+        self,
+        label: str,
+        pin: bytes,
+        auth: bytes,
+        limit: int,
+        reset_key: bytes,
+        qualifying: bytes,
+        *,
+        owner: bytes = b"",
+    ) -> GuardedKey:
+        """An NV PIN-fail index that the owner defines, and a P-256 key whose policy names it."""
+        _checks.check_guard(label, limit, reset_key)
+        _checks.check_secrets(pin, auth)
+        _checks.check_length("qualifying data", qualifying, 32)
+        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
+        wanted = _guard.Limits(label, limit, reset_key)
+
+        def make(tpm: Tpm) -> GuardedKey:
+            with tpm.owned(owner):
+                return _guard.create(tpm, wanted, pin, auth, qualifying)
+
+        return self._run("making a guarded key", make)
+
+    def guarded_sign(self, key: GuardedKey, pin: bytes, auth: bytes, digest: bytes) -> bytes:
+        """64 bytes r ‖ s over a SHA-256 digest; a wrong `auth` behind the right PIN does not count."""
+        _checks.check_secrets(pin, auth)
+        _checks.check_length("digest", digest, 32)
+        return self._run("signing with a guarded key", lambda tpm: _guard.sign(tpm, key, pin, auth, digest))
+
+    def change_pin(self, key: GuardedKey, old: bytes, new: bytes) -> None:
+        """TPM2_NV_ChangeAuth."""
+        _checks.check_secrets(old, new)
+        self._run("changing a PIN", lambda tpm: _guard.change_pin(tpm, key, old, new))
+
+    def guard_state(self, key: GuardedKey) -> PinState:
+        """Read by the index's own policy, which lets anybody."""
+        return self._run("reading a PIN's state", lambda tpm: _guard.state(tpm, key))
+
+    def certify_guard(self, key: GuardedKey, qualifying: bytes) -> NvCertification:
+        """TPM2_NV_Certify; its 8 bytes are count and limit, big-endian."""
+        _checks.check_length("qualifying data", qualifying, 32)
+        return self._run("certifying a PIN's state", lambda tpm: _guard.certify(tpm, key, qualifying))
+
+    def reset_nonce(self, key: GuardedKey) -> bytes:
+        """nonceTPM of a policy session that lies saved, in no slot, until `reset_pin`."""
+        return self._run("beginning a PIN's reset", lambda tpm: _guard.reset_nonce(tpm, key))
+
+    def reset_pin(self, key: GuardedKey, signature: bytes) -> None:
+        """TPM2_PolicySigned, then TPM2_NV_Write; whatever comes of it, the nonce is used up."""
+        _checks.check_length("the reset's signature", signature, 64)
+        self._run("resetting a PIN", lambda tpm: _guard.reset(tpm, key, signature))
+
+    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"") -> None:
+        """Undefine the index."""
+        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
+
+        def remove(tpm: Tpm) -> None:
+            with tpm.owned(owner):
+                _guard.remove(tpm, key)
+
+        self._run("removing a PIN index", remove)
+
+    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None) -> None:
+        """Keep the storage root at 0x81000001, then TPM2_HierarchyChangeAuth of lockout and owner.
+
+        Lockout's value is set once, when it has none. Raises `Unsupported` where another key lies at that handle.
+        """
+        for value in (new.owner, new.lockout):
+            _checks.check_length("an owner or lockout authorisation", value, AUTH_BYTES)
+        self._run("taking ownership", lambda tpm: _ownership.take(tpm, new, old or OwnerAuth()))
 
     def _run(self, what: str, work: Callable[[Tpm], Result], factor: int = 1) -> Result:
         """Do `work` on the TPM's thread; errors of the stack become ours there."""

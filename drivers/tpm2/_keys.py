@@ -33,10 +33,15 @@ _OWNER = 0x40000001.to_bytes(4, "big")
 
 
 def create(tpm: Tpm, use: KeyUse, auth: bytes, qualifying: bytes) -> CertifiedKey:
+    """A key that is used by its authorisation value."""
+    return make(tpm, _templates.certified_key(use), auth, qualifying)
+
+
+def make(tpm: Tpm, template: Any, auth: bytes, qualifying: bytes) -> CertifiedKey:
     """TPM2_Create under the storage root, then TPM2_Certify by the AK, in one encrypted session."""
     sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth))
     with tpm.storage_root() as root, tpm.session(root, DECRYPT | ENCRYPT) as session:
-        private, public, _, _, _ = tpm.esys.create(root, sensitive, _templates.certified_key(use), session1=session)
+        private, public, _, _, _ = tpm.esys.create(root, sensitive, template, session1=session)
         made = public.marshal(), private.marshal()
         with tpm.loaded(root, *made, auth) as key, tpm.attestation_key() as (ak, _):
             scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
@@ -47,12 +52,17 @@ def create(tpm: Tpm, use: KeyUse, auth: bytes, qualifying: bytes) -> CertifiedKe
 def sign(tpm: Tpm, key: CertifiedKey, auth: bytes, digest: bytes) -> bytes:
     """TPM2_Sign with the key's own scheme, ECDSA with SHA-256; 64 bytes r ‖ s."""
     with _ready(tpm, key, auth, DECRYPT) as (handle, session):
-        ticket = TPMT_TK_HASHCHECK(tag=TPM2_ST.HASHCHECK, hierarchy=TPM2_RH.NULL)
-        scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
-        answer = tpm.esys.sign(handle, TPM2B_DIGEST(digest), scheme, ticket, session1=session)
-        union = answer.signature
-        ecdsa = union.ecdsa
-        halves = bytes(ecdsa.signatureR), bytes(ecdsa.signatureS)
+        return signed(tpm, handle, digest, session)
+
+
+def signed(tpm: Tpm, handle: Any, digest: bytes, session: Any) -> bytes:
+    """TPM2_Sign by a loaded key, authorised by `session`."""
+    ticket = TPMT_TK_HASHCHECK(tag=TPM2_ST.HASHCHECK, hierarchy=TPM2_RH.NULL)
+    scheme = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
+    answer = tpm.esys.sign(handle, TPM2B_DIGEST(digest), scheme, ticket, session1=session)
+    union = answer.signature
+    ecdsa = union.ecdsa
+    halves = bytes(ecdsa.signatureR), bytes(ecdsa.signatureS)
     return b"".join(half.rjust(32, b"\0") for half in halves)
 
 
@@ -72,11 +82,21 @@ def _ready(tpm: Tpm, key: CertifiedKey, auth: bytes, protect: int) -> Iterator[t
 
     A session salted to whatever root the bus presents would give an attacker there a way to guess `auth` offline.
     """
+    with (
+        own_root(tpm, key) as root,
+        tpm.session(root, protect) as session,
+        tpm.loaded(root, key.public, key.private, auth) as handle,
+    ):
+        yield handle, session
+
+
+@contextmanager
+def own_root(tpm: Tpm, key: CertifiedKey) -> Iterator[Any]:
+    """The storage root, if it is the one that `key` was made under."""
     with tpm.storage_root() as root:
         if _qualified_name(key) != _digest(_digest(_OWNER + tpm.name(root)) + _name(key)):
             raise foreign("using a key")
-        with tpm.session(root, protect) as session, tpm.loaded(root, key.public, key.private, auth) as handle:
-            yield handle, session
+        yield root
 
 
 def _qualified_name(key: CertifiedKey) -> bytes:

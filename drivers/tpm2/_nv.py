@@ -3,7 +3,8 @@
 Nothing of them is kept on disk. An index has the handle 0x01 ‖ purpose (1 byte) ‖ hash of the label (2 bytes), inside
 the owner's range 0x01800000 to 0x01BFFFFF (TCG Registry of Reserved TPM 2.0 Handles and Localities, 2.2.2). Its
 authPolicy is a digest of purpose and label, which no policy session can reach: it tells two labels of one hash apart,
-and stands in the Name that the AK certifies.
+and stands in the Name that the AK certifies. A guard's authPolicy is of use, so that its label is told by the handle
+alone: there are 28 times as many for them.
 """
 
 from __future__ import annotations
@@ -36,32 +37,39 @@ CANDIDATES = 8
 _TYPE_SHIFT = 4
 _CHANGING = TPMA_NV.WRITTEN | TPMA_NV.WRITELOCKED | TPMA_NV.READLOCKED
 _READABLE = TPMA_NV.NO_DA | TPMA_NV.AUTHREAD | TPMA_NV.OWNERREAD
+_BY_POLICY = TPMA_NV.POLICYREAD | TPMA_NV.POLICYWRITE
 _OWNER_WRITE_PIN = _READABLE | TPMA_NV.OWNERWRITE
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """A kind of index: its byte in the handle, its TPMA_NV attributes (Part 2, 13.4), the size of its data."""
+    """A kind of index: its byte in the handle, its TPMA_NV attributes (Part 2, 13.4), the size of its data.
+
+    `span` is how many bytes from the first on are its own; `marked` whether its authPolicy is the label's mark.
+    """
 
     byte: int
     attributes: int
     size: int
+    span: int = 1
+    marked: bool = True
 
     @property
     def handles(self) -> range:
         """Every handle that an index of this purpose can have."""
         first = 0x01000000 | self.byte << 16
-        return range(first, first + 0x10000)
+        return range(first, first + (self.span << 16))
 
     def mark(self, label: str) -> bytes:
-        """The 32-byte authPolicy of the index for `label`."""
+        """32 bytes that stand for `label`: the authPolicy of a marked index."""
         return hashlib.sha256(b"keyvigil nv index 1\0" + bytes([self.byte]) + label.encode()).digest()
 
     def candidates(self, label: str) -> Iterator[int]:
         """Handles for `label`, in the order in which they are tried."""
-        for attempt in range(CANDIDATES):
+        for attempt in range(CANDIDATES if self.marked else 1):
             digest = hashlib.sha256(self.mark(label) + bytes([attempt])).digest()
-            yield self.handles.start + int.from_bytes(digest[:2], "big")
+            number = int.from_bytes(digest[:2] if self.span == 1 else digest[:8], "big")
+            yield self.handles.start + number % len(self.handles)
 
 
 COUNTER = Purpose(0xA1, _READABLE | TPMA_NV.AUTHWRITE | TPM2_NT.COUNTER << _TYPE_SHIFT, 8)
@@ -70,6 +78,8 @@ COUNTER = Purpose(0xA1, _READABLE | TPMA_NV.AUTHWRITE | TPM2_NT.COUNTER << _TYPE
 MEASUREMENT = Purpose(0xA2, _READABLE | TPMA_NV.AUTHWRITE | TPMA_NV.CLEAR_STCLEAR | TPM2_NT.EXTEND << _TYPE_SHIFT, 32)
 PIN = Purpose(0xA3, _OWNER_WRITE_PIN | TPM2_NT.PIN_FAIL << _TYPE_SHIFT, 8)
 PURPOSES = (COUNTER, MEASUREMENT, PIN)
+GUARD = Purpose(0xA4, TPMA_NV.NO_DA | _BY_POLICY | TPM2_NT.PIN_FAIL << _TYPE_SHIFT, 8, span=0x1C, marked=False)
+"""By its policy alone: not even the owner sets its count back, other than by removing it."""
 
 
 class NvIndices:
@@ -83,8 +93,11 @@ class NvIndices:
         """Handle of the index for `label`, and of nothing else that lies there."""
         return self._search(purpose, label)[0]
 
-    def ensure(self, purpose: Purpose, label: str, auth: bytes = b"") -> tuple[int, bool]:
-        """Handle of the index, defined if it was missing, and whether it was; raises `Busy` where all are taken."""
+    def ensure(self, purpose: Purpose, label: str, auth: bytes = b"", policy: bytes | None = None) -> tuple[int, bool]:
+        """Handle of the index, defined if it was missing, and whether it was; raises `Busy` where all are taken.
+
+        A new one has the authPolicy `policy`, by default the mark of `label`.
+        """
         found, free = self._search(purpose, label)
         if found is not None:
             return found, False
@@ -97,7 +110,7 @@ class NvIndices:
             nvIndex=free,
             nameAlg=TPM2_ALG.SHA256,
             attributes=purpose.attributes,
-            authPolicy=purpose.mark(label),
+            authPolicy=policy or purpose.mark(label),
             dataSize=purpose.size,
         )
         session = self._protected(DECRYPT)
@@ -146,8 +159,11 @@ class NvIndices:
         with self._tpm.known(number) as handle:
             self._tpm.esys.nv_write(handle, content, 0, ESYS_TR.OWNER, session1=self._protected(DECRYPT))
 
-    def certify(self, number: int, purpose: Purpose, qualifying: bytes) -> NvCertification:
-        """TPM2_NV_Certify by the AK over the whole content; the AK's own authorisation value is empty."""
+    def certify(self, number: int, purpose: Purpose, qualifying: bytes, by: Any = None) -> NvCertification:
+        """TPM2_NV_Certify by the AK over the whole content; the AK's own authorisation value is empty.
+
+        Through the policy session `by`, or else by the index's own authorisation value, which is empty then.
+        """
         with self._tpm.known(number) as handle, self._tpm.attestation_key() as (ak, _):
             public, _ = self._tpm.esys.nv_read_public(handle)
             attest, signature = self._tpm.esys.nv_certify(
@@ -157,7 +173,7 @@ class NvIndices:
                 TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL),
                 purpose.size,
                 session1=ESYS_TR.PASSWORD,
-                session2=self._protected(0),
+                session2=by or self._protected(0),
             )
             return NvCertification(bytes(attest), signature.marshal(), public.marshal())
 
@@ -179,7 +195,8 @@ class NvIndices:
             area = public.nvPublic
             attributes, policy = int(area.attributes) & ~_CHANGING, bytes(area.authPolicy)
             form = int(area.nameAlg), int(area.dataSize)
-        wanted = purpose.attributes, purpose.mark(label), (TPM2_ALG.SHA256, purpose.size)
+        mark = purpose.mark(label) if purpose.marked else policy
+        wanted = purpose.attributes, mark, (TPM2_ALG.SHA256, purpose.size)
         return (attributes, policy, form) == wanted
 
 

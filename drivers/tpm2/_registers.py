@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from drivers.tpm2._errors import LOCKED, OWNER_REFUSED, WRONG_AUTH
-from drivers.tpm2._nv import COUNTER, MEASUREMENT, PIN, PURPOSES, NvIndices, indices
+from drivers.tpm2._nv import COUNTER, GUARD, MEASUREMENT, PIN, PURPOSES, NvIndices, indices
 from drivers.tpm2._tpm import Tpm, refusing
 from hal import AuthorisationFailed, NotFound, NvCertification, PinState
 
@@ -102,7 +102,7 @@ def pin_state(tpm: Tpm, label: str) -> PinState:
 def forget(tpm: Tpm, label: str) -> None:
     """Remove whatever there is under the label."""
     with indices(tpm) as nv:
-        for purpose in PURPOSES:
+        for purpose in (*PURPOSES, GUARD):
             nv.remove(purpose, label)
 
 

@@ -27,7 +27,7 @@ from drivers.tpm2 import _pcrs, _registers, _templates
 from drivers.tpm2._blob import SealedBlob
 from drivers.tpm2._errors import foreign
 from drivers.tpm2._tpm import DECRYPT, ENCRYPT, Tpm, refusing
-from hal import Approval, AuthorisationFailed, PcrSelection, SealAuthority
+from hal import Approval, AuthorisationFailed, DeviceError, PcrSelection, SealAuthority
 
 _POLICY_AUTHORIZE = 0x0000016A.to_bytes(4, "big")
 _BAD_SIGNATURE = frozenset({0x092, 0x095, 0x098, 0x09B})
@@ -123,7 +123,13 @@ class _Satisfied:
     def _fetch(self, authority: SealAuthority) -> None:
         if self._approval is None:
             raise AuthorisationFailed("the blob opens by an approval only", remedy="Ask the authority for one.")
-        self._ticket = _verified(self._tpm, authority, self._approval)
+        refusal = AuthorisationFailed(
+            "the approval is not the authority's", remedy="Ask the authority for its approval."
+        )
+        signature = self._approval.signature
+        self._ticket = verified(
+            self._tpm, authority.key, self._approval.policy + authority.reference, signature, refusal
+        )
         if authority.floor:
             self._floor = _registers.existing_counter(self._tpm, authority.floor)
             if self._floor is None:
@@ -141,13 +147,16 @@ def _state_policy(tpm: Tpm, session: Any, selection: PcrSelection, floor: int | 
             tpm.esys.policy_nv(index, index, session, version.to_bytes(8, "big"), TPM2_EO.UNSIGNED_LE)
 
 
-def _verified(tpm: Tpm, authority: SealAuthority, approval: Approval) -> Any:
-    """The TPM's own ticket that the authority signed the approval."""
-    digest = hashlib.sha256(approval.policy + authority.reference).digest()
-    r, s = (TPM2B_ECC_PARAMETER(half) for half in (approval.signature[:32], approval.signature[32:]))
-    ecdsa = TPMS_SIGNATURE_ECC(hash=TPM2_ALG.SHA256, signatureR=r, signatureS=s)
-    signature = TPMT_SIGNATURE(sigAlg=TPM2_ALG.ECDSA, signature=TPMU_SIGNATURE(ecdsa=ecdsa))
-    refusal = AuthorisationFailed("the approval is not the authority's", remedy="Ask the authority for its approval.")
-    handle = tpm.esys.load_external(_templates.approving_key(authority.key), hierarchy=ESYS_TR.OWNER)
+def verified(tpm: Tpm, key: bytes, message: bytes, signature: bytes, refusal: DeviceError) -> Any:
+    """The TPM's own ticket that the key at the point `key` signed the message (64 bytes r ‖ s); raises `refusal`."""
+    handle = tpm.esys.load_external(_templates.approving_key(key), hierarchy=ESYS_TR.OWNER)
     with tpm.flushed(handle), refusing(_BAD_SIGNATURE, refusal):
-        return tpm.esys.verify_signature(handle, TPM2B_DIGEST(digest), signature)
+        digest = hashlib.sha256(message).digest()
+        return tpm.esys.verify_signature(handle, TPM2B_DIGEST(digest), ecdsa(signature))
+
+
+def ecdsa(signature: bytes) -> Any:
+    """TPMT_SIGNATURE by ECDSA with SHA-256, of 64 bytes r ‖ s."""
+    r, s = (TPM2B_ECC_PARAMETER(half) for half in (signature[:32], signature[32:]))
+    pair = TPMS_SIGNATURE_ECC(hash=TPM2_ALG.SHA256, signatureR=r, signatureS=s)
+    return TPMT_SIGNATURE(sigAlg=TPM2_ALG.ECDSA, signature=TPMU_SIGNATURE(ecdsa=pair))

@@ -57,6 +57,13 @@ def certified_key(use: KeyUse) -> Any:
     return _p256(_MADE_HERE | _BY_AUTH | TPMA_OBJECT.DECRYPT, _scheme(TPM2_ALG.ECDH))
 
 
+def guarded_key(policy: bytes) -> Any:
+    """P-256 ECDSA key that signs by `policy` alone, in which its authorisation value has a part."""
+    template = _p256(_MADE_HERE | TPMA_OBJECT.NODA | TPMA_OBJECT.SIGN_ENCRYPT, _scheme(TPM2_ALG.ECDSA))
+    template.publicArea.authPolicy = policy
+    return template
+
+
 def sealed_object(policy: bytes) -> Any:
     """A data object that opens by `policy` alone: it has no authorisation value."""
     area = TPMT_PUBLIC(type=TPM2_ALG.KEYEDHASH, nameAlg=TPM2_ALG.SHA256, authPolicy=policy)

@@ -51,6 +51,8 @@ class Tpm:
         self._tcti = tcti
         self._owner_auth = owner_auth
         self._root = b""
+        self.pending_reset: Any = None
+        """The saved session that the next reset of a guard goes on in, with its nonce and the index's Name."""
         self.broken = False
         """Whether nothing but `recover` and `close` may be called."""
         self.esys = self._connected()
@@ -91,6 +93,20 @@ class Tpm:
         return esys
 
     @contextmanager
+    def owned(self, owner: bytes) -> Iterator[None]:
+        """Within the block, the owner's authorisation is `owner`, where one is given."""
+        before = self._owner_auth
+        self._use_owner_auth(owner or before)
+        try:
+            yield
+        finally:
+            self._use_owner_auth(before)
+
+    def _use_owner_auth(self, owner: bytes) -> None:
+        self._owner_auth = owner
+        self.esys.tr_set_auth(ESYS_TR.OWNER, owner)
+
+    @contextmanager
     def flushed(self, handle: Any) -> Iterator[Any]:
         """Unload `handle` at the end, whatever happened; what happened first is what is reported."""
         try:
@@ -126,7 +142,7 @@ class Tpm:
         """
         with ExitStack() as stack:
             try:
-                handle = stack.enter_context(self._owned_root())
+                handle = stack.enter_context(self.owned_root())
             except TSS2_Exception as error:
                 if tpm_code(error.rc) != OWNER_REFUSED:
                     raise
@@ -137,7 +153,7 @@ class Tpm:
             yield handle
 
     @contextmanager
-    def _owned_root(self) -> Iterator[Any]:
+    def owned_root(self) -> Iterator[Any]:
         """Made anew, which needs the owner's authorisation; where it is not empty, it never crosses the bus."""
         template, session = _templates.storage_root(), ESYS_TR.PASSWORD
         with ExitStack() as stack:
@@ -150,13 +166,18 @@ class Tpm:
     @contextmanager
     def _kept_root(self, refusal: TSS2_Exception) -> Iterator[Any]:
         """The persistent one, which anybody may use: for a node whose owner authorisation lies elsewhere."""
-        if STORAGE_ROOT_HANDLE in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
-            with self.known(STORAGE_ROOT_HANDLE) as handle:
-                public, _, _ = self.esys.read_public(handle)
-                if public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)]:
-                    yield handle
-                    return
-        raise refusal
+        if not self.has_kept_root():
+            raise refusal
+        with self.known(STORAGE_ROOT_HANDLE) as handle:
+            yield handle
+
+    def has_kept_root(self) -> bool:
+        """Whether a key of the storage root's template is kept where it belongs."""
+        if STORAGE_ROOT_HANDLE not in self.handles(STORAGE_ROOT_HANDLE, STORAGE_ROOT_HANDLE):
+            return False
+        with self.known(STORAGE_ROOT_HANDLE) as handle:
+            public, _, _ = self.esys.read_public(handle)
+            return bool(public.marshal()[: -len(_UNIQUE)] == _templates.storage_root().marshal()[: -len(_UNIQUE)])
 
     @contextmanager
     def salted(self, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
@@ -175,12 +196,16 @@ class Tpm:
     @contextmanager
     def session(self, salt: Any, protect: int, kind: int = TPM2_SE.HMAC) -> Iterator[Any]:
         """A session salted to the key `salt`, that encrypts what `protect` names (`DECRYPT`: towards the TPM)."""
+        with self.flushed(self.started(salt, protect, kind)) as handle:
+            yield handle
+
+    def started(self, salt: Any, protect: int, kind: int) -> Any:
+        """The same session, which the caller ends."""
         handle = self.esys.start_auth_session(
             salt, ESYS_TR.NONE, kind, TPMT_SYM_DEF.parse("aes128cfb"), TPM2_ALG.SHA256
         )
-        with self.flushed(handle):
-            self.protect(handle, protect)
-            yield handle
+        self.protect(handle, protect)
+        return handle
 
     def protect(self, session: Any, which: int) -> None:
         """Choose what `session` encrypts from now on."""

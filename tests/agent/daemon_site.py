@@ -21,12 +21,14 @@ from agent.enclave import EnclaveGate
 from agent.identity import Identity, IdentityStore, TlsKey
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
+from agent.logbook import LogBook
 from agent.outbox import Outbox
-from agent.profile import ProfileDraft, ProfileVault
+from agent.profile import ProfileVault
 from agent.sinks.file import FileSink
 from agent.standing import Standing, StandingBook
 from agent.state import StateDirectory
 from agent.timings import TimingLog
+from hal import CertifiedKey
 from protocol.levels import Access, Rotation, Tier
 from protocol.messages import (
     Activation,
@@ -37,11 +39,11 @@ from protocol.messages import (
     Summons,
     Verdict,
 )
-from tests.agent.people import FakeDevices, QuietPrompter, Scene, TextFeatures, modalities, pipelines, sensor
+from tests.agent.people import FakeDevices, QuietPrompter, Scene, modalities, pipelines
 from tests.agent.scripted_authority import ScriptedAuthority
-from tests.agent.world import NODE, SELECTION, delivery_key, identity, kos_for
+from tests.agent.sealing import Holder, Node, text_draft
+from tests.agent.world import NODE, delivery_key, identity, kos_for
 
-SHARE = b"s" * 32
 GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
 VERDICT = Verdict(challenge_id="c1", outcome=Outcome.ACCEPTED, reason="", score=950, tier=Tier.HIGH, explanation="0.95")
 STATUS = StatusEvent(state="active", score=950, tier=Tier.HIGH, access=Access.FULL, rotation=Rotation.STANDARD)
@@ -58,19 +60,6 @@ def summons(challenge: str = "c1", lasts: float = 60.0) -> Summons:
     )
 
 
-def activation(challenge: str = "c1", deadline_s: float = 30.0) -> Activation:
-    return Activation(
-        challenge_id=challenge,
-        record_id="r1",
-        nonce=b"n" * 32,
-        digits="4719",
-        gestures=[],
-        release_share=SHARE,
-        deadline_s=deadline_s,
-        pcr_selection=SELECTION,
-    )
-
-
 @dataclass
 class Site:
     """A joined node with alice enrolled, and its scripted authority."""
@@ -80,7 +69,8 @@ class Site:
     state: StateDirectory
     gate: EnclaveGate
     identity: Identity
-    key: object
+    key: CertifiedKey
+    holder: Holder
     prompter: QuietPrompter = field(default_factory=QuietPrompter)
     scene: Scene = field(default_factory=lambda: Scene({name: list(line) for name, line in GENUINE.items()}))
 
@@ -89,13 +79,17 @@ class Site:
         self.kos = kos_for(self.key)  # type: ignore[arg-type]
         self.identity = msgspec.structs.replace(self.identity, kos_public=identity(self.kos, self.key).kos_public)  # type: ignore[arg-type]
         for name in ("c1", "c2"):
-            self.authority.on("POST", f"/v1/challenges/{name}/begin", lambda _, name=name: activation(name))
+            self.authority.on("POST", f"/v1/challenges/{name}/begin", lambda _, name=name: self.activation(name))
             verdict = msgspec.structs.replace(VERDICT, challenge_id=name)
             self.authority.on("POST", f"/v1/challenges/{name}/evidence", lambda _, verdict=verdict: verdict)
             self.authority.on("POST", f"/v1/challenges/{name}/failure", lambda _, verdict=verdict: verdict)
         self.authority.on("POST", "/v1/attest", lambda _: ATTESTED)
         for number in range(1, 9):
             self.authority.on("POST", f"/v1/deliveries/{number}/ack", lambda _: b"{}")
+
+    def activation(self, challenge: str = "c1", deadline_s: float = 30.0) -> Activation:
+        with self.gate.use() as enclave:
+            return self.holder.activation(enclave, self.key, challenge_id=challenge, gestures=[], deadline_s=deadline_s)
 
     def daemon(self) -> Daemon:
         abort = threading.Event()
@@ -122,7 +116,8 @@ class Site:
             random=os.urandom,
         )
         sink = FileSink({"path": str(self.state.root / "keys.json")})
-        return Daemon(answerer, DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time), time.time, abort)
+        desk = DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time)
+        return Daemon(answerer, desk, LogBook(self.state, self.authority.ca.pem, time.time), time.time, abort)
 
     @contextmanager
     def running(self) -> Iterator[Daemon]:
@@ -167,12 +162,11 @@ def make_site(authority: ScriptedAuthority, state: StateDirectory, gate: Enclave
     made = msgspec.structs.replace(base, authority=authority.url, ca=authority.ca.pem)
     pem = authority.ca.node(tls.private.public_key(), NODE, **certificate)  # type: ignore[arg-type]
     stored = IdentityStore(state).commit(made, pem, tls)
-    templates = {name: pipeline.enrol([TextFeatures(GENUINE[name][0])]) for name, pipeline in pipelines().items()}
-    models = [pipeline.model for pipeline in pipelines().values()]
-    draft = ProfileDraft("r1", "alice", models, [sensor(name) for name in templates], "1", 0.0, templates)
-    with gate.use() as enclave:
-        ProfileVault(state, os.urandom).seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
-    site = Site(authority, parse_config(text.encode()), state, gate, stored, key)
+    holder = Holder()
+    Node(gate, state, ProfileVault(state, os.urandom), holder).enrol(
+        text_draft("r1", {name: line[0] for name, line in GENUINE.items()})
+    )
+    site = Site(authority, parse_config(text.encode()), state, gate, stored, key, holder)
     IdentityStore(state).commit(site.identity, pem, tls)
     return site
 

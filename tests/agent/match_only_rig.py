@@ -17,7 +17,7 @@ from hal import Deadline, Device, available_drivers
 from protocol.messages import SensorIdentity
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.libfprint_reader import VirtualFprintd
-from tests.agent.people import FakeDevices, QuietPrompter, Scene, TextPipeline, modalities
+from tests.agent.people import FakeDevices, QuietPrompter, Scene, modalities, pipelines
 
 MATCH = "fingerprint-match"
 SHOWS = {"face": ["face"], "voice": ["voice"]}
@@ -100,7 +100,7 @@ class Counter:
         config = reader_config(self.bus, self.options)
         real = load_modalities(config)
         self.modalities: dict[str, Modality] = {**modalities(), **real}
-        self.pipelines: dict[str, Pipeline] = {name: TextPipeline(name) for name in SHOWS}
+        self.pipelines: dict[str, Pipeline] = {name: texts for name, texts in pipelines().items() if name in SHOWS}
         self.pipelines[MATCH] = real[MATCH].pipeline()
         self.devices = ReaderBesideTexts(Devices(config, real), Scene(self.shows))
         self.prompter = ScanningPrompter(daemon=self.daemon)

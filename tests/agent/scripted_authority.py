@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from protocol.checkpoint import LOG_KEY_USAGE
 from protocol.codec import encode
 from protocol.messages import Event
 from protocol.problems import ErrorCode, Problem
@@ -70,6 +71,14 @@ class TestCa:
         names = [x509.UniformResourceIdentifier(f"keyvigil://node/{node_id}")]
         certificate = self._sign(public, "node", names, x509.BasicConstraints(False, None), age, age * 0)
         return certificate.public_bytes(Encoding.PEM).decode()
+
+    def log(self, public: Any) -> x509.Certificate:
+        """A certificate for the audit log's key."""
+        name, year = _name("test CA"), datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder().subject_name(_name("log")).issuer_name(name).public_key(public)
+        builder = builder.serial_number(7).not_valid_before(year - YEAR).not_valid_after(year + YEAR)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([LOG_KEY_USAGE]), critical=False)
+        return builder.sign(self.key, SHA256())
 
     def _sign(
         self,
@@ -143,7 +152,9 @@ class ScriptedAuthority:
             part = await receive()
             body, more = body + part.get("body", b""), part.get("more_body", False)
         self.requests.append((scope["method"], scope["path"], body))
-        status, answer = self._answer(scope["method"], scope["path"], body)
+        full = f"{scope['path']}?{scope['query_string'].decode()}"
+        path = full if (scope["method"], full) in self.routes else scope["path"]
+        status, answer = self._answer(scope["method"], path, body)
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": answer})
 

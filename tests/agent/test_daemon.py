@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from agent.enclave import EnclaveGate
+from agent.event_log import read_event_log
 from agent.identity import IdentityStore
 from agent.outbox import Outbox, PendingEvidence
 from agent.state import StateDirectory
@@ -19,6 +20,7 @@ from authority.tpm import verify_quote
 from protocol.codec import decode, encode
 from protocol.digests import attest_digest
 from protocol.messages import (
+    LONGEST_EVENT_LOG,
     AttestRequest,
     AttestSubmission,
     DeliveryAck,
@@ -36,7 +38,6 @@ from tests.agent.daemon_site import (
     STATUS,
     VERDICT,
     Site,
-    activation,
     evidence,
     make_site,
     summons,
@@ -150,7 +151,7 @@ def test_an_authority_that_falls_over_gets_the_same_evidence_again(site: Site) -
 
 
 def test_the_evidence_is_not_sent_after_its_deadline(site: Site) -> None:
-    site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: activation(deadline_s=6.0))
+    site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: site.activation(deadline_s=6.0))
     site.authority.on("POST", "/v1/challenges/c1/evidence", lambda _: Raw(503, b""))
     daemon = site.daemon()
     clock = [time.time()]
@@ -186,6 +187,15 @@ def test_evidence_whose_deadline_passed_is_dropped_at_the_start(site: Site) -> N
     with site.running():
         until(lambda: not site.state.outbox.exists())
     assert evidence(site) == []
+
+
+def test_an_event_log_goes_along_when_it_is_asked_for_and_there(tmp_path) -> None:
+    path = tmp_path / "log"
+    assert read_event_log(str(path)) is None and read_event_log("") is None and read_event_log("\0") is None
+    path.write_bytes(b"x" * LONGEST_EVENT_LOG)
+    assert read_event_log(str(path)) == b"x" * LONGEST_EVENT_LOG
+    path.write_bytes(b"x" * (LONGEST_EVENT_LOG + 1))
+    assert read_event_log(str(path)) is None
 
 
 def test_a_machine_attestation_is_quoted_over_its_nonce(site: Site) -> None:

@@ -32,7 +32,6 @@ from tests.agent.daemon_site import (
     STATUS,
     VERDICT,
     Site,
-    activation,
     evidence,
     make_site,
     summons,
@@ -101,7 +100,7 @@ def test_a_roster_that_names_another_administrator_for_a_profile_is_not_followed
 
 def test_texts_of_the_authority_reach_a_hook_without_control_characters(site: Site) -> None:
     nasty = "drill\x1b]0;owned\x07\u202e"
-    crooked = msgspec.structs.replace(activation(), gestures=[nasty], digits="47\x1b")
+    crooked = msgspec.structs.replace(site.activation(), gestures=[nasty], digits="47\x1b")
     site.authority.on("POST", "/v1/challenges/c1/begin", lambda _: crooked)
     told = msgspec.structs.replace(VERDICT, explanation=nasty)
     site.authority.on("POST", "/v1/challenges/c1/evidence", lambda _: told)

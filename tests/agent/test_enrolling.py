@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.biometrics.errors import StraySample
@@ -18,29 +19,21 @@ from agent.enclave import EnclaveGate
 from agent.enrolling import REPEATED, Enrolment, Guide, consent_to
 from agent.errors import AgentError, AuthorityRefused, ConfigError, EnrolmentFailed
 from agent.identity import pinned_context
-from agent.profile import ProfileVault
+from agent.profile import OpenProfile, ProfileKey, ProfileVault
 from agent.state import StateDirectory
-from authority.tpm import CertifiedUse, verify_certify
-from hal import Disconnected
+from authority.tpm import Guard, counter_index, verify_guard, verify_guarded_key, verify_nv
+from hal import Disconnected, NotFound
 from protocol.codec import decode
 from protocol.digests import enrol_digest
+from protocol.guard import FLOOR_LABEL
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 from protocol.problems import ErrorCode
 from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, modalities, pipelines
 from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
-from tests.agent.world import NODE, delivery_key, identity, kos_for
+from tests.agent.sealing import Holder, Node
+from tests.agent.world import delivery_key, identity, kos_for
 
 GOOD = {"fingerprint": ["f1", "f2", "f3", "f4"], "face": ["face"], "voice": ["v1", "v2", "v3"]}
-SESSION = EnrolSession(
-    enrolment_id="e1",
-    nonce=b"n" * 32,
-    record_id="r9",
-    release_share=b"s" * 32,
-    modalities=["fingerprint", "face", "voice"],
-    consent_version="1",
-    consent_text="May we?",
-    expires_at=9e9,
-)
 
 
 @dataclass
@@ -53,6 +46,14 @@ class Desk:
     vault: ProfileVault
     prompter: QuietPrompter = field(default_factory=QuietPrompter)
     waits: list[float] = field(default_factory=list)
+    holder: Holder = field(default_factory=Holder)
+
+    @property
+    def session(self) -> EnrolSession:
+        return self.holder.session(self.enrolment.identity)
+
+    def open(self) -> OpenProfile:
+        return Node(self.gate, StateDirectory(Path()), self.vault, self.holder).open(record="r9")
 
     def guide(self, shows: dict[str, list[Any]], **settings: Any) -> Guide:
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
@@ -62,8 +63,9 @@ class Desk:
 
     def enrol(self, shows: dict[str, list[Any]], **settings: Any) -> EnrolResult:
         guide = self.guide(shows, **settings)
-        chosen = self.enrolment.choose(SESSION, ["fingerprint", "face", "voice"])
-        return self.enrolment.finish(SESSION, "alice", guide, chosen, consent_to(SESSION, 7.0))
+        session = self.session
+        chosen = self.enrolment.choose(session, ["fingerprint", "face", "voice"])
+        return self.enrolment.finish(session, "alice", guide, chosen, consent_to(session, 7.0))
 
     def finished(self) -> list[EnrolFinish]:
         return [decode(body, EnrolFinish) for body in self.authority.seen("/v1/enrolments/e1")]
@@ -80,7 +82,7 @@ class _Patient(StoppableClock):
 def desk(tmp_path: Path, state: StateDirectory, gate: EnclaveGate) -> Iterator[Desk]:
     with served(tmp_path) as authority:
         authority.on("PUT", "/v1/enrolments/e1", lambda _: EnrolResult(record_id="r9", state="pending"))
-        authority.on("POST", "/v1/enrolments", lambda _: SESSION)
+        authority.on("POST", "/v1/enrolments", lambda _: made.session)
         key = gate.run(delivery_key)
         vault, waits = ProfileVault(state, os.urandom), list[float]()
         with AuthorityClient(authority.url, pinned_context(authority.ca.pem), 5.0) as client:
@@ -88,7 +90,8 @@ def desk(tmp_path: Path, state: StateDirectory, gate: EnclaveGate) -> Iterator[D
             enrolment = Enrolment(
                 node, client, vault, gate, pipelines(), PresentationSection(), lambda: 7.0, waits.append
             )
-            yield Desk(authority, enrolment, gate, vault, waits=waits)
+            made = Desk(authority, enrolment, gate, vault, waits=waits)
+            yield made
 
 
 def test_an_administrator_is_enrolled_with_a_certified_key_and_a_sealed_record(desk: Desk) -> None:
@@ -97,20 +100,27 @@ def test_an_administrator_is_enrolled_with_a_certified_key_and_a_sealed_record(d
     ak = desk.gate.run(lambda enclave: enclave.attestation_key())
     key = finish.profile_key
     digest = enrol_digest("e1", "r9", b"n" * 32)
-    verify_certify(key.attest, key.signature, ak, digest, key.public, CertifiedUse.SIGN)
-    with desk.gate.use() as enclave:
-        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    assert not isinstance(finish.guard, msgspec.UnsetType) and not isinstance(finish.floor, msgspec.UnsetType)
+    guard = Guard("r9", desk.holder.point, finish.guard.change_key)
+    verify_guarded_key(key.attest, key.signature, ak, digest, key.public, finish.guard.public, guard)
+    count = verify_guard(finish.guard.attest, finish.guard.signature, ak, digest, finish.guard.public, guard)
+    assert (count.failures, count.limit) == (0, 15)
+    floor = finish.floor
+    verify_nv(floor.attest, floor.signature, ak, digest, floor.public, counter_index(FLOOR_LABEL))
+    profile = desk.open()
     assert profile.header.admin == "alice"
     assert profile.templates["fingerprint"] == b'["f1", "f2", "f3", "f4"]'
-    assert len(profile.templates) == 3
+    assert [*profile.templates] == ["fingerprint"]
+    assert {*profile.sides} == {"face", "voice"}
 
 
 def test_nothing_biometric_and_no_share_goes_to_the_authority(desk: Desk) -> None:
     desk.enrol(GOOD)
     body = desk.authority.seen("/v1/enrolments/e1")[0]
-    with desk.gate.use() as enclave:
-        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
-    for secret in (*profile.templates.values(), profile.auth, b"f1", b"v1"):
+    profile = desk.open()
+    version = profile.versions[0]
+    helpers = [share.helper for share in version.secrets.shares.bound.values()]
+    for secret in (*profile.templates.values(), *helpers, version.secrets.masked_auth, version.pepper, b"f1", b"v1"):
         import base64
 
         assert base64.b64encode(secret).rstrip(b"=") not in body
@@ -158,8 +168,7 @@ def test_a_device_that_goes_away_ends_the_enrolment(desk: Desk) -> None:
 
 def test_a_device_that_comes_back_goes_on_with_the_enrolment(desk: Desk) -> None:
     desk.enrol(GOOD | {"fingerprint": ["f1", GONE, "f2", "f3", "f4"]})
-    with desk.gate.use() as enclave:
-        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    profile = desk.open()
     assert profile.templates["fingerprint"] == b'["f1", "f2", "f3", "f4"]'
 
 
@@ -180,8 +189,7 @@ def test_a_stray_sample_is_taken_anew(desk: Desk) -> None:
 
     desk.enrolment.pipelines["fingerprint"] = Picky("fingerprint")  # type: ignore[index]
     desk.enrol(GOOD | {"fingerprint": ["f1", "stray", "f3", "f4", "f2"]})
-    with desk.gate.use() as enclave:
-        profile = desk.vault.open(enclave, NODE, "r9", b"s" * 32)
+    profile = desk.open()
     assert profile.templates["fingerprint"] == b'["f1", "f3", "f4", "f2"]'
 
 
@@ -212,9 +220,9 @@ def test_an_enrolment_that_nobody_confirmed_keeps_its_record(desk: Desk) -> None
 
 def test_too_few_sensors_are_a_configuration_error(desk: Desk) -> None:
     with pytest.raises(ConfigError, match="2 modalities"):
-        desk.enrolment.choose(SESSION, ["face"])
+        desk.enrolment.choose(desk.session, ["face"])
     chosen: Callable[..., list[str]] = desk.enrolment.choose
-    assert chosen(SESSION, ["fingerprint", "voice"]) == ["fingerprint", "voice"]
+    assert chosen(desk.session, ["fingerprint", "voice"]) == ["fingerprint", "voice"]
 
 
 def test_ticket_and_pin_travel_once_and_show_in_no_repr(desk: Desk) -> None:
@@ -223,7 +231,7 @@ def test_ticket_and_pin_travel_once_and_show_in_no_repr(desk: Desk) -> None:
     assert (start.ticket, start.pin) == ("kvt1.x", "12345678")
     assert "12345678" not in repr(start)
     assert "kvt1" not in repr(start)
-    assert repr(SESSION.release_share) not in repr(SESSION)
+    assert repr(desk.session.sealed_share) not in repr(desk.session)
 
 
 class _Remembering(TextPipeline):
@@ -243,8 +251,7 @@ def test_the_same_capture_twice_is_refused_and_taken_anew_and_the_others_are_rem
     desk.enrol(GOOD | {"fingerprint": ["f1", "f2", "f2", "f3", "f4"]})
     said = [(note.accepted, note.reason) for note in desk.prompter.feedbacks if note.step == "fingerprint"]
     assert said == [(True, ""), (True, ""), (False, REPEATED), (True, ""), (True, "")]
-    with desk.gate.use() as enclave:
-        past = desk.vault.open(enclave, NODE, "r9", b"s" * 32).past
+    past = desk.open().past
     assert past == {"fingerprint": [b"digest of f1", b"digest of f2", b"digest of f3", b"digest of f4"]}
 
 
@@ -252,3 +259,28 @@ def test_a_pipeline_that_tells_no_replays_takes_the_same_capture_twice(desk: Des
     """Negative control of the test above."""
     desk.enrol(GOOD | {"fingerprint": ["f1", "f2", "f2", "f3"]})
     assert all(note.accepted for note in desk.prompter.feedbacks)
+
+
+def test_a_refused_enrolment_leaves_no_guard_in_the_enclave(desk: Desk) -> None:
+    def refuse(_: bytes) -> object:
+        raise Refusal(403, ErrorCode.ATTESTATION_REJECTED, "no")
+
+    desk.authority.on("PUT", "/v1/enrolments/e1", refuse)
+    kept: list[ProfileKey] = []
+    discard = desk.vault.discard
+
+    def keep(record_id: str) -> None:
+        kept.append(desk.vault.header(record_id).key)
+        discard(record_id)
+
+    desk.vault.discard = keep  # type: ignore[method-assign]
+    with pytest.raises(AuthorityRefused):
+        desk.enrol(GOOD)
+    with desk.gate.use() as enclave, pytest.raises(NotFound):
+        kept[0].guard_state(enclave)
+
+
+def test_modalities_that_no_secret_can_be_bound_to_are_a_configuration_error(desk: Desk) -> None:
+    desk.enrolment.pipelines["voice"] = TextPipeline("voice")  # type: ignore[index]
+    with pytest.raises(ConfigError, match="can be bound to"):
+        desk.enrolment.choose(desk.session, ["fingerprint", "voice"])

@@ -29,7 +29,7 @@ from agent.profile import ProfileVault
 from agent.state import StateDirectory
 from drivers.fprintd import FprintdDriver
 from hal import Deadline, DeviceError, DeviceInfo, DeviceKind, Finger, NotFound, TimedOut, Transport, Unsupported
-from protocol.messages import EnrolFinish, EnrolResult, EnrolSession
+from protocol.messages import EnrolFinish, EnrolResult
 from protocol.problems import ErrorCode, Problem
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.faults import Fault, FaultOrder
@@ -38,20 +38,11 @@ from tests.agent.daemon_site import make_site, summons
 from tests.agent.match_only_rig import MATCH, Counter
 from tests.agent.people import modalities as strong_modalities
 from tests.agent.scripted_authority import served
+from tests.agent.sealing import Holder
 from tests.agent.world import delivery_key, identity, kos_for
 from tests.drivers.system_bus import needs_bus, needs_fprintd, soon
 
 pytestmark = [needs_bus, needs_fprintd]
-SESSION = EnrolSession(
-    enrolment_id="e1",
-    nonce=b"n" * 32,
-    record_id="r9",
-    release_share=b"s" * 32,
-    modalities=["face", "voice", MATCH],
-    consent_version="1",
-    consent_text="May we?",
-    expires_at=9e9,
-)
 
 
 @pytest.fixture(params=[False, True], ids=["host-templates", "reader-templates"])
@@ -68,7 +59,7 @@ def fingers(counter: Counter) -> tuple[Finger, ...]:
 
 def template(counter: Counter, finger: str = "alice") -> bytes:
     guide = Guide(counter.booth("enrolment", finger), counter.pipelines, EnrolmentSection())
-    return guide.template(MATCH)
+    return guide.enrolled(MATCH)
 
 
 def answer(counter: Counter, finger: str, seconds: float = 20.0) -> Answer:
@@ -258,10 +249,8 @@ class Desk:
             lambda seconds: None,
         )
         guide = Guide(self.counter.booth("enrolment", finger), self.counter.pipelines, EnrolmentSection(refusals=2))
-        session = EnrolSession(
-            **{name: getattr(SESSION, name) for name in SESSION.__struct_fields__} | {"record_id": record}
-        )
-        return work.finish(session, "alice", guide, [MATCH, "face", "voice"], consent_to(SESSION, 7.0))
+        session = Holder().session(node, record_id=record, modalities=["face", "voice", MATCH])
+        return work.finish(session, "alice", guide, [MATCH, "face", "voice"], consent_to(session, 7.0))
 
 
 @pytest.fixture

@@ -9,46 +9,38 @@ import pytest
 
 from agent.enclave import EnclaveGate
 from agent.errors import ProfileError
-from agent.profile import OpenProfile, ProfileDraft, ProfileVault
+from agent.profile import OpenProfile, ProfileVault
 from agent.profile._past import RING, PastFile
 from agent.state import StateDirectory
 from protocol.codec import decode, encode
-from protocol.messages import ModalityModel, SensorIdentity
-from tests.agent.world import NODE, SELECTION
+from tests.agent.sealing import Node, draft
 
 RECORD, OTHER = "r1", "r2"
-SHARE = b"s" * 32
 ENROLLED = {"face": [b"first digest", b"second digest"]}
 
 
 class Vault:
-    """A vault with two sealed records of one past."""
+    """A vault with two sealed records of one past, each opened by a share of its own."""
 
     def __init__(self, gate: EnclaveGate, state: StateDirectory) -> None:
         self.gate, self.state, self.vault = gate, state, ProfileVault(state, os.urandom)
-        sensor = SensorIdentity(kind="camera", driver="d", driver_sha256="0" * 64, transport="v4l2", port="p")
-        model = ModalityModel(modality="face", model="m", parameters="1")
-        for record in (RECORD, OTHER):
-            draft = ProfileDraft(record, "alice", [model], [sensor], "1", 5.0, {"face": b"template"}, ENROLLED)
-            with gate.use() as enclave:
-                self.vault.seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
+        self.nodes = {record: Node(gate, state, self.vault) for record in (RECORD, OTHER)}
+        for record, node in self.nodes.items():
+            node.enrol(draft(record, ENROLLED))
 
     def open(self, record: str = RECORD) -> OpenProfile:
-        with self.gate.use() as enclave:
-            return self.vault.open(enclave, NODE, record, SHARE)
+        return self.nodes[record].open(record=record)
 
-    def present(self, digest: bytes) -> None:
-        """What a presentation does: remember, then count."""
-        profile = self.open()
-        self.vault.remember(profile, {"face": [digest]}, answered=True)
-        self.vault.next_counter(profile)
+    def present(self, digest: bytes) -> int:
+        """What a presentation leaves before its evidence does."""
+        return self.vault.accept(self.open().versions[0], {"face": [digest]} if digest else {})
 
     def fail(self, *digests: bytes) -> None:
         """What a presentation without evidence does."""
-        self.vault.remember(self.open(), {"face": list(digests)}, answered=False)
+        self.vault.remember(self.open(), {"face": list(digests)})
 
     def path(self, record: str = RECORD):
-        return self.state.profiles / f"{record}.past"
+        return self.state.profiles / f"{record}.1.past"
 
 
 @pytest.fixture
@@ -66,7 +58,7 @@ def test_each_presentation_adds_to_it_and_a_restart_loses_nothing(kept: Vault) -
 
 
 def test_the_oldest_give_way_and_other_modalities_do_not(kept: Vault) -> None:
-    kept.vault.remember(kept.open(), {"voice": [b"said once"]}, answered=False)
+    kept.vault.remember(kept.open(), {"voice": [b"said once"]})
     kept.fail(*(b"%d" % number for number in range(RING)))
     past = kept.open().past
     assert len(past["face"]) == RING
@@ -81,7 +73,7 @@ def test_no_digest_lies_in_clear_or_shows_in_a_repr(kept: Vault) -> None:
     assert b"digest" not in stored + sealed
     profile = kept.open()
     assert "digest" not in repr(profile)
-    assert repr(profile.past_key) not in repr(profile)
+    assert repr(profile.versions[0].past_key) not in repr(profile)
 
 
 @pytest.mark.parametrize("position", [0, 7, -1])
@@ -123,10 +115,10 @@ def test_an_older_copy_with_its_counter_repeats_a_number_for_the_authority_to_re
     """Why the counter of the evidence is part of it: tests/authority holds that a repeated number is refused."""
     paths = [kept.path(), kept.state.profiles / f"{RECORD}.counter"]
     older = [path.read_bytes() for path in paths]
-    accepted = kept.vault.next_counter(kept.open())
+    accepted = kept.present(b"")
     for path, content in zip(paths, older, strict=True):
         path.write_bytes(content)
-    assert kept.vault.next_counter(kept.open()) == accepted
+    assert kept.present(b"") == accepted
 
 
 def test_an_older_copy_does_not_catch_up_by_failed_presentations_nor_by_a_raised_counter(kept: Vault) -> None:
@@ -143,7 +135,7 @@ def test_an_older_copy_does_not_catch_up_by_failed_presentations_nor_by_a_raised
     with pytest.raises(ProfileError, match="older copy"):
         kept.open()
     counter.write_bytes(before)
-    assert kept.vault.next_counter(kept.open()) == decode(accepted, int)
+    assert kept.present(b"") == decode(accepted, int)
 
 
 def test_failed_presentations_and_a_counter_of_its_own_age_do_no_harm(kept: Vault) -> None:
@@ -152,11 +144,14 @@ def test_failed_presentations_and_a_counter_of_its_own_age_do_no_harm(kept: Vaul
     for _ in range(3):
         kept.fail(b"another digest")
     assert len(kept.open().past["face"]) == 6
-    assert kept.vault.next_counter(kept.open()) == 2
+    assert kept.present(b"") == 2
 
 
 def test_a_crash_between_remembering_and_counting_does_no_harm(kept: Vault) -> None:
-    kept.vault.remember(kept.open(), {"face": [b"third digest"]}, answered=True)
+    counter = kept.state.profiles / f"{RECORD}.counter"
+    before = counter.read_bytes()
+    kept.present(b"third digest")
+    counter.write_bytes(before)
     kept.present(b"fourth digest")
     assert kept.open().past["face"][-2:] == [b"third digest", b"fourth digest"]
 

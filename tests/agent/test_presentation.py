@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from agent.answering import FAILURE_STEP_S, until_step
 from agent.capturing import Booth
 from agent.clocks import StoppableClock
 from agent.config import PresentationSection
@@ -21,40 +22,31 @@ from agent.gathering import Gathering
 from agent.modalities.voice import Voice
 from agent.pipelines import Match
 from agent.presentation import Answer, Presentation
-from agent.profile import ProfileDraft, ProfileVault
+from agent.profile import ProfileVault
 from agent.state import StateDirectory
 from agent.timings import Stopwatch
 from authority.tpm import public_key, verify_quote
 from hal import Deadline
-from protocol.codec import b64url, unb64url
+from protocol.codec import ProtocolViolation, b64url, encode, unb64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import read_claims
 from protocol.messages import Activation
 from tests.agent.people import (
+    BOUND,
     GONE,
     LATE,
+    BindableText,
     FakeDevices,
     QuietPrompter,
     Scene,
     TextPipeline,
     modalities,
     pipelines,
-    sensor,
 )
+from tests.agent.sealing import Node, text_draft
 from tests.agent.world import NODE, SELECTION, Tpm, delivery_key, identity, kos_for
 
 RECORD = "r1"
-SHARE = b"s" * 32
-ACTIVATION = Activation(
-    challenge_id="c1",
-    record_id=RECORD,
-    nonce=b"n" * 32,
-    digits="4719",
-    gestures=["blink", "left"],
-    release_share=SHARE,
-    deadline_s=60.0,
-    pcr_selection=SELECTION,
-)
 GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
 
 
@@ -62,6 +54,7 @@ GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
 class Stage:
     """A node with alice enrolled, whose presentations go through a real TPM."""
 
+    node: Node
     vault: ProfileVault
     gate: EnclaveGate
     profile_public: bytes
@@ -71,7 +64,7 @@ class Stage:
     delivery: Any
 
     def present(self, shows: dict[str, list[Any]], **changes: Any) -> Answer:
-        activation = changes.pop("activation", ACTIVATION)
+        activation = self.activation(**changes.pop("activation", {}))
         senses, compared = changes.pop("modalities", modalities()), changes.pop("pipelines", pipelines())
         settings = PresentationSection(**changes)
         watch = Stopwatch()
@@ -94,19 +87,25 @@ class Stage:
             random=os.urandom,
             watch=watch,
         )
-        return presentation.perform()
+        answer = presentation.perform()
+        if answer.evidence is not None:
+            self.node.holder.settle(answer.evidence.share)
+        return answer
+
+    def activation(self, **changes: Any) -> Activation:
+        with self.gate.use() as enclave:
+            made = self.node.holder.activation(enclave, self.delivery, record_id=RECORD)
+        return msgspec.structs.replace(made, **changes)
 
 
 @pytest.fixture
 def stage(gate: EnclaveGate, state: StateDirectory) -> Stage:
-    vault = ProfileVault(state, os.urandom)
-    templates = {name: pipeline.enrol([_Text(GENUINE[name][0])]) for name, pipeline in pipelines().items()}
-    models = [pipeline.model for pipeline in pipelines().values()]
-    draft = ProfileDraft(RECORD, "alice", models, [sensor(name) for name in templates], "1", 0.0, templates)
+    node = Node(gate, state, ProfileVault(state, os.urandom))
+    sealed = node.enrol(text_draft(RECORD, {name: line[0] for name, line in GENUINE.items()}))
     with gate.use() as enclave:
-        key = vault.seal(enclave, NODE, draft, SHARE, tuple(SELECTION), bytes(32))
         delivery, ak = delivery_key(enclave), enclave.attestation_key()
-    return Stage(vault, gate, key.public, ak, QuietPrompter(), StoppableClock(threading.Event()), delivery)
+    public = sealed.key.certified.public
+    return Stage(node, node.vault, gate, public, ak, QuietPrompter(), StoppableClock(threading.Event()), delivery)
 
 
 class _Patient(Voice):
@@ -115,11 +114,6 @@ class _Patient(Voice):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self.effort = replace(self.effort, tries=3)
-
-
-@dataclass
-class _Text:
-    text: str
 
 
 def test_the_right_person_gives_evidence_that_holds(stage: Stage) -> None:
@@ -172,6 +166,17 @@ def test_failure_reports_are_alike_whatever_failed(stage: Stage) -> None:
     assert two is not None
     assert len(one.quote.attest) == len(two.quote.attest)
     assert one.quote.pcrs == two.quote.pcrs
+    three = stage.present({"fingerprint": GENUINE["fingerprint"], "face": ["other"], "voice": ["other"]}).failure
+    assert three is not None
+    forms = {(len(encode(each)), len(encode(each.quote.pcrs)), len(each.quote.signature)) for each in (one, two, three)}
+    assert len(forms) == 1, "not even the length of the request tells how many modalities failed, or which"
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 0.1, 4.9, 5.0, 5.1, 37.0, 57.9, 59.0, 70.0])
+def test_failure_reports_leave_at_coarse_steps_and_in_time(elapsed: float) -> None:
+    wait = until_step(elapsed, 60.0)
+    assert 0 <= wait <= FAILURE_STEP_S
+    assert (elapsed + wait) % FAILURE_STEP_S == pytest.approx(0) or elapsed + wait == pytest.approx(max(58.0, elapsed))
 
 
 def test_the_counter_grows_with_every_evidence(stage: Stage) -> None:
@@ -203,7 +208,7 @@ def test_the_tries_of_a_finger_are_counted_over_quality_and_match(stage: Stage) 
 
 
 def test_no_further_try_is_asked_for_when_it_cannot_help(stage: Stage) -> None:
-    stage.present({"fingerprint": ["other"], "face": ["other"], "voice": ["other"]})
+    stage.present({"fingerprint": ["other"], "face": [LATE], "voice": ["bad noise"]}, capture_timeout_s=0.3)
     assert sum(step.action == "place" for step in stage.prompter.steps) == 1
 
 
@@ -216,12 +221,14 @@ def test_a_sensor_that_comes_back_in_time_is_asked_again(stage: Stage) -> None:
     assert told.count(("fingerprint", "place")) == 2
 
 
-def test_two_modalities_may_both_try_again(stage: Stage) -> None:
+def test_a_bound_modality_is_not_asked_for_again_for_nothing_tells_that_it_is_wrong(stage: Stage) -> None:
+    """Its probe alone cannot be told right from wrong, and every try at the enclave counts."""
     both = modalities(voice={}, fingerprint={}) | {"voice": _Patient({})}
-    shows = {"fingerprint": ["other", "finger"], "face": ["other"], "voice": ["other", "other", "voice"]}
+    shows = {"fingerprint": ["other", "finger"], "face": ["face"], "voice": ["other", "voice"]}
     answer = stage.present(shows, modalities=both)
     assert answer.evidence is not None
-    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "voice"]
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "face"]
+    assert sum(step.step == "voice" for step in stage.prompter.steps) == 1
 
 
 def test_a_sensor_that_fails_at_a_further_try_ends_the_tries(stage: Stage) -> None:
@@ -229,9 +236,9 @@ def test_a_sensor_that_fails_at_a_further_try_ends_the_tries(stage: Stage) -> No
     assert stage.present(shows).evidence is None
 
 
-class _Damaged(TextPipeline):
-    def match(self, template: bytes, sample: Any) -> Match:
-        raise BiometricError("the template is damaged")
+class _Damaged(BindableText):
+    def consistent(self, side: bytes, sample: Any) -> bool:
+        raise BiometricError("what is kept is damaged")
 
 
 def test_a_modality_that_cannot_be_compared_counts_for_nothing(stage: Stage) -> None:
@@ -256,12 +263,59 @@ def test_somebody_who_declines_a_step_does_without_it(stage: Stage) -> None:
 
 
 def test_a_wrong_release_share_ends_in_a_failure_report(stage: Stage) -> None:
-    activation = msgspec.structs.replace(ACTIVATION, release_share=b"x" * 32)
-    assert stage.present(GENUINE, activation=activation).failure is not None
+    stage.node.holder.shares[1] = b"x" * 32
+    assert stage.present(GENUINE).failure is not None
+
+
+def test_a_share_that_was_sealed_for_another_challenge_is_no_answer(stage: Stage) -> None:
+    with pytest.raises(ProtocolViolation):
+        stage.present(GENUINE, activation={"nonce": b"m" * 32})
 
 
 def test_moved_pcrs_end_in_a_failure_report(stage: Stage, tpm: Tpm) -> None:
+    before = stage.activation().approval
     tpm.extend()
+    assert stage.present(GENUINE, activation={"approval": before}).failure is not None
+    assert stage.present(GENUINE).evidence is not None
+
+
+def test_evidence_says_which_share_opens_the_record_by_now(stage: Stage) -> None:
+    shares = [stage.present(GENUINE).evidence.share for _ in range(3)]  # type: ignore[union-attr]
+    assert shares == [2, 3, 4]
+
+
+def test_a_refresh_that_fails_does_not_cost_the_evidence(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(stage.vault, "refresh", fail)
+    answer = stage.present(GENUINE)
+    assert answer.evidence is not None and answer.evidence.share is msgspec.UNSET
+    monkeypatch.undo()
+    assert stage.present(GENUINE).evidence is not None
+
+
+def test_the_margin_is_that_of_the_modality_that_differed_most_in_coarse_steps(stage: Stage) -> None:
+    answer = stage.present({"fingerprint": ["other"], "face": ["face"], "voice": ["voice"]})
+    assert answer.evidence is not None
+    claims = read_claims(answer.evidence.token)
+    assert ([m.modality for m in claims.modalities], claims.margin) == (["face", "voice"], 4)
+
+
+def test_digits_that_were_not_said_as_enrolled_take_the_voice_out(stage: Stage) -> None:
+    answer = stage.present(GENUINE | {"voice": ["voice mumbled"]})
+    assert answer.evidence is not None
+    assert [m.modality for m in read_claims(answer.evidence.token).modalities] == ["fingerprint", "face"]
+
+
+def test_nobody_is_let_in_by_released_modalities_alone(stage: Stage) -> None:
+    """The finger matches, and so would a second released one: without a bound one there is no root."""
+    assert stage.present(GENUINE | {"face": [LATE], "voice": [LATE]}, capture_timeout_s=0.3).evidence is None
+
+
+def test_a_locked_key_ends_in_a_failure_report(stage: Stage) -> None:
+    for _ in range(5):
+        assert stage.present(GENUINE | {"face": ["other"], "voice": ["other"]}).failure is not None
     assert stage.present(GENUINE).failure is not None
 
 
@@ -272,7 +326,7 @@ def test_stopping_the_agent_ends_the_captures(stage: Stage) -> None:
     assert stopped.present(GENUINE).evidence is None
 
 
-class _Remembering(TextPipeline):
+class _Remembering(BindableText):
     """A text that was given before is a replay, whatever its case."""
 
     def digest(self, sample: Any) -> bytes:
@@ -283,12 +337,16 @@ class _Remembering(TextPipeline):
 
     repeated = replayed
 
+
+class _RememberingFinger(TextPipeline):
+    digest, replayed, repeated = _Remembering.digest, _Remembering.replayed, _Remembering.replayed
+
     def match(self, template: bytes, sample: Any) -> Match:
         return Match(sample.text.lower().startswith(self.modality[:4]), 50)
 
 
 def _remembering() -> dict[str, TextPipeline]:
-    return {name: _Remembering(name) for name in pipelines()}
+    return {name: (_Remembering if name in BOUND else _RememberingFinger)(name) for name in pipelines()}
 
 
 def _shown(take: str) -> dict[str, list[Any]]:
@@ -310,9 +368,7 @@ def test_a_replayed_modality_does_not_stop_the_others(stage: Stage) -> None:
 
 def test_a_matching_capture_of_a_failed_presentation_is_remembered_and_a_stranger_s_is_not(stage: Stage) -> None:
     assert stage.present(GENUINE | {"face": ["other"], "voice": ["other"]}, pipelines=_remembering()).evidence is None
-    with stage.gate.use() as enclave:
-        past = stage.vault.open(enclave, NODE, RECORD, SHARE).past
-    assert past == {"fingerprint": [b"finger"]}
+    assert stage.node.open(record=RECORD).past == {"fingerprint": [b"finger"]}
 
 
 def test_the_log_says_that_a_capture_was_replayed_and_nothing_of_it(
@@ -325,11 +381,11 @@ def test_the_log_says_that_a_capture_was_replayed_and_nothing_of_it(
     assert not any("voic1" in line for line in lines)
 
 
-def test_what_is_remembered_is_on_disk_before_the_evidence_is_signed(
+def test_what_is_remembered_is_on_disk_before_the_evidence_leaves(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise StateError("the disk is full")
 
-    monkeypatch.setattr(stage.vault, "remember", fail)
+    monkeypatch.setattr(stage.vault, "accept", fail)
     assert stage.present(GENUINE).evidence is None

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import UNSET
 from sqlalchemy import Connection, Row, select, update
 
+from agent.point import uncompressed_point
 from authority import challenges, enrolling, joining, scheduler
 from authority.keys import FileKek
 from authority.pki import CertificateAuthority
@@ -25,15 +26,18 @@ from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import Store, schema
 from authority.trust import Policy, default_policy
-from hal import CertifiedKey, Enclave, KeyUse
+from hal import CertifiedKey, Enclave, GuardedKey, KeyUse
 from protocol.codec import b64url
 from protocol.digests import attest_digest, enrol_digest, evidence_digest, failure_digest, join_digest, renew_digest
 from protocol.evidence import EAT_PROFILE, EvidenceClaims, encode_token, merkle_root
+from protocol.guard import FLOOR_LABEL, PIN_LIMIT
 from protocol.messages import (
     PROTOCOL_VERSION,
     Activation,
     AttestSubmission,
     BeginRequest,
+    CertifiedGuard,
+    CertifiedIndex,
     CertifiedPublic,
     EnrolFinish,
     EnrolSession,
@@ -52,10 +56,13 @@ from protocol.messages import (
     Verdict,
 )
 from protocol.problems import ErrorCode
+from protocol.release import ReleasedShares, challenge_release_info, enrolment_release_info, open_release
 
 T = TypeVar("T")
 SELECTION = (0, 2, 4, 7)
 AUTH = b"the authorisation value of a key"
+PIN = b"what somebody's root answers to!"
+DELIVERY_KEY_AUTH = b""
 MODALITIES = ("fingerprint", "face", "voice")
 TRAITS = {"face": ("gestures",), "voice": ("spoken-digits",)}
 """What the default policy demands, and an agent as it is shipped has."""
@@ -76,7 +83,8 @@ class Site:
 
     @property
     def rt(self) -> Runtime:
-        return Runtime(self.policy, lambda: self.clock, random_bytes, self.kek, self.ca.kos_key, 1)
+        keys = self.ca.kos_key, self.ca.approval_key
+        return Runtime(self.policy, lambda: self.clock, random_bytes, self.kek, *keys, 1)
 
     def run(self, action: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """`action(conn, rt, …, now)` in one transaction."""
@@ -144,6 +152,7 @@ class Machine:
     delivery_key: CertifiedKey | None = None
     record_id: str = ""
     profile_key: CertifiedKey | None = None
+    guard: GuardedKey | None = None
     counter: int = 0
 
     def csr(self) -> bytes:
@@ -171,7 +180,7 @@ class Machine:
         return QuoteEvidence(attest=quote.attest, signature=quote.signature, pcrs=dict(quote.pcrs))
 
     def certified(self, use: KeyUse, digest: bytes) -> tuple[CertifiedKey, CertifiedPublic]:
-        key = self.enclave.create_key(use, AUTH, digest)
+        key = self.enclave.create_key(use, auth_for(use), digest)
         return key, CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature)
 
     def prove(self, challenge: JoinChallenge, csr: bytes) -> JoinProof:
@@ -204,13 +213,57 @@ class Machine:
         ticket, pin = site.run(enrolling.create_ticket, admin, self.node_id, 600)
         return site.run(enrolling.start_enrolment, self.node_id, EnrolStart(admin=admin, ticket=ticket, pin=pin))
 
-    def enrolment(self, session: EnrolSession, *, use: KeyUse = KeyUse.SIGN, **changes: Any) -> EnrolFinish:
-        self.profile_key, certified = self.certified(
-            use, enrol_digest(session.enrolment_id, session.record_id, session.nonce)
+    def guarded(self, session: EnrolSession, digest: bytes, limit: int = PIN_LIMIT) -> dict[str, Any]:
+        """A profile key behind a guard, and the floor under approvals, as `EnrolFinish` has them."""
+        made = self.guard = self.enclave.create_guarded_key(
+            session.record_id, PIN, AUTH, limit, session.approval_key, digest
         )
+        self.profile_key, index = made.key, made.index
+        self.enclave.counter(FLOOR_LABEL)
+        floor = self.enclave.certify_counter(FLOOR_LABEL, digest)
+        return {
+            "profile_key": CertifiedPublic(
+                public=made.key.public, attest=made.key.attest, signature=made.key.signature
+            ),
+            "guard": CertifiedGuard(
+                public=index.public, attest=index.attest, signature=index.signature, change_key=made.change[:65]
+            ),
+            "floor": CertifiedIndex(public=floor.public, attest=floor.attest, signature=floor.signature),
+        }
+
+    def key_of(self, session: EnrolSession, use: KeyUse) -> dict[str, Any]:
+        """What is registered of a profile key; one for another use than signing has no guard."""
+        digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
+        if use is KeyUse.SIGN:
+            return self.guarded(session, digest)
+        self.profile_key, certified = self.certified(use, digest)
+        return {"profile_key": certified}
+
+    def sign(self, digest: bytes) -> bytes:
+        """By the profile key."""
+        assert self.guard is not None
+        return self.enclave.guarded_sign(self.guard, PIN, AUTH, digest)
+
+    def shares(self, sealed: bytes, info: bytes) -> ReleasedShares:
+        """What was sealed to this node's delivery key."""
+        key = self.delivery_key
+        assert key is not None
+        recipient = uncompressed_point(key.public)
+        return open_release(sealed, info, recipient, lambda peer: self.enclave.agree(key, DELIVERY_KEY_AUTH, peer))
+
+    def first_share(self, session: EnrolSession) -> bytes:
+        info = enrolment_release_info(self.node_id, session.record_id, session.enrolment_id, session.nonce)
+        return self.shares(session.sealed_share, info).present
+
+    def released(self, activation: Activation) -> ReleasedShares:
+        record, challenge = activation.record_id, activation.challenge_id
+        info = challenge_release_info(self.node_id, record, challenge, activation.nonce)
+        return self.shares(activation.sealed_share, info)
+
+    def enrolment(self, session: EnrolSession, *, use: KeyUse = KeyUse.SIGN, **changes: Any) -> EnrolFinish:
         self.record_id, self.counter = session.record_id, 0
         finish = EnrolFinish(
-            profile_key=certified,
+            **self.key_of(session, use),
             modalities=[model(name) for name in MODALITIES],
             sensors=[sensor(name) for name in MODALITIES],
             consent_version=session.consent_version,
@@ -251,11 +304,9 @@ class Machine:
         )
         return msgspec.structs.replace(claims, **changes)
 
-    def evidence(self, claims: EvidenceClaims, quote: QuoteEvidence | None = None) -> EvidenceSubmission:
-        assert self.profile_key is not None
-        key = self.profile_key
-        token = encode_token(claims, lambda digest: self.enclave.sign(key, AUTH, digest))
-        return EvidenceSubmission(token=token, quote=quote or self.quote(evidence_digest(token)))
+    def evidence(self, claims: EvidenceClaims, quote: QuoteEvidence | None = None, **more: Any) -> EvidenceSubmission:
+        token = encode_token(claims, self.sign)
+        return EvidenceSubmission(token=token, quote=quote or self.quote(evidence_digest(token)), **more)
 
     def failure(self, activation: Activation) -> FailureSubmission:
         digest = failure_digest(activation.challenge_id, activation.record_id, activation.nonce)
@@ -267,6 +318,11 @@ class Machine:
     def submit(self, site: Site, challenge_id: str, evidence: EvidenceSubmission) -> Verdict:
         verdict, _ = site.run(challenges.submit_evidence, self.node_id, self.certificate, challenge_id, evidence)
         return verdict
+
+
+def auth_for(use: KeyUse) -> bytes:
+    """A delivery key is usable by whoever may talk to the enclave."""
+    return DELIVERY_KEY_AUTH if use is KeyUse.AGREE else AUTH
 
 
 def model(modality: str, **changes: Any) -> ModalityModel:

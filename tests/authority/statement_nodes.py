@@ -8,11 +8,19 @@ from typing import Any
 import msgspec
 
 from hal import CertifiedKey, KeyUse
-from protocol.digests import join_digest
+from protocol.digests import enrol_digest, join_digest
 from protocol.levels import EnclaveKind
-from protocol.messages import PROTOCOL_VERSION, CertifiedPublic, JoinChallenge, JoinProof, JoinRequest, QuoteEvidence
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    CertifiedPublic,
+    EnrolSession,
+    JoinChallenge,
+    JoinProof,
+    JoinRequest,
+    QuoteEvidence,
+)
 from protocol.statements import evidence_digest, evidence_marker, key_digest, key_marker
-from tests.authority.nodes import AUTH, Machine, sensor
+from tests.authority.nodes import AUTH, Machine, auth_for, sensor
 
 
 @dataclass
@@ -49,9 +57,19 @@ class StatementMachine(Machine):
         return QuoteEvidence(attest=evidence_marker(self.kind), signature=signature, pcrs={})
 
     def certified(self, use: KeyUse, digest: bytes) -> tuple[CertifiedKey, CertifiedPublic]:
-        key = self.enclave.create_key(use, AUTH, digest)
+        key = self.enclave.create_key(use, auth_for(use), digest)
         signature = self.enclave.sign(self.identity_key, b"", key_digest(self.kind, use.value, key.public, digest))
         return key, CertifiedPublic(public=key.public, attest=key_marker(self.kind, use.value), signature=signature)
+
+    def key_of(self, session: EnrolSession, use: KeyUse) -> dict[str, Any]:
+        self.profile_key, certified = self.certified(
+            use, enrol_digest(session.enrolment_id, session.record_id, session.nonce)
+        )
+        return {"profile_key": certified}
+
+    def sign(self, digest: bytes) -> bytes:
+        assert self.profile_key is not None
+        return self.enclave.sign(self.profile_key, AUTH, digest)
 
     def prove(self, challenge: JoinChallenge, csr: bytes) -> JoinProof:
         digest = join_digest(challenge.join_id, challenge.nonce, csr)

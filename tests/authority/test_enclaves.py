@@ -29,7 +29,7 @@ from protocol.messages import CertifiedPublic, DeliveryEvent, Outcome, QuoteEvid
 from protocol.problems import ErrorCode
 from protocol.statements import evidence_digest as statement_digest
 from protocol.statements import evidence_marker, key_digest, key_marker
-from tests.authority.nodes import AUTH, Machine, Site, sensor
+from tests.authority.nodes import DELIVERY_KEY_AUTH, Machine, Site, sensor
 from tests.authority.statement_nodes import StatementMachine
 
 DIGEST = bytes(range(32))
@@ -382,7 +382,7 @@ def opened(node: StatementMachine, event: DeliveryEvent) -> KeyBundle:
     key = node.delivery_key
     assert key is not None
     info = delivery_info(sealed.node_id, sealed.network, sealed.generation, sealed.number)
-    agree = lambda peer: node.enclave.agree(key, AUTH, peer)  # noqa: E731
+    agree = lambda peer: node.enclave.agree(key, DELIVERY_KEY_AUTH, peer)  # noqa: E731
     return decode(open_sealed(sealed.enc, sealed.ciphertext, info, key.public, agree), KeyBundle)
 
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec import UNSET
 from sqlalchemy import select, update
 
-from authority import enrolling, profiles, scheduler
+from authority import enrolling, profiles, releases, scheduler
 from authority.keys import KekError
 from authority.refusal import Refused
 from authority.runtime import Refusal
@@ -73,12 +73,14 @@ def test_an_administrator_enrols_and_answers_after_approval(site: Site, joined: 
 def test_the_release_share_is_stored_wrapped_and_bound_to_its_record(site: Site, joined: Machine):
     session = joined.start_enrolment(site)
     row = site.profile(session.record_id)
-    assert session.release_share not in row.release_share
-    assert profiles.open_share(site.rt, row) == session.release_share
+    share = joined.first_share(session)
+    assert share not in row.release_share
+    assert releases.open_present(site.rt, row) == share
     swapped = site.profile(joined.start_enrolment(site).record_id)
-    moved = type("Row", (), {"release_share": row.release_share, "record_id": swapped.record_id})
-    with pytest.raises(KekError):
-        profiles.open_share(site.rt, moved)
+    for record, number in ((swapped.record_id, 1), (session.record_id, 2)):
+        moved = {"release_share": row.release_share, "record_id": record, "share_number": number}
+        with pytest.raises(KekError):
+            releases.open_present(site.rt, type("Row", (), moved))
 
 
 def test_neither_ticket_nor_pin_is_stored(site: Site, joined: Machine):
@@ -305,12 +307,12 @@ def test_only_pending_profiles_are_approved(site: Site, joined: Machine):
 def test_revocation_destroys_the_release_share(site: Site, joined: Machine):
     session = joined.start_enrolment(site)
     site.run(*finish(joined, session, joined.enrolment(session)))
-    assert profiles.open_share(site.rt, site.profile(session.record_id)) == session.release_share
+    assert releases.open_present(site.rt, site.profile(session.record_id)) == joined.first_share(session)
     site.run(enrolling.revoke_profile, session.record_id, "operator")
     row = site.profile(session.record_id)
     assert (row.state, row.release_share) == ("revoked", b"")
     with pytest.raises(KekError):
-        profiles.open_share(site.rt, row)
+        releases.open_present(site.rt, row)
     assert len(site.audit("revoked")) == 1
     site.run(enrolling.revoke_profile, session.record_id, "operator")
     assert len(site.audit("revoked")) == 1

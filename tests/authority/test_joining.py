@@ -26,7 +26,7 @@ from protocol.messages import NonceRequest, QuoteEvidence
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
 from simulators.devices.swtpm import SwtpmFactory
-from tests.authority.nodes import AUTH, SELECTION, Machine, Site, sensor
+from tests.authority.nodes import DELIVERY_KEY_AUTH, SELECTION, Machine, Site, sensor
 
 
 def causes(site: Site, kind: str = "join-refused") -> list[str]:
@@ -175,7 +175,9 @@ def test_joining_again_brings_keys_for_the_new_delivery_key(site: Site, machine:
     mine = sealed[machine.node_id]
     key, info = machine.delivery_key, delivery_info(mine.node_id, mine.network, mine.generation, mine.number)
     point = public_key(key.public).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    opened = open_sealed(mine.enc, mine.ciphertext, info, point, lambda peer: machine.enclave.agree(key, AUTH, peer))
+    opened = open_sealed(
+        mine.enc, mine.ciphertext, info, point, lambda peer: machine.enclave.agree(key, DELIVERY_KEY_AUTH, peer)
+    )
     assert len(decode(opened, KeyBundle).associations) == 2
 
 

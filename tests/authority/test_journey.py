@@ -40,7 +40,7 @@ from protocol.messages import (
     Summons,
     Verdict,
 )
-from tests.authority.nodes import AUTH, Machine, Site
+from tests.authority.nodes import DELIVERY_KEY_AUTH, Machine, Site
 from tests.authority.planes.plane import HOST, PATIENCE_S, Listening, listening
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Wire:
         point = public_key(key.public).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
         def agree(peer: bytes) -> bytes:
-            return self.machine.enclave.agree(key, AUTH, peer)
+            return self.machine.enclave.agree(key, DELIVERY_KEY_AUTH, peer)
 
         return decode(open_sealed(sealed.enc, sealed.ciphertext, info, point, agree), KeyBundle)
 

@@ -19,17 +19,19 @@ from agent.enrolling import Enrolment, Guide, consent_to
 from agent.gathering import Gathering
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileVault
+from agent.releasing import approval_in
 from agent.state import StateDirectory
 from agent.timings import Stopwatch
 from authority import challenges, enrolling
 from authority.trust.policy import EnrolmentRules
 from hal import Deadline
 from protocol.digests import evidence_digest
-from protocol.evidence import read_claims
-from protocol.messages import EnrolFinish, EnrolResult, EvidenceSubmission, Outcome, Verdict
+from protocol.evidence import encode_token, read_claims
+from protocol.messages import Activation, EnrolFinish, EnrolResult, EvidenceSubmission, Outcome, Verdict
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.libfprint_reader import VirtualFprintd
 from tests.agent.match_only_rig import MATCH, Counter
+from tests.agent.people import BindableText, TextFeatures
 from tests.agent.world import identity, kos_for
 from tests.authority.nodes import SELECTION, Machine, Site
 from tests.drivers.system_bus import needs_bus, needs_fprintd
@@ -42,6 +44,7 @@ class Node:
 
     def __init__(self, site: Site, machine: Machine, counter: Counter, state: StateDirectory) -> None:
         self.site, self.machine, self.counter = site, machine, counter
+        self.activation: Activation | None = None
         machine.join(site)
         clock = StoppableClock(threading.Event())
         self.gate = EnclaveGate(state, lambda: nullcontext(machine.enclave), clock)  # type: ignore[arg-type,return-value]
@@ -74,7 +77,7 @@ class Node:
 
     def present(self, finger: str = "alice") -> tuple[str, Answer]:
         """The challenge, and what this person gives for an answer."""
-        activation = self.machine.begin(self.site, self.site.summon(self.machine.node_id))
+        activation = self.activation = self.machine.begin(self.site, self.site.summon(self.machine.node_id))
         header, watch, settings = self.vault.header(activation.record_id), Stopwatch(), PresentationSection()
         deadline = Deadline.after(20.0)
         gathering = Gathering(
@@ -150,18 +153,21 @@ def test_a_node_that_hides_the_weakness_is_refused_even_with_its_own_key(node: N
     claims = read_claims(answer.evidence.token)
     assert [each.weak for each in claims.sensors] == [False, True]
     sensors = [msgspec.structs.replace(each, strength=msgspec.UNSET) for each in claims.sensors]
-    verdict = node.submit(challenge_id, _signed(node, msgspec.structs.replace(claims, sensors=sensors), site))
+    verdict = node.submit(challenge_id, _signed(node, msgspec.structs.replace(claims, sensors=sensors)))
     assert verdict.outcome is Outcome.REJECTED
     reason = site.audit("rejected")[-1].data
     assert "not the one that was pinned" in reason
     assert node.accepted().outcome is Outcome.ACCEPTED
 
 
-def _signed(node: Node, claims: Any, site: Site) -> EvidenceSubmission:
-    from authority import profiles
-    from protocol.evidence import encode_token
-
-    share = profiles.open_share(site.rt, site.profile(claims.record))
-    profile = node.vault.open(node.machine.enclave, node.machine.node_id, claims.record, share)
-    token = encode_token(claims, lambda digest: profile.sign(node.machine.enclave, digest))
+def _signed(node: Node, claims: Any) -> EvidenceSubmission:
+    """By the root that opens with the face of whoever was there and the shares of the last challenge."""
+    enclave, activation = node.machine.enclave, node.activation
+    assert activation is not None
+    shares, approval = node.machine.released(activation), approval_in(activation.approval)
+    profile = node.vault.open(enclave, node.machine.node_id, claims.record, shares, approval)
+    face = node.counter.pipelines["face"]
+    assert isinstance(face, BindableText)
+    attempt = profile.attempts({"face": face.embedding([TextFeatures("face")])}, frozenset({MATCH}))[0]
+    token = encode_token(claims, lambda digest: attempt.sign(enclave, digest))
     return EvidenceSubmission(token=token, quote=node.machine.quote(evidence_digest(token)))

@@ -130,9 +130,9 @@ def test_keys_are_the_owners_alone_and_never_another_file_s_remains(tmp_path: Pa
     finally:
         os.umask(before)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
-    assert {modes[name] for name in ("ca.key", "kos.key", "server.key")} == {0o600}
+    assert {modes[name] for name in ("approval.key", "ca.key", "kos.key", "server.key")} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {*modes} == {"ca.key", "ca.pem", "kos.key", "server.key", "server.pem"}
+    assert {*modes} == {"approval.key", "ca.key", "ca.pem", "kos.key", "server.key", "server.pem"}
 
 
 def test_keys_are_in_no_text_about_the_authority(ca: CertificateAuthority):

@@ -246,10 +246,10 @@ def test_on_demand_summons_at_once_and_repeats_the_open_one(site: Site) -> None:
     assert isinstance(first, Summons)
     assert first.reason == "on-demand"
     assert scheduler.challenge_now(world.conn, world.rt, site.node, "on-demand", world.clock) == [(node, first)]
-    assert scheduler.open_summons(world.conn, site.node, world.clock) == [(node, first)]
+    assert scheduler.open_summons(world.conn, world.rt, site.node, world.clock) == [(node, first)]
     site.activate()
     assert scheduler.challenge_now(world.conn, world.rt, site.node, "on-demand", world.clock) == []
-    assert scheduler.open_summons(world.conn, site.node, world.clock) == []
+    assert scheduler.open_summons(world.conn, world.rt, site.node, world.clock) == []
 
 
 def test_a_node_is_never_told_when_it_will_be_challenged(site: Site) -> None:

@@ -51,7 +51,7 @@ def onboard(site: Site, node: Machine) -> dict[str, bytes | str]:
         ),
         "ticket": parse_ticket(ticket).secret,
         "PIN": pin,
-        "release share": session.release_share,
+        "release share": node.first_share(session),
         "operator token": operator,
         "version secret": version,
         "destroyed version secret": outdated,

@@ -255,4 +255,4 @@ def test_every_change_is_in_the_audit_log(story: Story) -> None:
     story.good()
     standing.isolate(world.conn, world.rt, story.node, "olga", "odd", world.clock)
     assert world.audit_kinds() == ["presentation", "standing", "node-isolate", "standing"]
-    assert audit.verify_chain(world.conn).intact
+    assert audit.verify_log(world.conn).intact

@@ -85,7 +85,7 @@ def test_a_refusal_keeps_its_audit_row(store: Store):
         store.run(refuse)
     kinds = store.run(lambda conn: [*conn.scalars(select(schema.audit.c.kind))])
     assert kinds == ["join-refused"]
-    assert store.run(audit.verify_chain).intact
+    assert store.run(audit.verify_log).intact
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, AssertionError, RuntimeError])
@@ -180,7 +180,7 @@ def test_a_full_disk_undoes_the_whole_action(store: Store):
     pragma(store, "max_page_count=100000")
     store.run(fill)
     assert len(store.run(keys)) > 4000
-    assert store.run(audit.verify_chain).intact
+    assert store.run(audit.verify_log).intact
 
 
 def test_a_refusal_whose_audit_row_finds_no_room_is_no_refusal(store: Store):

@@ -51,11 +51,20 @@ class World:
 
     def __post_init__(self) -> None:
         self.kos_key = ec.generate_private_key(ec.SECP256R1())
+        self.approval_key = ec.generate_private_key(ec.SECP256R1())
         self.kek = FileKek(self.seed.randbytes(32), self.seed.randbytes)
 
     @property
     def rt(self) -> Runtime:
-        return Runtime(self.policy, lambda: self.clock, self.seed.randbytes, self.kek, self.kos_key, self.generation)
+        return Runtime(
+            self.policy,
+            lambda: self.clock,
+            self.seed.randbytes,
+            self.kek,
+            self.kos_key,
+            self.approval_key,
+            self.generation,
+        )
 
     def node(self, name: str, *, state: str = "pending", score: int = 0, lab: bool = False) -> str:
         """A joined node; gives its id."""

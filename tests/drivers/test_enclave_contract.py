@@ -26,8 +26,12 @@ from hal import (
     DeviceKind,
     Enclave,
     EnclaveStatus,
+    GuardedKey,
     KeyUse,
+    Locked,
     NotFound,
+    NvCertification,
+    OwnerAuth,
     PcrSelection,
     SealAuthority,
     TimedOut,
@@ -47,6 +51,12 @@ def point(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 AUTHORITY = SealAuthority(point(STRANGER), b"reference")
+NO_GUARD = GuardedKey("label", CertifiedKey(b"", b""), NvCertification(b"", b"", b""), b"", b"", b"")
+
+
+def guarded(enclave: Enclave, label: str = "label") -> GuardedKey:
+    return enclave.create_guarded_key(label, AUTH, DIGEST, 2, point(STRANGER), NONCE)
+
 
 OPERATIONS: list[tuple[str, Callable[[Enclave], object]]] = [
     (Capability.LOCKOUT, lambda enclave: enclave.lockout()),
@@ -72,6 +82,15 @@ OPERATIONS: list[tuple[str, Callable[[Enclave], object]]] = [
     (Capability.PIN, lambda enclave: enclave.set_pin("label", b"1234", 3)),
     (Capability.PIN, lambda enclave: enclave.try_pin("label", b"1234")),
     (Capability.PIN, lambda enclave: enclave.pin_state("label")),
+    (Capability.GUARD, lambda enclave: enclave.create_guarded_key("label", AUTH, DIGEST, 2, point(STRANGER), NONCE)),
+    (Capability.GUARD, lambda enclave: enclave.guarded_sign(NO_GUARD, AUTH, AUTH, DIGEST)),
+    (Capability.GUARD, lambda enclave: enclave.change_pin(NO_GUARD, AUTH, DIGEST)),
+    (Capability.GUARD, lambda enclave: enclave.guard_state(NO_GUARD)),
+    (Capability.GUARD, lambda enclave: enclave.certify_guard(NO_GUARD, NONCE)),
+    (Capability.GUARD, lambda enclave: enclave.reset_nonce(NO_GUARD)),
+    (Capability.GUARD, lambda enclave: enclave.reset_pin(NO_GUARD, bytes(64))),
+    (Capability.GUARD, lambda enclave: enclave.remove_guard(NO_GUARD)),
+    (Capability.OWNERSHIP, lambda enclave: enclave.take_ownership(OwnerAuth(AUTH, DIGEST))),
 ]
 
 
@@ -541,6 +560,27 @@ def test_what_was_never_made_is_not_found_and_may_be_forgotten(enclave):
         with pytest.raises(NotFound):
             work()
     enclave.forget("none")
+
+
+def test_a_guarded_key_locks_and_its_pin_changes(rig):
+    with rig.open() as enclave:
+        needs(enclave, Capability.GUARD)
+        key = guarded(enclave)
+        verified(key.key, enclave.guarded_sign(key, AUTH, DIGEST, NONCE), NONCE)
+        enclave.change_pin(key, AUTH, NONCE)
+        with pytest.raises(AuthorisationFailed):
+            enclave.guarded_sign(key, AUTH, DIGEST, NONCE)
+    if rig.reboot is not None:
+        rig.reboot()
+    with rig.open() as again:
+        assert (again.guard_state(key).failures, again.guard_state(key).limit) == (1, 2)
+        with pytest.raises(AuthorisationFailed):
+            again.guarded_sign(key, AUTH, DIGEST, NONCE)
+        with pytest.raises(Locked):
+            again.guarded_sign(key, NONCE, DIGEST, NONCE)
+        again.forget("label")
+        with pytest.raises(NotFound):
+            again.guarded_sign(key, NONCE, DIGEST, NONCE)
 
 
 def test_forgetting_a_label_leaves_the_others(enclave):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +15,14 @@ if not shutil.which("swtpm"):
     pytest.skip("no software TPM: apt-get install swtpm swtpm-tools", allow_module_level=True)
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm2_pytss import ESYS_TR, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT, TPMS_SENSITIVE_CREATE
+from tpm2_pytss import ESYS_TR, TPM2_SE, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT, TPMS_SENSITIVE_CREATE
 
 from authority.tpm import make_credential, name
-from drivers.tpm2 import _templates
+from drivers.tpm2 import _guard, _templates
+from drivers.tpm2._blob import SealedBlob
 from drivers.tpm2._nv import PIN, NvIndices
-from drivers.tpm2._tpm import Tpm
-from hal import AuthorisationFailed, KeyUse, ProtocolError, SealAuthority
+from drivers.tpm2._tpm import ENCRYPT, Tpm
+from hal import AuthorisationFailed, GuardedKey, KeyUse, OwnerAuth, ProtocolError, SealAuthority
 from simulators.devices.swtpm import Swtpm
 from simulators.devices.tpm_bus import TpmBus
 from tests.drivers.software_tpm import DIGEST, NONCE, approve, left_loaded, on_tpm, opened, point
@@ -29,6 +31,7 @@ SECRET = b"a secret that must not be heard!"
 AUTH = b"an authorisation value, likewise"
 NUMBER = b"a PIN that must not be heard too"
 OWNER = b"the owner's own authorisation"
+AUTH32 = b"\x5a" * 32
 PIN_AUTH = hashlib.sha256(b"keyvigil pin 1\0" + NUMBER).digest()
 START_AUTH_SESSION = b"\x00\x00\x01\x76\x80"
 """Command code, and the first byte of the handle of a transient key to salt to."""
@@ -256,3 +259,50 @@ def public_root(tpm: Tpm) -> bytes:
 def numbers_of(key: ec.EllipticCurvePrivateKey) -> tuple[int, int]:
     numbers = key.public_key().public_numbers()
     return numbers.x, numbers.y
+
+
+def test_a_listener_hears_nothing_of_a_guarded_key(emulator, bus):
+    """The control: the parts that are no secret are heard, and that listener hears PINs in the clear above."""
+    reset_key = ec.generate_private_key(ec.SECP256R1())
+    pins, auth = (b"\x01a PIN of thirty-two bytes, the 1st", b"\x02a PIN of thirty-two bytes, the 2nd"), b"A" * 32
+    first, second = (pin[:32] for pin in pins)
+    with opened(emulator) as enclave:
+        key = enclave.create_guarded_key("alice", first, auth, 3, point(reset_key), NONCE)
+        enclave.guarded_sign(key, first, auth, DIGEST)
+        enclave.change_pin(key, first, second)
+        with pytest.raises(AuthorisationFailed):
+            enclave.guarded_sign(key, first, auth, DIGEST)
+        value = on_tpm(enclave, lambda tpm: gate_of(tpm, key, second))
+        enclave.guard_state(key)
+        enclave.reset_nonce(key)
+    assert key.index.public in bus.heard
+    for secret in (first, second, auth, value, hmac.digest(value, b"keyvigil guarded key 1\0" + auth, "sha256")):
+        assert secret not in bus.heard
+
+
+def gate_of(tpm: Tpm, key: GuardedKey, pin: bytes) -> bytes:
+    """The half of the authorisation value that the gate holds, as the driver gets it."""
+    with (
+        tpm.storage_root() as root,
+        tpm.known(_guard.handle_of(key)) as index,
+        tpm.session(root, 0) as plain,
+        tpm.session(root, ENCRYPT, TPM2_SE.POLICY) as policy,
+    ):
+        tpm.esys.tr_set_auth(index, pin)
+        return _guard._opened(tpm, root, SealedBlob.unpack(key.gate), _guard._Answer(index, plain, policy))
+
+
+def test_ownership_is_taken_without_a_word_of_it_on_the_bus(emulator, bus):
+    reset_key = ec.generate_private_key(ec.SECP256R1())
+    new, newer = (
+        OwnerAuth(b"\x01" * 31 + b"o", b"\x02" * 31 + b"l"),
+        OwnerAuth(b"\x03" * 31 + b"p", b"\x02" * 31 + b"l"),
+    )
+    with opened(emulator) as enclave:
+        enclave.take_ownership(new)
+        enclave.take_ownership(newer, new)
+        key = enclave.create_guarded_key("alice", AUTH32, AUTH32, 3, point(reset_key), NONCE, owner=newer.owner)
+        enclave.remove_guard(key, owner=newer.owner)
+        assert left_loaded(enclave) == []
+    for value in (new.owner, new.lockout, newer.owner):
+        assert value not in bus.heard

@@ -46,6 +46,7 @@ def successes(tpm: Enclave) -> list[Callable[[], object]]:
     approval = approve(tpm, KEY, AUTHORITY, 2**63)
     made = make_credential(tpm.endorsement().ek_public, name(tpm.attestation_key()), AUTH, os.urandom)
     tpm.set_pin("pin", b"1234", 100)
+    guarded = tpm.create_guarded_key("guarded", AUTH, AUTH, 100, point(KEY), NONCE)
     return [
         tpm.status,
         tpm.lockout,
@@ -74,6 +75,13 @@ def successes(tpm: Enclave) -> list[Callable[[], object]]:
         lambda: tpm.try_pin("pin", b"1234"),
         lambda: tpm.pin_state("pin"),
         lambda: tpm.forget("counter"),
+        lambda: tpm.create_guarded_key("other", AUTH, AUTH, 100, point(KEY), NONCE),
+        lambda: tpm.guarded_sign(guarded, AUTH, AUTH, DIGEST),
+        lambda: tpm.change_pin(guarded, AUTH, AUTH),
+        lambda: tpm.guard_state(guarded),
+        lambda: tpm.certify_guard(guarded, NONCE),
+        lambda: tpm.reset_nonce(guarded),
+        lambda: tpm.reset_nonce(guarded),
     ]
 
 

@@ -19,12 +19,14 @@ from authority.tpm import (
     TpmFormatError,
     TpmRejected,
     parse_attest,
+    parse_event_log,
     parse_public,
     parse_signature,
     public_key,
     verify_certify,
     verify_quote,
 )
+from authority.tpm.files import read_registers, read_signer
 from drivers import usbip_wire
 from drivers.ef01 import SystemParameters, find_packets
 from drivers.ef01._transfer import ImageLayout, align
@@ -38,7 +40,7 @@ from simulators.devices.nb1010_model import Nb1010Model
 from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb._connection import Exported
 from tests.agent.biometrics.made import IMPRESSION
-from tests.authority.tpm import forge
+from tests.authority.tpm import forge, forge_log
 from tests.fuzz._target import Target
 from tests.fuzz.camera_targets import CAMERA_TARGETS
 
@@ -104,6 +106,10 @@ def _certification(data: bytes) -> object:
     attest, public = _split(data)
     signature = _FORGER.sign(attest)
     return verify_certify(attest, signature, _FORGER.public, forge.QUALIFYING, public, CertifiedUse.SIGN)
+
+
+def _registers(data: bytes) -> object:
+    return read_registers(data, parse_attest(_QUOTE).attested.selections)
 
 
 def _ef01_packet(kind: int, payload: bytes) -> bytes:
@@ -193,6 +199,9 @@ TARGETS: tuple[Target, ...] = (
     Target("tpm-signature", parse_signature, (TpmFormatError,), (_FORGER.sign(_QUOTE),)),
     Target("tpm-quote", _quote, (TpmRejected,), (_joined(_QUOTE, _FORGER.sign(_QUOTE)),)),
     Target("tpm-certification", _certification, (TpmRejected,), (_joined(_FORGER.certification(_SIGNER), _SIGNER),)),
+    Target("tpm-event-log", parse_event_log, (TpmFormatError,), (forge_log.LOG, forge_log.OLD)),
+    Target("tpm-signer-file", read_signer, (TpmFormatError,), (_FORGER.public, _FORGER.public[2:])),
+    Target("tpm-pcr-file", _registers, (TpmFormatError,), (forge.serialized(forge.PCRS),)),
     Target("uru4000-interrupt", interrupt_cause, (ProtocolError,), (b"\x01\x01" + bytes(62),)),
     Target("nb1010-reply", _nb1010_reply, (ProtocolError,), (_NB1010_REPLY,)),
     Target("nb1010-frame", _nb1010_frame, (ProtocolError,), (_NB1010_FRAME,)),

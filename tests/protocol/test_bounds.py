@@ -28,7 +28,7 @@ ACTIVATION = Activation(
     nonce=b"n",
     digits="4711",
     gestures=["blink"],
-    release_share=b"s" * 32,
+    sealed_share=b"s" * 32,
     deadline_s=90.0,
     pcr_selection=[0],
 )

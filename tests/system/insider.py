@@ -18,14 +18,18 @@ from agent.identity import Identity
 from agent.link import Link
 from agent.node import Node
 from agent.prover import quote_evidence
-from hal import CertifiedKey, Enclave, KeyUse
+from hal import Enclave, GuardedKey
 from protocol.codec import b64url
 from protocol.digests import enrol_digest, evidence_digest
 from protocol.evidence import EAT_PROFILE, EvidenceClaims, encode_token, merkle_root
+from protocol.guard import FLOOR_LABEL, PIN_LIMIT
 from protocol.messages import (
     Activation,
+    CertifiedGuard,
+    CertifiedIndex,
     CertifiedPublic,
     EnrolFinish,
+    EnrolSession,
     EnrolStart,
     EvidenceSubmission,
     ModalityModel,
@@ -39,6 +43,7 @@ from tests.system.harness import Site, bare_config
 
 T = TypeVar("T")
 AUTH = b"authorisation of the profile key"
+PIN = b"what nobody's root ever answers."
 MODELS = [ModalityModel(modality=name, model="none", parameters="1") for name in ("fingerprint", "face")]
 SENSORS = [
     SensorIdentity(kind=name, driver="none", driver_sha256="0" * 64, transport="virtual", port="0")
@@ -60,7 +65,7 @@ class Insider:
         self.counter = 0
         self.record_id = ""
         self._link: Link | None = None
-        self._key: CertifiedKey | None = None
+        self._key: GuardedKey | None = None
 
     def __enter__(self) -> Insider:
         return self
@@ -98,11 +103,11 @@ class Insider:
         ticket, pin = self.site.ticket(self.admin, self.name)
         session = self.client.start_enrolment(EnrolStart(admin=self.admin, ticket=ticket, pin=pin))
         digest = enrol_digest(session.enrolment_id, session.record_id, session.nonce)
-        key = self._key = self.with_enclave(lambda enclave: enclave.create_key(KeyUse.SIGN, AUTH, digest))
+        made = self.with_enclave(lambda enclave: self._make_key(enclave, session, digest))
         self.client.finish_enrolment(
             session.enrolment_id,
             EnrolFinish(
-                profile_key=CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature),
+                **made,
                 modalities=MODELS,
                 sensors=SENSORS,
                 consent_version=session.consent_version,
@@ -113,6 +118,21 @@ class Insider:
         self.site.operator.post(f"/v1/profiles/{session.record_id}/approve")
         self.record_id = session.record_id
         return self
+
+    def _make_key(self, enclave: Enclave, session: EnrolSession, digest: bytes) -> dict[str, Any]:
+        """A guarded key with a PIN that nobody's biometrics are behind, and the floor under approvals."""
+        made = self._key = enclave.create_guarded_key(
+            session.record_id, PIN, AUTH, PIN_LIMIT, session.approval_key, digest
+        )
+        enclave.counter(FLOOR_LABEL)
+        key, index, floor = made.key, made.index, enclave.certify_counter(FLOOR_LABEL, digest)
+        return {
+            "profile_key": CertifiedPublic(public=key.public, attest=key.attest, signature=key.signature),
+            "guard": CertifiedGuard(
+                public=index.public, attest=index.attest, signature=index.signature, change_key=made.change[:65]
+            ),
+            "floor": CertifiedIndex(public=floor.public, attest=floor.attest, signature=floor.signature),
+        }
 
     def begin(self) -> Activation:
         """Have a challenge issued, unless one is open, and activate it."""
@@ -145,7 +165,9 @@ class Insider:
         """The claims signed by the profile key, quoted by this TPM or by another node's."""
         key = self._key
         assert key is not None
-        token = encode_token(claims, lambda digest: self.with_enclave(lambda enclave: enclave.sign(key, AUTH, digest)))
+        token = encode_token(
+            claims, lambda digest: self.with_enclave(lambda enclave: enclave.guarded_sign(key, PIN, AUTH, digest))
+        )
         return EvidenceSubmission(token=token, quote=(quoting or self).quote(evidence_digest(token)))
 
     def quote(self, digest: bytes) -> QuoteEvidence:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AuthorityRefused
-from authority.audit import verify_chain
+from authority.audit import verify_log
 from protocol.messages import Outcome
 from protocol.problems import ErrorCode
 from simulators.lab.world import World
@@ -81,7 +81,7 @@ def _until_refused(node: Insider, challenge_id: str, evidence: object) -> None:
 def _is_sound(site: Site) -> None:
     store, _rt = site.library()
     try:
-        assert store.run(verify_chain).intact
+        assert store.run(verify_log).intact
     finally:
         store.close()
     with closing(sqlite3.connect(site.authority.state / "authority.db")) as database:

@@ -8,16 +8,20 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, select
 
 from agent.biometrics import Template
 from agent.config import load_config
 from agent.node import Node
 from agent.profile import OpenProfile
-from authority import profiles
+from authority import approvals, releases
 from authority.store import schema
+from hal import Approval
+from protocol.release import ReleasedShares
 from protocol.tokens import parse_join_token, parse_ticket
 from simulators.lab.world import wait_for
 from tests.system.harness import Site
@@ -41,34 +45,43 @@ def answered(site: Site) -> Site:
 
 
 @pytest.fixture(scope="module")
-def release_share(answered: Site) -> bytes:
-    """What the authority gave out with every challenge."""
+def released(answered: Site) -> tuple[ReleasedShares, Approval]:
+    """What the authority gives out with the next challenge."""
     store, rt = answered.library()
     try:
         (profile,) = [each for each in answered.node("node-a")["profiles"] if each["state"] == "active"]
         wanted = schema.profile.c.record_id == profile["record_id"]
         row = store.run(lambda conn: conn.execute(select(schema.profile).where(wanted)).one())
-        return profiles.open_share(rt, row)
+        share = releases.open_present(rt, row)
+        wired = store.run(lambda conn: approvals.approval(rt, _row_of_node(conn, row.node_id)))
+        assert not isinstance(wired, msgspec.UnsetType)
+        approval = Approval(wired.policy, wired.signature, tuple(wired.selection), wired.version)
+        return ReleasedShares(number=row.share_number, present=share), approval
     finally:
         store.close()
 
 
+def _row_of_node(conn: Connection, node_id: str) -> Row[Any]:
+    return conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+
+
 @pytest.fixture(scope="module")
-def unsealed(answered: Site, release_share: bytes) -> OpenProfile:
+def unsealed(answered: Site, released: tuple[ReleasedShares, Approval]) -> OpenProfile:
     """The sealed profile, opened with the node's own TPM and the authority's share, as for a presentation."""
     (lab_node,) = answered.world.nodes
     node = Node.of(load_config(lab_node.config))
     (profile,) = [each for each in answered.node("node-a")["profiles"] if each["state"] == "active"]
     node_id, record_id = answered.node("node-a")["id"], profile["record_id"]
-    return node.gate.run(lambda enclave: node.vault.open(enclave, node_id, record_id, release_share))
+    return node.gate.run(lambda enclave: node.vault.open(enclave, node_id, record_id, *released))
 
 
 @pytest.fixture(scope="module")
-def needles(answered: Site, release_share: bytes, unsealed: OpenProfile) -> list[Needle]:
+def needles(answered: Site, released: tuple[ReleasedShares, Approval], unsealed: OpenProfile) -> list[Needle]:
     """Every secret of this site that must not be found."""
     folder = answered.world.nodes[0].folder
     token, ticket, pin = ((folder / name).read_text().strip() for name in HANDED_OVER)
     operator = (answered.authority.state / "operator.token").read_text().strip()
+    secrets = unsealed.versions[0].secrets
     found = [
         Needle.of_text("the join token", token),
         Needle.of_bytes("the join token's secret", parse_join_token(token).secret),
@@ -76,8 +89,13 @@ def needles(answered: Site, release_share: bytes, unsealed: OpenProfile) -> list
         Needle.of_bytes("the ticket's secret", parse_ticket(ticket).secret),
         DigitsNeedle("the PIN", [pin.encode()]),
         Needle.of_text("the operator's token", operator),
-        Needle.of_bytes("the release share", release_share),
-        Needle.of_bytes("the profile key's authorisation", unsealed.auth),
+        Needle.of_bytes("the release share", released[0].present),
+        Needle.of_bytes("the masked authorisation of the profile key", secrets.masked_auth),
+        *[Needle.of_bytes(f"helper data of the {name}", one.helper) for name, one in secrets.shares.bound.items()],
+        *[
+            Needle.of_bytes(f"the wrapped share of the {name}", one.wrapped_x)
+            for name, one in secrets.shares.bound.items()
+        ],
     ]
     for name, data in unsealed.templates.items():
         vectors = Template.from_bytes(data).vectors
@@ -86,7 +104,8 @@ def needles(answered: Site, release_share: bytes, unsealed: OpenProfile) -> list
 
 
 def test_the_profile_holds_all_three_modalities(unsealed: OpenProfile) -> None:
-    assert sorted(unsealed.templates) == ["face", "fingerprint", "voice"]
+    assert sorted(unsealed.templates) == ["fingerprint"]
+    assert sorted(unsealed.sides) == ["face", "voice"]
 
 
 def test_no_secret_lies_in_any_file(answered: Site, needles: list[Needle]) -> None:

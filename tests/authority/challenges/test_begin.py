@@ -29,10 +29,8 @@ from tests.authority.nodes import SELECTION, Machine, Site
 
 
 def test_a_summons_is_activated_with_everything_that_the_person_needs(site: Site, enrolled: Machine):
-    session_share = site.profile(enrolled.record_id).release_share
     activation = enrolled.begin(site, site.summon(enrolled.node_id))
-    assert len(activation.nonce) == 32 and len(activation.release_share) == 32
-    assert activation.release_share not in session_share
+    assert len(activation.nonce) == 32
     assert activation.digits.isdecimal() and len(activation.digits) == 8
     assert tuple(activation.gestures) in rows(site.policy.challenge.gestures)
     assert activation.deadline_s == site.policy.challenge.activation_s
@@ -44,8 +42,9 @@ def test_the_release_share_is_the_one_of_the_enrolment(site: Site, enrolled: Mac
     session = other.start_enrolment(site)
     site.run(enrolling.finish_enrolment, other.node_id, session.enrolment_id, other.enrolment(session))
     site.run(enrolling.approve, session.record_id, "operator")
-    assert other.begin(site, site.summon(other.node_id)).release_share == session.release_share
-    assert enrolled.begin(site, site.summon(enrolled.node_id)).release_share != session.release_share
+    first = other.first_share(session)
+    assert other.released(other.begin(site, site.summon(other.node_id))).present == first
+    assert enrolled.released(enrolled.begin(site, site.summon(enrolled.node_id))).present != first
 
 
 def test_what_to_speak_and_to_do_differs_from_time_to_time(site: Site):

@@ -38,7 +38,7 @@ def test_right_evidence_is_accepted_and_the_score_rises(site: Site, enrolled: Ma
     assert (node.state, node.tier) == ("active", "high")
     assert presentations(site) == ["accepted"] * 3
     assert site.profile(enrolled.record_id).counter == 3
-    assert site.read(audit.verify_chain).intact
+    assert site.read(audit.verify_log).intact
 
 
 def test_the_verdict_tells_score_tier_and_why(site: Site, enrolled: Machine):

@@ -108,7 +108,7 @@ def test_nothing_answers_a_challenge_that_nobody_began(site: Site, enrolled: Mac
         nonce=bytes(32),
         digits="",
         gestures=[],
-        release_share=b"",
+        sealed_share=b"",
         deadline_s=60,
         pcr_selection=[],
     )

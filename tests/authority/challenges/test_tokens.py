@@ -40,11 +40,12 @@ def signed_otherwise(node: Machine, activation: Activation) -> dict[str, str]:
     """Tokens with the right claims and something wrong around them."""
     claims = node.claims(activation)
     header = {"alg": "ES256", "kid": claims.record, "typ": "eat+jwt"}
-    own, foreign = node.profile_key, node.enclave.create_key(KeyUse.SIGN, AUTH, bytes(32))
+    foreign = node.enclave.create_key(KeyUse.SIGN, AUTH, bytes(32))
+    own = node.profile_key
     assert own is not None
 
     def right(digest: bytes) -> bytes:
-        return node.enclave.sign(own, AUTH, digest)
+        return node.sign(digest)
 
     good = jws(header, claims, right)
     head, body, signature = good.split(".")

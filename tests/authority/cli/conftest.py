@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from authority.config import load_site
 from authority.planes import Hub, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.service import Authority, open_authority
+from authority.trust import load_policy
 from tests.authority.planes.plane import HOST, listening
 
 
@@ -67,7 +69,10 @@ def serving(tmp_path: Path, run: Run) -> Iterator[Serving]:
     assert run("init", "--name", HOST, "--state", state).status == 0
     authority = open_authority(load_site(state))
     hub = Hub()
-    app = create_operator_app(OperatorContext(authority.store, authority.runtime, hub, authority.ca.ca_sha256))
+    site = authority.site
+    reload = partial(load_policy, site.path(site.config.policy))
+    context = OperatorContext(authority.store, authority.runtime, hub, authority.ca.ca_sha256, reload)
+    app = create_operator_app(context)
     with listening(operator_server(app, authority.ca, HOST, 0)) as running:
         yield Serving(authority, state, f"https://{HOST}:{running.server.port}")
     authority.store.close()

@@ -41,7 +41,7 @@ def test_what_init_makes_is_the_owner_s_alone(tmp_path: Path, run: Run, umask: i
     finally:
         os.umask(before)
     files = [file for file in (tmp_path / "state").rglob("*") if file.is_file()]
-    public = {"ca.pem", "server.pem"}
+    public = {"ca.pem", "server.pem", "log.pem"}
     assert {mode(file) for file in files if file.name not in public} == {0o600}
     assert {mode(folder) for folder in (tmp_path / "state", tmp_path / "state" / "ca")} == {0o700}
     assert {file.name for file in files} >= {"authority.db", "kek.key", "operator.token", "authority.toml", "ca.key"}

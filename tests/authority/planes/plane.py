@@ -191,9 +191,8 @@ class Client:
 
 def make_runtime(ca: CertificateAuthority) -> Runtime:
     seed = random.Random(11)
-    return Runtime(
-        default_policy(), time.time, seed.randbytes, FileKek(seed.randbytes(32), seed.randbytes), ca.kos_key, 1
-    )
+    kek = FileKek(seed.randbytes(32), seed.randbytes)
+    return Runtime(default_policy(), time.time, seed.randbytes, kek, ca.kos_key, ca.approval_key, 1)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sqlalchemy import insert
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from authority.pki import CertificateAuthority
+from authority.planes.node_plane import LOG_BYTES
 from authority.store import schema
 from protocol.codec import decode, encode
 from protocol.levels import Access, Rotation, Tier
@@ -133,14 +134,22 @@ def test_a_body_that_is_no_message_is_malformed(plane: Plane) -> None:
 
 def test_a_body_of_64_kib_is_read_and_one_byte_more_is_not(plane: Plane) -> None:
     client = plane.node("large")
-    assert client.post("/v1/attest", b" " * 65536).status_code == 400
-    response = client.post("/v1/attest", b" " * 65537)
+    path = "/v1/challenges/c1/evidence"
+    assert client.post(path, b" " * 65536).status_code == 400
+    response = client.post(path, b" " * 65537)
+    assert (response.status_code, problem(response).code) == (413, ErrorCode.TOO_LARGE)
+
+
+def test_an_attestation_has_room_for_an_event_log_and_no_more(plane: Plane) -> None:
+    client = plane.node("logging")
+    assert client.post("/v1/attest", b" " * LOG_BYTES).status_code == 400
+    response = client.post("/v1/attest", b" " * (LOG_BYTES + 1))
     assert (response.status_code, problem(response).code) == (413, ErrorCode.TOO_LARGE)
 
 
 def test_a_body_of_unknown_length_ends_at_the_limit(plane: Plane) -> None:
     with plane.node("endless").raw() as sock:
-        sock.sendall(b"POST /v1/attest HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        sock.sendall(b"POST /v1/challenges/c1/evidence HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
         chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
         sock.sendall(chunk * 4 + b"1\r\nx\r\n")
         assert sock.recv(12) == b"HTTP/1.1 413"

@@ -77,6 +77,14 @@ def selection(*banks: tuple[int, Sequence[int]], size: int = 3) -> bytes:
     return body
 
 
+def serialized(values: dict[int, bytes]) -> bytes:
+    """At most eight registers of the SHA-256 bank as `tpm2_quote -F serialized` writes them."""
+    slot = struct.pack("<HB", SHA256, 3) + sum(1 << pcr for pcr in values).to_bytes(3, "little") + bytes(2)
+    digests = b"".join(struct.pack("<H", 32) + value + bytes(32) for value in values.values())
+    head = struct.pack("<I", 1) + slot + bytes(15 * 8) + struct.pack("<II", 1, len(values))
+    return head + digests + bytes((8 - len(values)) * 66)
+
+
 GOOD_SELECTION = selection((SHA256, tuple(PCRS)))
 
 

@@ -11,17 +11,23 @@ from hypothesis import strategies as st
 
 from authority.trust import (
     Circumstances,
+    Conduct,
+    Origin,
     Presentation,
     PresentationKind,
+    Signal,
     assess,
+    conduct,
     default_policy,
     is_too_fast,
     quality_value,
     speed_value,
     tier_of,
 )
+from authority.trust.behaviour_rules import Worth, WorthRules
 from authority.trust.policy import Caps, EnclaveRules
 from protocol.levels import Tier
+from protocol.signals import Severity
 
 POLICY = default_policy()
 MIXED = msgspec.structs.replace(POLICY, enclaves=EnclaveRules(allowed=("tpm2", "pkcs11", "software")))
@@ -75,6 +81,94 @@ GOLDEN = {
 def test_golden_trajectory(name: str) -> None:
     entries, expected = GOLDEN[name]
     assert trajectory(*entries) == expected
+
+
+def signalled(*signals: tuple[float, Severity, Origin], days: int = 6) -> list[int]:
+    """Scores at noon and midnight of a well-behaved node about which these signals come, each good for ten days."""
+    known = [
+        Signal(origin, "source", "port-scan", severity, 1000, at, at + 10 * 86400) for at, severity, origin in signals
+    ]
+    made, scores = history(*[GOOD] * (2 * days + 20)), []
+    for index in range(20, len(made)):
+        now = made[index].at
+        around = Circumstances(conduct=conduct(POLICY.behaviour, known, now))
+        scores.append(assess(POLICY, made[: index + 1], around, now).score)
+    return scores
+
+
+NOON = 20 * STEP_S
+SIGNALLED = {
+    "nothing is reported": ([], [901] * 12),
+    "a tap reports a scan": (
+        [(NOON, Severity.HIGH, Origin.TAP)],
+        [851, 866, 876, 884, 889, 892, 895, 897, 898, 899, 900, 900],
+    ),
+    "the node accuses itself": (
+        [(NOON, Severity.MEDIUM, Origin.SELF)],
+        [876, 884, 889, 892, 895, 897, 898, 899, 900, 900, 901, 901],
+    ),
+    "one neighbour accuses it": ([(NOON, Severity.CRITICAL, Origin.PEER)], [901] * 12),
+    "a tap is sure of an attack": ([(NOON + 2 * STEP_S, Severity.CRITICAL, Origin.TAP)], [901] * 2 + [500] * 10),
+    "an operator confirms it": ([(NOON + STEP_S, Severity.CRITICAL, Origin.OPERATOR)], [901] + [500] * 11),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALLED)
+def test_golden_trajectory_with_signals(name: str) -> None:
+    signals, expected = SIGNALLED[name]
+    assert signalled(*signals) == expected
+
+
+DLIB, LEADER, VOICE = "dlib-resnet-v1-onnx/sha256:00", "leader/00", "campplus-192/sha256:00"
+
+
+@pytest.mark.parametrize(
+    ("models", "limit"),
+    [
+        ((DLIB, LEADER), 800),
+        ((DLIB,), 800),
+        ((LEADER, "mindtct/5"), 800),
+        ((DLIB, VOICE), 1000),
+        ((LEADER, VOICE), 1000),
+        (("a-site-s-own", LEADER), 1000),
+        ((), 1000),
+    ],
+)
+def test_a_default_face_with_released_modalities_is_capped(models: tuple[str, ...], limit: int) -> None:
+    made = history(*[GOOD] * 20)
+    free = assess(POLICY, made, Circumstances(), made[-1].at)
+    assert free.score > 800
+    by_models = [*made[:-1], replace(made[-1], models=models)]
+    capped = assess(POLICY, by_models, Circumstances(), made[-1].at)
+    assert capped.score == min(limit, free.score)
+    assert ("worth full trust" in capped.explanation) == (limit == 800)
+
+
+def test_the_next_full_model_ends_the_cap_of_a_default_face_and_a_failure_does_not() -> None:
+    made = history(*[GOOD] * 20)
+    now = made[-1].at
+    limited, full = replace(made[-2], models=(DLIB, LEADER)), replace(made[-1], models=(DLIB, VOICE))
+    assert assess(POLICY, [*made[:-2], limited, full], Circumstances(), now).score > 800
+    policy = msgspec.structs.replace(POLICY, caps=Caps(default_face=300))
+    missed = replace(made[-1], kind=PresentationKind.MISSED)
+    assert assess(policy, [*made[:-2], limited, missed], Circumstances(), now).score == 300
+
+
+def test_a_site_says_what_a_model_is_worth() -> None:
+    rules = WorthRules(models={"dlib-": Worth.FULL, "dlib-resnet-v2": Worth.RELEASED})
+    assert [rules.of(name) for name in (DLIB, "dlib-resnet-v2/x", "other")] == [Worth.FULL, Worth.RELEASED, Worth.FULL]
+    made = history(*[GOOD] * 20)
+    made[-1] = replace(made[-1], models=(DLIB, LEADER))
+    policy = msgspec.structs.replace(POLICY, worth=rules)
+    assert assess(policy, made, Circumstances(), made[-1].at).score > 800
+
+
+def test_an_unattended_night_costs_nothing_and_an_attended_one_does() -> None:
+    made = history(*[GOOD] * 6)
+    end, later = made[-1].at, made[-1].at + 3 * 86400
+    away = assess(POLICY, made, Circumstances(), later, lambda begin, now: min(now, end) - min(begin, end))
+    assert away == assess(POLICY, made, Circumstances(), end)
+    assert assess(POLICY, made, Circumstances(), later).score < away.score
 
 
 def test_a_node_without_presentations_is_low() -> None:
@@ -219,7 +313,7 @@ circumstances = st.builds(
     attestation_overdue=st.booleans(),
     enclave=st.sampled_from(["tpm2", "pkcs11", "software", "unheard-of"]),
     recovering=st.booleans(),
-    behaviour=thousandths,
+    conduct=st.builds(Conduct, value=thousandths, hostile=st.booleans()),
 )
 RANK = {PresentationKind.FAILED: 0, PresentationKind.MISSED: 1, PresentationKind.ACCEPTED: 2}
 
@@ -277,8 +371,8 @@ def test_better_behaviour_never_lowers_the_score(
 ) -> None:
     low, high = sorted((one, other))
     now = 30 * 86400.0
-    worse = assess(POLICY, made, replace(around, behaviour=low), now).score
-    assert assess(POLICY, made, replace(around, behaviour=high), now).score >= worse
+    worse = assess(POLICY, made, replace(around, conduct=replace(around.conduct, value=low)), now).score
+    assert assess(POLICY, made, replace(around, conduct=replace(around.conduct, value=high)), now).score >= worse
 
 
 @given(presentations, circumstances)
@@ -291,3 +385,13 @@ def test_the_score_is_in_range_and_explained(made: list[Presentation], around: C
 @given(st.integers(1, 80))
 def test_slow_and_poor_answers_alone_are_medium(count: int) -> None:
     assert tier_of(score(*[SLOW_AND_POOR] * count)) is Tier.MEDIUM
+
+
+@given(presentations, circumstances, st.data())
+def test_a_better_model_never_lowers_the_score(
+    made: list[Presentation], around: Circumstances, data: st.DataObject
+) -> None:
+    limited = [replace(each, models=(DLIB, LEADER)) for each in made]
+    index, now = data.draw(st.integers(0, len(made) - 1)), 30 * 86400.0
+    better = [*limited[:index], replace(limited[index], models=(DLIB, VOICE)), *limited[index + 1 :]]
+    assert assess(POLICY, better, around, now).score >= assess(POLICY, limited, around, now).score

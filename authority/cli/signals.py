@@ -1,0 +1,123 @@
+"""`keyvigil-authority signals …`, `node hostile|absolve`, and `token create`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authority.cli.client import connect, segment, target_options
+from authority.cli.output import emit, json_option, table, when
+from authority.cli.secret_files import secret_file
+from authority.operators import Scope
+from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
+
+_SCOPES = [each.value for each in Scope]
+_SEVERITIES = [each.value for each in Severity]
+
+
+@click.group()
+def signals() -> None:
+    """What taps, nodes and operators noticed of nodes on the network."""
+
+
+@signals.command("list")
+@click.option("--node", help="Only signals about this node.")
+@target_options
+@json_option
+def list_signals(node: str | None, as_json: bool, **options: Any) -> None:
+    """Signals that count now, newest first."""
+    emit(connect(options).get("/v1/signals", node=node), as_json, _print)
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    headings = ("node", "kind", "severity", "confidence", "from", "observed", "until")
+    rows = [
+        [
+            each["node"],
+            each["kind"],
+            each["severity"],
+            f"{each['confidence'] / 1000:.2f}",
+            f"{each['origin']} {each['reporter'][:16]}/{each['source']}",
+            when(each["observed_at"]),
+            "absolved" if each["expires_at"] is None else when(each["expires_at"]),
+        ]
+        for each in found
+    ]
+    table("Signals", headings, rows)
+
+
+@signals.command("send")
+@click.option("--source", default="operator-tool", show_default=True, help="The program that noticed it.")
+@click.option("--node", required=True, help="Name, id, or address in a network.")
+@click.option("--kind", required=True, help="What was noticed: a-z 0-9 . _ : -")
+@click.option("--severity", type=click.Choice(_SEVERITIES), required=True)
+@click.option("--confidence", type=click.FloatRange(0, 1), default=1.0, show_default=True)
+@click.option("--ttl", type=click.FloatRange(SHORTEST_TTL_S, LONGEST_TTL_S), default=86400.0, show_default=True)
+@click.option("--ref", help="The signal's number at its source; the same again changes nothing.")
+@target_options
+@json_option
+def send(as_json: bool, confidence: float, severity: str, ref: str | None, **options: Any) -> None:
+    """Send one signal, as a tap would; needs a token with the scope `signal`."""
+    names = ("source", "node", "kind", "ttl")
+    body = {name: options.pop(name) for name in names} | {"severity": str(severity), "observed_at": time.time()}
+    body |= {"confidence": round(confidence * 1000), "ref": ref or os.urandom(12).hex()}
+    emit(
+        connect(options).post("/v1/signals", body),
+        as_json,
+        lambda done: click.echo(f"{body['node']}: {done['outcome']}"),
+    )
+
+
+def finding(verb: str, help_text: str) -> click.Command:
+    """A command of `node` by which an operator judges a node's behaviour."""
+
+    @click.command(verb, help=help_text)
+    @click.argument("name")
+    @click.option("--reason", required=True, help="Why; it goes into the audit log.")
+    @target_options
+    @json_option
+    def act(name: str, reason: str, as_json: bool, **options: Any) -> None:
+        done = connect(options).post(f"/v1/nodes/{segment(name)}/{verb}", {"reason": reason})
+        emit(done, as_json, lambda _: click.echo(f"{name}: {verb} done"))
+
+    return act
+
+
+hostile = finding("hostile", "Confirm that a node is hostile: its score is capped until it is absolved.")
+absolve = finding("absolve", "End every signal that speaks against a node.")
+
+
+@click.group()
+def token() -> None:
+    """Tokens of the operator plane."""
+
+
+@token.command("create")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(_SCOPES),
+    multiple=True,
+    required=True,
+    help="Repeat for more.",
+)
+@click.option(
+    "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File for the token (0600)."
+)
+@target_options
+@json_option
+def create(name: str, scopes: tuple[str, ...], lifetime: int, out: Path, as_json: bool, **options: Any) -> None:
+    """Make a token, of a tap say (`--scope signal`); it is written to a file and shown nowhere."""
+    with secret_file(out) as keep:
+        body = {"name": name, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+        made = connect(options).post("/v1/tokens", body)
+        keep(made.pop("token"))
+    emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))

@@ -1,0 +1,54 @@
+"""Which policy was in force when: noted at start and whenever it is replaced, with every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select
+
+from authority import audit, standing
+from authority.runtime import Push, Refusal, Runtime
+from authority.store import schema
+from authority.trust import Policy
+
+
+def note(conn: Connection, policy: Policy, actor: str, now: float) -> bool:
+    """Note that `policy` is in force from now on, and tell whether another one was before."""
+    newest = _newest(conn)
+    if newest is not None and newest.sha256 == policy.sha256:
+        return False
+    settings = msgspec.json.encode(policy, order="sorted").decode()
+    conn.execute(insert(schema.policy_version).values(**policy.identity, settings=settings, since=now))
+    was = None if newest is None else {"version": newest.version, "sha256": newest.sha256}
+    audit.append(conn, "policy", actor, None, {"policy": policy.identity, "was": was}, now)
+    return True
+
+
+def adopt(conn: Connection, rt: Runtime, policy: Policy, actor: str, now: float) -> list[Push]:
+    """Put `policy` in force and bring every node's standing in line with it; raises `Refused` for a used label.
+
+    Called on the store's own thread, where every decision is made: none is made half by one policy, half by another.
+    """
+    row = schema.policy_version
+    used = select(row.c.seq).where((row.c.version == policy.version) & (row.c.sha256 != policy.sha256))
+    if conn.execute(used).first() is not None:
+        raise Refusal(f"another policy was called {policy.version!r}", "Give the policy a `version` of its own.")
+    before, rt.policy = rt.policy, policy
+    try:
+        return standing.refresh_all(conn, rt, now) if note(conn, policy, actor, now) else []
+    except BaseException:
+        rt.policy = before
+        raise
+
+
+def in_force(conn: Connection) -> Sequence[Row[Any]]:
+    """Every policy that was in force, oldest first."""
+    row = schema.policy_version
+    return conn.execute(select(row).order_by(row.c.seq)).all()
+
+
+def _newest(conn: Connection) -> Row[Any] | None:
+    row = schema.policy_version
+    return conn.execute(select(row).order_by(row.c.seq.desc()).limit(1)).first()

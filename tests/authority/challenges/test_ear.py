@@ -1,0 +1,181 @@
+"""Attestation results: what they claim, in the draft's form, verified by a second implementation."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from authority import ear, standing
+from authority.ear import Status, tier_of_claim, worst
+from protocol.messages import Outcome
+from tests.authority.challenges.answers import activated, answered
+from tests.authority.nodes import Machine, Site
+
+KEY = ec.derive_private_key(0x5EED, ec.SECP256R1())
+VECTOR = {
+    "instance-identity",
+    "configuration",
+    "executables",
+    "file-system",
+    "hardware",
+    "runtime-opaque",
+    "storage-opaque",
+    "sourced-data",
+}
+TIERS = {"none", "affirming", "warning", "contraindicated"}
+
+
+def unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def verified(token: str, jwks: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7515 by hand over `cryptography`: a second implementation beside the one that signs."""
+    head, body, signature = token.split(".")
+    header = json.loads(unb64(head))
+    jwk = next(key for key in jwks["keys"] if key["kid"] == header["kid"])
+    thumbprint = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
+    assert unb64(jwk["kid"]) == hashlib.sha256(thumbprint.encode()).digest()
+    assert (header["alg"], header["typ"], jwk["crv"]) == ("ES256", "ear+jwt", "P-256")
+    assert set(jwk) == {"kty", "crv", "x", "y", "kid", "use", "alg"}, "nothing private is published"
+    x, y = (int.from_bytes(unb64(jwk[name]), "big") for name in ("x", "y"))
+    raw = unb64(signature)
+    assert len(raw) == 64
+    der = utils.encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+    key = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    key.verify(der, f"{head}.{body}".encode(), ec.ECDSA(SHA256()))
+    claims: dict[str, Any] = json.loads(unb64(body))
+    return claims
+
+
+def conforms(claims: dict[str, Any]) -> None:
+    """The CDDL of draft-ietf-rats-ear-04 in its JSON form: required claims, their types, nothing foreign but ours."""
+    assert claims["eat_profile"] == "tag:ietf.org,2026:rats/ear#04"
+    assert type(claims["iat"]) is int
+    assert set(claims["ear_verifier_id"]) == {"developer", "build"}
+    assert all(isinstance(value, str) for value in claims["ear_verifier_id"].values())
+    assert set(claims) <= {"eat_profile", "iat", "exp", "sub", "ear_verifier_id", "submods", "eat_nonce"}
+    assert claims["submods"]
+    for appraisal in claims["submods"].values():
+        assert appraisal["ear_status"] in TIERS
+        assert set(appraisal["ear_trustworthiness_vector"]) <= VECTOR
+        for value in appraisal["ear_trustworthiness_vector"].values():
+            assert type(value) is int and -128 <= value <= 127
+        assert all(isinstance(each, str) for each in appraisal["ear_appraisal_policy_ids"])
+        own = {name for name in appraisal if name.startswith("keyvigil_")}
+        assert set(appraisal) - own == {"ear_status", "ear_trustworthiness_vector", "ear_appraisal_policy_ids"}
+
+
+@pytest.fixture
+def signing(site: Site) -> Site:
+    """A site whose authority signs results."""
+
+    class Signing(Site):
+        @property
+        def rt(self):
+            return replace(super().rt, ear_key=KEY)
+
+    return Signing(site.store, site.ca, site.kek, site.roots, site.lab_roots, site.policy, site.clock)
+
+
+def claims(site: Site, node: Machine) -> dict[str, Any]:
+    token = site.run(lambda conn, rt, now: ear.signed(conn, rt, node.node_id, now, "a-nonce-of-theirs"))
+    found = verified(token, ear.jwks(KEY))
+    conforms(found)
+    assert found["eat_nonce"] == "a-nonce-of-theirs"
+    assert found["iat"] == int(site.clock) < found["exp"]
+    return found["submods"]
+
+
+def test_before_anybody_answered_nothing_is_claimed_of_a_person(signing: Site, enrolled: Machine):
+    found = claims(signing, enrolled)
+    assert found["admin"] == {**found["admin"], "ear_status": "none"}
+    assert found["admin"]["ear_trustworthiness_vector"] == {"instance-identity": 0}
+
+
+def test_an_accepted_answer_affirms_both_and_comes_with_the_verdict(signing: Site, enrolled: Machine):
+    for _ in range(4):
+        activation = activated(signing, enrolled)
+        verdict = enrolled.submit(signing, activation.challenge_id, enrolled.evidence(enrolled.claims(activation)))
+        signing.clock += 3600
+    assert verdict.outcome is Outcome.ACCEPTED
+    sent = verified(verdict.ear, ear.jwks(KEY))
+    conforms(sent)
+    assert sent["submods"]["admin"]["ear_status"] == "affirming"
+    assert sent["submods"]["node"]["ear_trustworthiness_vector"] == {"instance-identity": 2, "configuration": 2}
+    assert sent["submods"]["node"]["keyvigil_score"] == verdict.score
+    by_tier = {"high": "affirming", "medium": "warning", "low": "contraindicated"}
+    assert sent["submods"]["node"]["ear_status"] == by_tier[verdict.tier]
+
+
+def test_a_machine_in_another_state_and_a_failed_person_are_contraindicated(signing: Site, enrolled: Machine):
+    activation = activated(signing, enrolled)
+    enrolled.submit(
+        signing,
+        activation.challenge_id,
+        enrolled.evidence(enrolled.claims(activation), quote=enrolled.quote(bytes(32))),
+    )
+    found = claims(signing, enrolled)
+    assert found["node"]["ear_trustworthiness_vector"]["configuration"] == 96
+    assert found["admin"]["ear_trustworthiness_vector"] == {"instance-identity": 96}
+    assert {found[name]["ear_status"] for name in found} == {"contraindicated"}
+
+
+def test_a_fault_of_ours_and_what_is_no_evidence_are_told_apart_from_a_verdict(signing: Site, enrolled: Machine):
+    assert answered(signing, enrolled) is Outcome.ACCEPTED
+    kept = signing.node(enrolled.node_id).reference_pcrs
+    signing.set_node(enrolled.node_id, reference_pcrs="{")
+    assert answered(signing, enrolled) is Outcome.UNDECIDED
+    assert claims(signing, enrolled)["admin"]["ear_trustworthiness_vector"] == {"instance-identity": -1}
+    assert claims(signing, enrolled)["admin"]["ear_status"] == "none"
+    signing.set_node(enrolled.node_id, reference_pcrs=kept)
+    activation = activated(signing, enrolled)
+    good = enrolled.evidence(enrolled.claims(activation))
+    enrolled.submit(signing, activation.challenge_id, msgspec.structs.replace(good, token="no.token.at-all"))
+    assert claims(signing, enrolled)["admin"]["ear_trustworthiness_vector"] == {"instance-identity": 1}
+
+
+def test_silence_makes_no_claim_and_a_ban_is_told(signing: Site, enrolled: Machine):
+    assert answered(signing, enrolled) is Outcome.ACCEPTED
+    signing.clock += 5 * 86400
+    found = claims(signing, enrolled)
+    assert found["node"]["ear_trustworthiness_vector"]["configuration"] == 0
+    assert found["admin"]["ear_status"] == "contraindicated"
+    signing.run(standing.ban, enrolled.node_id, "ada", "stolen")
+    found = claims(signing, enrolled)
+    assert found["node"]["ear_trustworthiness_vector"]["instance-identity"] == 97
+    assert found["node"]["ear_status"] == "contraindicated"
+
+
+def test_every_byte_of_a_result_counts(signing: Site, enrolled: Machine):
+    token = signing.run(lambda conn, rt, now: ear.signed(conn, rt, enrolled.node_id, now))
+    body = token.index(".") + 1
+    for at in range(body, token.rindex(".")):
+        other = "A" if token[at] != "A" else "B"
+        with pytest.raises((InvalidSignature, ValueError)):
+            verified(token[:at] + other + token[at + 1 :], ear.jwks(KEY))
+
+
+def test_an_authority_without_a_key_signs_nothing(site: Site, enrolled: Machine):
+    assert site.run(lambda conn, rt, now: ear.signed(conn, rt, enrolled.node_id, now)) == ""
+
+
+def test_the_tiers_are_those_of_ar4si():
+    assert [tier_of_claim(value) for value in (-1, 0, 1)] == [Status.NONE] * 3
+    assert [tier_of_claim(value) for value in (2, 31, -2, -32)] == [Status.AFFIRMING] * 4
+    assert [tier_of_claim(value) for value in (32, 95, -33, -96)] == [Status.WARNING] * 4
+    assert [tier_of_claim(value) for value in (96, 127, -97, -128)] == [Status.CONTRAINDICATED] * 4
+    assert worst([Status.AFFIRMING, Status.NONE]) is Status.AFFIRMING
+    assert worst([]) is Status.NONE
+    for value in (-129, 128):
+        with pytest.raises(ValueError, match="between"):
+            tier_of_claim(value)
