@@ -1,4 +1,4 @@
-"""CVE-2025-54998 and CVE-2025-55003 (OpenBao): spaces and other case made a used code new, and a locked name another."""
+"""CVE-2025-54998 and CVE-2025-55003 (OpenBao): spaces and other case made a used code new and a locked name free."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Six moments by default; the slow run has two hundred. KEYVIGIL_SEED chooses othe
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import sqlite3
@@ -29,6 +30,7 @@ from tests.system.test_crashes import truth
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
+_log = logging.getLogger(__name__)
 SEED = int(os.environ.get("KEYVIGIL_SEED", "20261127"))
 ENDED = {ChallengeState.ACCEPTED.value, ChallengeState.FAILED.value, ChallengeState.UNDECIDED.value}
 HASTY = POLICY.replace("activation_s = 12", "activation_s = 10")
@@ -165,7 +167,8 @@ def test_killed_anywhere_nothing_is_lost_doubled_or_better_than_the_truth(
     for _ in range(moments):
         strike(struck, ledger, dice, whole_s)
         check_trust_is_not_above_the_truth(struck, ledger)
-    print(f"{moments} moments in {time.monotonic() - begun:.0f} s:", ledger.killed, Counter(ledger.ended.values()))
+    took = round(time.monotonic() - begun)
+    _log.info("%d moments in %d s: %s %s", moments, took, ledger.killed, Counter(ledger.ended.values()))
     challenges, presentations = tables(struck)
     check_no_challenge_is_lost(challenges, ledger)
     check_nothing_counts_twice(challenges, presentations)
