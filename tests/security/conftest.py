@@ -1,4 +1,4 @@
-"""The authority, nodes and planes of `tests/authority`: a flaw is looked for where the other tests look for function."""
+"""The authority, nodes and planes of `tests/authority`: flaws are looked for where the others look for function."""
 
 from __future__ import annotations
 

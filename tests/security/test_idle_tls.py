@@ -45,10 +45,13 @@ def check_it_answers_beside_idle_handshakes(port: int, context: ssl.SSLContext, 
 
 
 def answer(port: int, context: ssl.SSLContext, patience_s: float) -> bytes:
-    with suppress(TimeoutError), socket.create_connection((HOST, port), patience_s) as plain:
-        with context.wrap_socket(plain, server_hostname=HOST) as sock:
-            sock.sendall(ASK)
-            return sock.recv(64)
+    with (
+        suppress(TimeoutError),
+        socket.create_connection((HOST, port), patience_s) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as sock,
+    ):
+        sock.sendall(ASK)
+        return sock.recv(64)
     return b""
 
 

@@ -1,4 +1,4 @@
-"""CVE-2022-23951: a quote's compressed log grew a thousandfold when it was read; sizes are bounded before anything is."""
+"""CVE-2022-23951: a quote's compressed log grew a thousandfold when it was read; here sizes are bounded first."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ Action = Callable[..., Any]
 def check_a_share_is_given_once(site: Site, node: Machine, begin: Action) -> None:
     challenge_id = site.summon(node.node_id)
     asked = begin, node.node_id, challenge_id, BeginRequest(record_id=node.record_id)
-    assert len(site.run(*asked).release_share) > 0
+    assert len(site.run(*asked).sealed_share) > 0
     assert site.refuses(*asked).code is ErrorCode.CHALLENGE_CLOSED
 
 
 def check_an_attempt_is_good_once(site: Site, machine: Machine, finish: Action) -> None:
-    """A wrong proof ends it, so that nothing is learned by trying; what the refusal says does not depend on the guess."""
+    """A wrong proof ends it, so that trying teaches nothing; no refusal depends on the guess."""
     request = machine.request(site.token(machine.name))
     challenge = site.start_join(request)
     right = machine.prove(challenge, request.csr)

@@ -1,4 +1,4 @@
-"""CVE-2022-1053: one service checked the real EK, another used an AK of somebody else: two views of one registration."""
+"""CVE-2022-1053: one service checked the real EK, another used somebody else's AK: two views of one node."""
 
 from __future__ import annotations
 
