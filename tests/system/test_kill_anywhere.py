@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 _log = logging.getLogger(__name__)
 SEED = int(os.environ.get("KEYVIGIL_SEED", "20261127"))
 ENDED = {ChallengeState.ACCEPTED.value, ChallengeState.FAILED.value, ChallengeState.UNDECIDED.value}
-HASTY = POLICY.replace("activation_s = 12", "activation_s = 10")
+HASTY = POLICY.replace("activation_s = 12", "activation_s = 20")
 RESTART_S = 60.0
 
 
@@ -48,7 +48,7 @@ class Ledger:
 
 @pytest.fixture(scope="module")
 def struck(folder: Path) -> Iterator[Site]:
-    """A site of one node for all moments; a challenge whose agent was killed fails after ten seconds."""
+    """A site of one node for all moments; a challenge whose agent was killed fails after twenty seconds."""
     (folder / "struck").mkdir()
     with World(
         folder / "struck", ["node-k"], HASTY, None, {**QUICK, "presentation": {"deadline_margin_s": 1}}
@@ -72,12 +72,15 @@ def whole_s(struck: Site) -> float:
 
 
 def answer(site: Site) -> None:
-    """A challenge that nobody disturbs is accepted, at the latest the third: a busy machine may miss a deadline."""
+    """A challenge that nobody disturbs is accepted, at the latest the fifth: a busy machine may miss a deadline."""
     (node,) = site.world.nodes
     node.send(PERSON)
     wait_for("the agent's return", lambda: site.connections() == 1 or None, RESTART_S, node.agent)
-    states = (site.ended("node-k", str(summoned(site)), RESTART_S) for _ in range(3))
-    assert "accepted" in states
+    states = []
+    while "accepted" not in states:
+        challenge = wait_for("the end of a lock-out", lambda: summoned(site), RESTART_S)
+        states.append(site.ended("node-k", challenge, RESTART_S))
+        assert len(states) <= 5, states
 
 
 def strike(site: Site, ledger: Ledger, dice: random.Random, whole_s: float) -> None:
