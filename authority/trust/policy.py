@@ -19,6 +19,8 @@ from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 from protocol.levels import EnclaveKind, Rotation
 
 MOST_MODALITIES = 16
+MOST_FAILURES = 5
+"""In a row, before an administrator is locked out of a node that is not of the lab."""
 _MODALITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 HOUR_S = 3600.0
 DAY_S = 86400.0
@@ -333,7 +335,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "brake.nodes": (2, 1_000_000, 2),
     "brake.window_s": (600, DAY_S, 10),
     "groups.cap": (0, 1000, 0),
-    "lockout.failures": (2, 5, 2),
+    "lockout.failures": (2, 10, 2),
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
@@ -404,6 +406,8 @@ def _problems(policy: Policy) -> Iterator[str]:
     for first, second in _ORDERED:
         if _value(policy, first) > _value(policy, second):
             yield f"{first} must not be above {second}"
+    if policy.lockout.failures > MOST_FAILURES and not policy.lab:
+        yield f"lockout.failures must not be above {MOST_FAILURES}{_hint(policy).replace('lower', 'higher')}"
     yield from _weight_problems(policy.weights)
     yield from _recency_problems(policy)
     yield from _selection_problems(policy.attestation.pcr_selection)

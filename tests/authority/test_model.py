@@ -231,7 +231,7 @@ class Authority(RuleBasedStateMachine):
             if model.open is not None and model.activated and kind in {"good", "bad"}:
                 self.answer(kind == "good", False)
             else:
-                self.wait(3 if model.activated else 46)
+                self.wait(3 if model.open is not None and model.activated else 46)
 
     @precondition(lambda self: self.spent)
     @rule(data=st.data())

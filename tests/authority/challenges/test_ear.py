@@ -133,8 +133,10 @@ def test_a_machine_in_another_state_and_a_failed_person_are_contraindicated(sign
 def test_a_fault_of_ours_and_what_is_no_evidence_are_told_apart_from_a_verdict(signing: Site, enrolled: Machine):
     assert answered(signing, enrolled) is Outcome.ACCEPTED
     kept = signing.node(enrolled.node_id).reference_pcrs
+    activation = activated(signing, enrolled)
     signing.set_node(enrolled.node_id, reference_pcrs="{")
-    assert answered(signing, enrolled) is Outcome.UNDECIDED
+    evidence = enrolled.evidence(enrolled.claims(activation))
+    assert enrolled.submit(signing, activation.challenge_id, evidence).outcome is Outcome.UNDECIDED
     assert claims(signing, enrolled)["admin"]["ear_trustworthiness_vector"] == {"instance-identity": -1}
     assert claims(signing, enrolled)["admin"]["ear_status"] == "none"
     signing.set_node(enrolled.node_id, reference_pcrs=kept)

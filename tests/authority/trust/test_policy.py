@@ -118,3 +118,10 @@ def test_every_key_is_documented() -> None:
     sections = default_policy().as_dict()
     keys = {f"{name}.{key}" for name, section in sections.items() if isinstance(section, dict) for key in section}
     assert not {key for key in keys if f"`{key}`" not in text}
+
+
+def test_more_than_five_tries_are_for_a_lab() -> None:
+    more = "[lockout]\nfailures = 6"
+    with pytest.raises(PolicyError, match=r"lockout\.failures must not be above 5"):
+        parse_policy(f'version = "x"\n{more}')
+    assert parse_policy(f'version = "x"\nlab = true\n{more}').lockout.failures == 6

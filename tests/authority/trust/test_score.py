@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 
 import msgspec
@@ -25,7 +26,7 @@ from authority.trust import (
     tier_of,
 )
 from authority.trust.behaviour_rules import Worth, WorthRules
-from authority.trust.policy import Caps, EnclaveRules
+from authority.trust.policy import AttendedHours, Caps, EnclaveRules
 from protocol.levels import Tier
 from protocol.signals import Severity
 
@@ -166,9 +167,11 @@ def test_a_site_says_what_a_model_is_worth() -> None:
 def test_an_unattended_night_costs_nothing_and_an_attended_one_does() -> None:
     made = history(*[GOOD] * 6)
     end, later = made[-1].at, made[-1].at + 3 * 86400
-    away = assess(POLICY, made, Circumstances(), later, lambda begin, now: min(now, end) - min(begin, end))
-    assert away == assess(POLICY, made, Circumstances(), end)
-    assert assess(POLICY, made, Circumstances(), later).score < away.score
+    day = dt.datetime.fromtimestamp(end, dt.UTC)
+    until = {day.strftime("%a").lower(): (f"00:00-{day.hour:02d}:{day.minute:02d}",)}
+    closed = msgspec.structs.replace(POLICY, attended=AttendedHours(time_zone="UTC", **until))
+    assert assess(closed, made, Circumstances(), later) == assess(closed, made, Circumstances(), end)
+    assert assess(POLICY, made, Circumstances(), later).score < assess(POLICY, made, Circumstances(), end).score
 
 
 def test_a_node_without_presentations_is_low() -> None:
