@@ -243,7 +243,7 @@ def _check_ticket(conn: Connection, node_id: str, request: EnrolStart, now: floa
     if row.tries_left <= 0:
         _audit_ticket(conn, node_id, request.admin, "too many wrong PINs", now)
         raise Refused(ErrorCode.TOO_MANY_TRIES, 403, "this ticket saw too many wrong PINs", "Ask for a new ticket.")
-    if not hmac.compare_digest(_pin_hash(request.pin, row.pin_salt), row.pin_hash):
+    if not _is_pin(request.pin, row):
         tries = schema.ticket.c.tries_left
         conn.execute(update(schema.ticket).where(schema.ticket.c.id == row.id).values(tries_left=tries - 1))
         if row.tries_left == 1:
@@ -251,6 +251,11 @@ def _check_ticket(conn: Connection, node_id: str, request: EnrolStart, now: floa
             raise_alert(conn, "warning", "ticket-dead", node_id, text, {"admin": row.admin}, now)
         _refuse_ticket(conn, node_id, request.admin, "wrong PIN", now)
     return row
+
+
+def _is_pin(pin: str, row: Row[Any]) -> bool:
+    """Whether it is the ticket's PIN, and spelt as it was given: HMAC pads its key with zeros (RFC 2104, section 2)."""
+    return hmac.compare_digest(_pin_hash(pin, row.pin_salt), row.pin_hash) and "\0" not in pin
 
 
 def _ticket_flaw(row: Row[Any] | None, ticket: Ticket, node_id: str, admin: str, now: float) -> str:

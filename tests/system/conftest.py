@@ -35,7 +35,7 @@ overdue_after_s = 86400
 [isolation]
 failures = 10
 [lockout]
-failures = 10
+failures = 5
 duration_s = 1
 [scheduler]
 refresh_s = 0.5
@@ -65,7 +65,7 @@ lifetime_s = 10
 [isolation]
 failures = 10
 [lockout]
-failures = 10
+failures = 5
 duration_s = 1
 [scheduler]
 refresh_s = 0.5
