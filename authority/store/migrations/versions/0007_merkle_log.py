@@ -16,8 +16,8 @@ from alembic import op
 from protocol.codec import length_prefixed
 from protocol.merkle import completed, leaf_hash
 
-revision = "0009"
-down_revision = "0008"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

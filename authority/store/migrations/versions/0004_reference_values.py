@@ -6,7 +6,7 @@ What a node's row held as its reference stays there, as the value that was learn
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
