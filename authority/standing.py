@@ -35,6 +35,7 @@ from authority.trust import (
     tier_of,
 )
 from authority.verdict import NO_BASIS, Basis
+from protocol.codec import ProtocolViolation, decode
 from protocol.levels import NodeState, Tier
 from protocol.messages import StatusEvent
 from protocol.problems import ErrorCode
@@ -318,9 +319,17 @@ def _history(conn: Connection, node_id: str) -> _History:
 
 
 def presentation_of(row: Row[Any]) -> Presentation:
-    """A row as the trust core sees it."""
-    models, kind = tuple(map(str, json.loads(row.models))), PresentationKind(row.kind)
-    return Presentation(row.at, kind, row.speed or 0, row.quality or 0, row.weak, models, shared=row.shared)
+    """A row as the trust core sees it; one whose models cannot be read counts as weak, the least that it can be."""
+    models, kind = _models(row.models), PresentationKind(row.kind)
+    weak = row.weak or models is None
+    return Presentation(row.at, kind, row.speed or 0, row.quality or 0, weak, models or (), shared=row.shared)
+
+
+def _models(text: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(decode(text, list[str]))
+    except ProtocolViolation:
+        return None
 
 
 def _newest_seq(conn: Connection, node_id: str) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from authority.alerts import raise_alert
@@ -18,7 +19,7 @@ from authority.keys.versions import numbers_by_state, open_secret
 from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.trust import choose_version, distribute_key
-from protocol.codec import length_prefixed
+from protocol.codec import ProtocolViolation, decode, length_prefixed
 from protocol.delivery import Association, Direction, KeyBundle
 from protocol.key_schedule import FRESH_BYTES, PairContext, derive_pair_key
 from protocol.levels import NodeState, ResourceClass, VersionState
@@ -66,6 +67,17 @@ def reissue(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Pus
     mine = select(schema.member.c.network).where(schema.member.c.node_id == node_id)
     only = frozenset({node_id})
     return [push for name in conn.scalars(mine).all() for push in _reconcile_network(conn, rt, name, now, advance=only)]
+
+
+_UNREADABLE = "unreadable"
+"""The digest of no bundle: what was sent is not known, so that it is sent again."""
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    """What a delivery was made of, as its row keeps it."""
+
+    digest: str
+    outbound: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -186,8 +198,11 @@ def _newest_delivery(conn: Connection, node_id: str, network: str) -> _Sent:
     row = conn.execute(select(sent.c.identity, sent.c.issued_at).where(mine).order_by(sent.c.number.desc())).first()
     if row is None or not row.identity:
         return _Sent("", frozenset(), 0.0)
-    identity = json.loads(row.identity)
-    return _Sent(identity["digest"], frozenset((peer, kind) for peer, kind in identity["outbound"]), row.issued_at)
+    try:
+        identity = decode(row.identity, _Identity)
+    except ProtocolViolation:
+        return _Sent(_UNREADABLE, frozenset(), row.issued_at)
+    return _Sent(identity.digest, frozenset(identity.outbound), row.issued_at)
 
 
 def _deliver_if_changed(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from authority import audit, standing
 from authority.keys import add_member, create_network
@@ -147,6 +147,21 @@ def test_a_hardware_enclave_does(story: Story) -> None:
     story.world.set_node(story.node, enclave_kind="tpm2", devices=devices("tpm2"))
     assert story.good().tier is Tier.MEDIUM
     assert story.good().tier is Tier.HIGH
+
+
+@pytest.mark.parametrize("damaged", ["{", "[1]", '"dlib"'])
+def test_a_presentation_that_cannot_be_read_counts_as_weak_and_holds_no_other_node_up(
+    world: World, damaged: str
+) -> None:
+    mine, other = Story(world), Story(world, "n2")
+    for each in (mine, mine, other, other):
+        each.good()
+    world.conn.execute(
+        update(schema.presentation).where(schema.presentation.c.node_id == mine.node).values(models=damaged)
+    )
+    standing.refresh_all(world.conn, world.rt, world.clock)
+    assert (world.row(mine.node).score, world.row(mine.node).tier) == (800, "medium")
+    assert world.row(other.node).tier == "high"
 
 
 def test_silence_brings_a_score_down(story: Story) -> None:

@@ -142,6 +142,14 @@ def test_nothing_changed_means_nothing_delivered(three: Net) -> None:
     assert three.tick(60) == {}
 
 
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"digest": 1}', '{"digest": "", "outbound": [["web"]]}'])
+def test_a_delivery_of_which_nothing_can_be_read_is_made_again_and_holds_nobody_up(three: Net, damaged: str) -> None:
+    sent, mine = schema.delivery, schema.delivery.c.node_id == three.ids["web"]
+    three.world.conn.execute(update(sent).where(mine).values(identity=damaged))
+    assert "web" in three.reconcile()
+    assert three.reconcile() == {}
+
+
 def test_only_nodes_whose_bundle_changed_get_a_delivery(three: Net) -> None:
     three.set("vault", LOW)
     got = three.set("web", MEDIUM)
