@@ -10,6 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole systems first: begun last, the few long files would keep one worker busy alone."""
+    items.sort(key=lambda item: "system" not in item.path.relative_to(ROOT).parts)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real samples, `<modality>/<set>/<subject>/<sample>`; the test skips where it is absent."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from authority import approvals, challenges, enrolling, profiles, releases
+from authority import approvals, challenges, enrolling, profiles, references, releases
 from authority.keys import KekError
 from authority.tpm import nv_name, parse_nv_public
 from drivers.tpm2 import Tpm2Driver
@@ -106,7 +105,8 @@ def test_a_profile_is_presented_only_so_often_in_a_day(site: Site, enrolled: Mac
 
 
 def approved(node: Machine, site: Site) -> Approval:
-    given = approvals.approval(site.rt, site.node(node.node_id))
+    row = site.node(node.node_id)
+    given = site.read(lambda conn: approvals.approval(conn, site.rt, row))
     assert not isinstance(given, msgspec.UnsetType)
     return Approval(given.policy, given.signature, tuple(given.selection), given.version)
 
@@ -127,20 +127,20 @@ def test_the_state_that_the_node_joined_in_is_approved_and_its_tpm_takes_it(site
 
 def test_an_approval_of_other_registers_opens_nothing(site: Site, enrolled: Machine):
     blob = enrolled.enclave.seal(b"pepper", (), authority_of(site))
-    pcrs = {index: bytes(31) + b"x" for index in (0, 2, 4, 7)}
-    site.run(approvals.approve_state, enrolled.node_id, pcrs, 0, "operator")
+    pcrs = {str(index): (bytes(31) + b"x").hex() for index in (0, 2, 4, 7)}
+    version = site.node(enrolled.node_id).state_version
+    site.read(
+        lambda conn: references.learn(conn, enrolled.node_id, references.Kind.PCRS, pcrs, site.clock, afresh=True)
+    )
     with pytest.raises(AuthorisationFailed):
         enrolled.enclave.unseal(blob, approved(enrolled, site))
-    assert json.loads(site.audit("state-approved")[-1].data)["version"] == site.node(enrolled.node_id).state_version
+    assert approved(enrolled, site).version == version
 
 
-def test_versions_of_approvals_only_grow(site: Site, enrolled: Machine):
-    version = site.node(enrolled.node_id).state_version
-    pcrs = enrolled.enclave.read_pcrs((0, 2, 4, 7))
-    given = site.run(approvals.approve_state, enrolled.node_id, pcrs, 0, "operator")
-    assert not isinstance(given, msgspec.UnsetType) and given.version == version + 1
-    with pytest.raises(ValueError, match="below the present one"):
-        site.run(approvals.approve_state, enrolled.node_id, pcrs, version, "operator")
+def test_every_decision_on_a_state_makes_the_approvals_of_before_outdated(site: Site, enrolled: Machine):
+    given = approved(enrolled, site)
+    site.read(lambda conn: references.await_next(conn, enrolled.node_id, references.Kind.PCRS, "ada", site.clock))
+    assert site.node(enrolled.node_id).state_version == given.version + 1
 
 
 def test_the_floor_is_the_node_s_own_counter(site: Site, enrolled: Machine):
