@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml requirements/all.txt requirements/face-oracle.txt tools
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/face-oracle.txt
-	rm -rf keyvigil.egg-info   # of an earlier installation: it would hide the entry points of this one
+	rm -rf build keyvigil.egg-info   # of an earlier installation: they would hide the entry points of this one
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

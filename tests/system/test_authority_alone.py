@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*install, "--require-hashes", "-r", ROOT / "requirements/authority.txt"], check=True)
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # of an earlier state: its files would be installed as well
     subprocess.run([*install, ROOT], check=True, cwd=folder)
     return folder
 
