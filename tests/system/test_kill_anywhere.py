@@ -1,6 +1,6 @@
 """Authority and agent killed at random moments of challenges: trust never above the truth, nothing lost, nothing twice.
 
-Two moments by default; the slow run has two hundred. KEYVIGIL_SEED chooses other ones.
+Six moments, and two hundred, in `make test-all`. KEYVIGIL_SEED chooses other ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.system.conftest import IMPOSTOR, PERSON, POLICY, QUICK, onboard
 from tests.system.harness import OPEN, Site
 from tests.system.test_crashes import truth
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _log = logging.getLogger(__name__)
 SEED = int(os.environ.get("KEYVIGIL_SEED", "20261127"))
@@ -160,9 +160,7 @@ def tables(site: Site) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return rows(site, "SELECT * FROM challenge"), rows(site, "SELECT * FROM presentation")
 
 
-@pytest.mark.parametrize(
-    "moments", [2, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["some", "many"]
-)
+@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.timeout(3600))], ids=["some", "many"])
 def test_killed_anywhere_nothing_is_lost_doubled_or_better_than_the_truth(
     struck: Site, whole_s: float, moments: int
 ) -> None:
