@@ -46,10 +46,12 @@ def padded(quote: QuoteEvidence) -> QuoteEvidence:
     return msgspec.structs.replace(quote, signature=quote.signature.ljust(72, b"\0"))
 
 
+@pytest.mark.slow
 def test_failures_are_alike(stage: Stage) -> None:
     check_failures_are_alike(stage.present)
 
 
+@pytest.mark.slow
 def test_a_report_that_tells_how_near_it_was_is_noticed(stage: Stage) -> None:
     def tells(shows: dict[str, list[Any]]) -> Answer:
         answer = stage.present(shows)

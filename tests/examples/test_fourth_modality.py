@@ -110,6 +110,7 @@ def stages(node: Node) -> list[dict[str, Any]]:
     return [found for line in lines if (found := json.loads(line))["kind"] == "presentation"]
 
 
+@pytest.mark.slow
 def test_a_node_answers_with_a_modality_of_a_package_that_is_only_installed(site: Site, keyboard: Path) -> None:
     """Two modalities must match and two there are, so that an accepted answer has the fourth one in its evidence.
 
