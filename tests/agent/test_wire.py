@@ -1,4 +1,4 @@
-"""What a node sends and keeps for a challenge holds no sample, feature, template, embedding, root or share."""
+"""What a node sends and keeps for a challenge holds no embedding, and no release share in clear."""
 
 from __future__ import annotations
 
