@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
-from authority import audit, braking, checkpoints, enrolling, groups, operators, scheduler, standing, views
+from authority import audit, braking, enrolling, operators, scheduler, standing, views
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
 from authority.planes.hub import Hub, Push
+from authority.planes.log_and_group_routes import group_routes, log_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
@@ -26,7 +26,6 @@ from authority.trust import Policy
 from authority.trust.brake import BrakeDecision
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
-from protocol.messages import LogConsistency
 from protocol.names import check_name
 from protocol.problems import ErrorCode
 
@@ -63,19 +62,6 @@ class NetworkRequest(_Body):
     """A virtual network to create."""
 
     name: str
-
-
-class GroupRequest(_Body):
-    """A challenge group to create."""
-
-    name: str
-    sensor_node: str
-
-
-class GroupMemberRequest(_Body):
-    """A member of a challenge group."""
-
-    node: str
 
 
 class MemberRequest(_Body):
@@ -121,8 +107,8 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _member_routes(app, context, demand)
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
-    _log_routes(app, context, demand)
-    _group_routes(app, context, demand)
+    log_routes(app, context, demand)
+    group_routes(app, context, demand, _node, _checked)
     _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     signal_routes(app, context, demand, _node)
@@ -383,78 +369,6 @@ def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
         """Audit records above a sequence number, oldest first."""
         found: list[View] = await context.read(lambda conn: views.audit_list(conn, after))
         return found
-
-
-def _log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    read, rt = [Depends(demand(Scope.READ))], context.runtime
-
-    @app.get("/v1/audit/verify", dependencies=read)
-    @access(OPERATOR)
-    async def verify_audit() -> View:
-        """Build the audit log's tree anew; `intact` tells whether every record, node and checkpoint holds."""
-        report: audit.LogReport = await context.read(audit.verify_log)
-        return {"intact": report.intact, **dataclasses.asdict(report)}
-
-    @app.get("/v1/audit/checkpoint", dependencies=read)
-    @access(OPERATOR)
-    async def checkpoint_audit() -> View:
-        """A signed checkpoint over the audit log as it is now."""
-        found: View = await context.read(lambda conn: checkpoints.described(rt, checkpoints.issue(conn, rt, rt.now())))
-        return found
-
-    @app.get("/v1/audit/consistency", dependencies=read)
-    @access(OPERATOR)
-    async def audit_consistency(
-        first: Annotated[int, Query(alias="from", ge=0, le=LARGEST)],
-        second: Annotated[int, Query(alias="to", ge=0, le=LARGEST)],
-    ) -> View:
-        """Hashes that show one checkpoint to continue another."""
-        found: LogConsistency = await context.read(lambda conn: checkpoints.consistency(conn, first, second))
-        return {"proof": [each.hex() for each in found.hashes]}
-
-    @app.get("/v1/audit/{seq}/proof", dependencies=read)
-    @access(OPERATOR)
-    async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
-        """A record with the proof that a signed checkpoint covers it."""
-        found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
-        return found
-
-
-def _group_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    operate, now = Depends(demand(Scope.OPERATE)), context.runtime.now
-
-    @app.get("/v1/groups", dependencies=[Depends(demand(Scope.READ))])
-    @access(OPERATOR)
-    async def list_groups() -> list[View]:
-        """Challenge groups with sensor node and members."""
-        found: list[View] = await context.read(groups.listing)
-        return found
-
-    @app.post("/v1/groups", status_code=201)
-    @access(OPERATOR)
-    async def create_group(body: GroupRequest, operator: Operator = operate) -> View:
-        """A group whose people present themselves at one node."""
-        name = _checked("group", body.name)
-
-        def create(conn: Connection) -> list[Push]:
-            groups.create(conn, name, _node(conn, body.sensor_node).id, operator.name, now())
-            return []
-
-        return await context.act(create)
-
-    @app.post("/v1/groups/{group}/{verb}")
-    @access(OPERATOR)
-    async def change_group(
-        group: str, verb: Literal["add", "remove"], body: GroupMemberRequest, operator: Operator = operate
-    ) -> View:
-        """Let a node share the group's presentations, or no longer."""
-        change = groups.add if verb == "add" else groups.remove
-
-        def act(conn: Connection) -> list[Push]:
-            change(conn, group, _node(conn, body.node).id, operator.name, now())
-            return []
-
-        return await context.act(act)
 
 
 def _brake_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
