@@ -19,10 +19,10 @@ from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from authority.tpm import TpmRejected
 from authority.trust import OPEN_CHALLENGES, ChallengeState, PresentationKind
-from authority.verdict import Accepted
+from authority.verdict import Accepted, Basis
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import group_digest
-from protocol.levels import NodeState
+from protocol.levels import EnclaveKind, NodeState
 from protocol.messages import GroupSubmission, GroupSummons, Outcome, Verdict
 from protocol.problems import ErrorCode
 
@@ -48,6 +48,7 @@ def add(conn: Connection, name: str, node_id: str, actor: str, now: float) -> No
     if conn.execute(select(row).where(row.c.sensor_node_id == node_id)).first() is not None:
         raise Refusal("a sensor node shares nobody's presentations", "Choose a node without a group of its own.")
     _refuse_member(conn, node_id)
+    _refuse_better(conn, group.sensor_node_id, node_id)
     conn.execute(insert(schema.group_member).values(node_id=node_id, group=group.name))
     audit.append(conn, "group-member", actor, node_id, {"group": name}, now)
 
@@ -85,7 +86,8 @@ def fan_out(conn: Connection, rt: Runtime, sensor_node: str, token: str, found: 
     query = select(node.c.id).join(member, member.c.node_id == node.c.id).join(group, group.c.name == member.c.group)
     free = (group.c.sensor_node_id == sensor_node) & node.c.state.not_in(_OUT) & ~busy
     digest = hashlib.sha256(token.encode()).hexdigest()
-    shared = {"evidence": digest, "speed": found.speed, "quality": found.quality, "weak": found.weak}
+    shared: dict[str, Any] = {"evidence": digest, "speed": found.speed, "quality": found.quality, "weak": found.weak}
+    shared |= {"models": found.basis.models, "modalities": found.basis.modalities, "elapsed_s": found.basis.elapsed_s}
     return [_ask(conn, rt, node_id, shared, now) for node_id in conn.scalars(query.where(free)).all()]
 
 
@@ -146,9 +148,11 @@ def _decided(
         )
     _close(conn, row.id, ChallengeState.ACCEPTED, now)
     accepted, value = PresentationKind.ACCEPTED, (shared["speed"], shared["quality"])
-    weak = bool(shared["weak"])
-    result = standing.record_presentation(conn, rt, row.node_id, row.id, accepted, *value, now, weak=weak, shared=True)
-    return Outcome.ACCEPTED, result
+    basis = Basis(tuple(shared["models"]), tuple(shared["modalities"]), shared["elapsed_s"])
+    weak, record = bool(shared["weak"]), standing.record_presentation
+    return Outcome.ACCEPTED, record(
+        conn, rt, row.node_id, row.id, accepted, *value, now, weak=weak, basis=basis, shared=True
+    )
 
 
 def _ask(conn: Connection, rt: Runtime, node_id: str, shared: dict[str, Any], now: float) -> Push:
@@ -200,6 +204,18 @@ def _group(conn: Connection, name: str) -> Row[Any]:
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no group {name!r}", "List groups with `group list`.")
     return row
+
+
+def _refuse_better(conn: Connection, sensor_node: str, node_id: str) -> None:
+    """A presentation is worth no more than where it was made: simulations and keys in files vouch for no better one."""
+    node = schema.node
+    rows = {row.id: row for row in conn.execute(select(node).where(node.c.id.in_((sensor_node, node_id))))}
+    sensor, member = rows[sensor_node], rows[node_id]
+    if sensor.lab and not member.lab:
+        raise Refusal("a lab node vouches for no other than lab nodes", "Choose a sensor node with real sensors.")
+    tpm = EnclaveKind.TPM2.value
+    if member.enclave_kind == tpm != sensor.enclave_kind:
+        raise Refusal("a node without a TPM vouches for no node with one", "Choose a sensor node with a TPM.")
 
 
 def _refuse_member(conn: Connection, node_id: str) -> None:

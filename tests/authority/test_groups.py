@@ -92,6 +92,32 @@ def test_one_presentation_lifts_every_member_to_the_cap(rack: Rack) -> None:
     assert rack.site.node(rack.sensor.node_id).score == 800
 
 
+def test_what_a_presentation_was_worth_is_shared_with_it(rack: Rack) -> None:
+    summons = rack.present()[rack.members[0].node_id]
+    rack.answer(rack.members[0], summons, rack.submission(rack.members[0], summons))
+    row = schema.presentation
+    kept = {
+        each.node_id: (each.models, each.modalities)
+        for each in rack.site.read(lambda conn: conn.execute(row.select()).all())
+    }
+    assert kept[rack.members[0].node_id] == kept[rack.sensor.node_id] != ("[]", "[]")
+
+
+@pytest.mark.parametrize(
+    ("sensor", "member"), [({"lab": True}, {"lab": False}), ({"enclave_kind": "software"}, {"enclave_kind": "tpm2"})]
+)
+def test_a_node_vouches_for_no_better_one(rack: Rack, sensor: dict[str, object], member: dict[str, object]) -> None:
+    node_id = rack.members[0].node_id
+    order(rack.site, groups.remove, "racks", node_id)
+    before = rack.site.node(node_id)
+    rack.site.set_node(rack.sensor.node_id, **sensor)
+    rack.site.set_node(node_id, **member)
+    with pytest.raises(Refused, match="vouches for no"):
+        order(rack.site, groups.add, "racks", node_id)
+    rack.site.set_node(node_id, lab=True, enclave_kind=before.enclave_kind)
+    order(rack.site, groups.add, "racks", node_id)
+
+
 @pytest.mark.parametrize("changed", ["challenge_id", "nonce", "evidence"])
 def test_a_quote_over_anything_else_fails_the_member(rack: Rack, changed: str) -> None:
     first, second = rack.members
