@@ -192,6 +192,29 @@ class OwnerAuth:
 
 
 @dataclass(frozen=True)
+class OwnerCommand:
+    """A command that an enclave takes from its owner, for the holder of the grant key to allow (`OWNERSHIP`).
+
+    `index` (TPM2B_NV_PUBLIC) is what is made or removed, `nonce` (32 bytes) the enclave's own. A new index begins with
+    `initial` (32 bytes), which its maker replaces at once, and `change_key` (65-byte point) approves that.
+    """
+
+    nonce: bytes
+    index: bytes
+    initial: bytes = field(default=b"", repr=False)
+    change_key: bytes = b""
+
+
+@dataclass(frozen=True)
+class OwnershipProof:
+    """The AK's word (TPMS_ATTEST of type ATTEST_SESSION_AUDIT, TPMT_SIGNATURE) that `permanent` is TPMA_PERMANENT."""
+
+    attest: bytes
+    signature: bytes
+    permanent: int
+
+
+@dataclass(frozen=True)
 class Report:
     """A confidential VM's attestation: the kernel's `provider`, its report, and auxiliary data (certificates)."""
 
@@ -360,12 +383,14 @@ class Enclave:
         qualifying: bytes,
         *,
         owner: bytes = b"",
+        grant: bytes = b"",
     ) -> GuardedKey:
         """A P-256 signing key behind a PIN index of this label, which it replaces (`GUARD`).
 
         `pin` and `auth` are 32 bytes each; the key signs with both alone. `limit` wrong answers lock the index;
         `reset_key` (65-byte uncompressed P-256 point) is whose signature opens it again. `owner` is the enclave's owner
-        authorisation, where one is set. Both certifications are over `qualifying` (32 bytes).
+        authorisation, where one is set; or `grant` (64 bytes r ‖ s) is the reset key's signature that allows what
+        `plan_guard` planned, which replaces nothing. Both certifications are over `qualifying` (32 bytes).
         """
         self._lacks(Capability.GUARD)
 
@@ -408,18 +433,41 @@ class Enclave:
         """
         self._lacks(Capability.GUARD)
 
-    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"") -> None:
-        """Remove the PIN index (`GUARD`), after which the key never signs again; a missing one is fine."""
+    def plan_guard(self, label: str, reset_key: bytes) -> OwnerCommand:
+        """Begin to make a guard (`GUARD`, `OWNERSHIP`) in an enclave whose owner's authorisation lies elsewhere.
+
+        What the holder of the reset key signs is `authority.tpm.definition_message`. A later plan takes the place of an
+        earlier one; closing or a reset of the enclave in between makes it void. Raises `Busy`.
+        """
+        self._lacks(Capability.GUARD)
+
+    def plan_removal(self, key: GuardedKey) -> OwnerCommand | None:
+        """Begin to remove a guard (`GUARD`, `OWNERSHIP`) in the same way; nothing where it is gone.
+
+        What is signed is `authority.tpm.removal_message`.
+        """
+        self._lacks(Capability.GUARD)
+
+    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"", grant: bytes = b"") -> None:
+        """Remove the PIN index (`GUARD`), after which the key never signs again; a missing one is fine.
+
+        By the owner's authorisation, or by the `grant` for what `plan_removal` planned.
+        """
         self._lacks(Capability.GUARD)
 
     # Whose the enclave is.
 
-    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None) -> None:
+    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None, grant_key: bytes = b"") -> None:
         """Set both authorisations (`OWNERSHIP`), where `old` or nothing is in force; doing so again changes nothing.
 
-        What was made before keeps working without them. Interrupted half-way it is completed by being called again.
+        Afterwards the holder of `grant_key` (65-byte point) may allow single commands of the owner's without them. What
+        was made before keeps working. Interrupted half-way it is completed by being called again.
         Raises `AuthorisationFailed` when neither `old` nor `new` is in force.
         """
+        self._lacks(Capability.OWNERSHIP)
+
+    def certify_ownership(self, qualifying: bytes) -> OwnershipProof:
+        """Whether owner and lockout have authorisation values, certified by the AK over `qualifying` (32 bytes)."""
         self._lacks(Capability.OWNERSHIP)
 
     def _lacks(self, what: str) -> NoReturn:

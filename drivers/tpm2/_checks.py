@@ -75,6 +75,12 @@ def check_secrets(*values: bytes) -> None:
         check_length("a PIN or authorisation value", value, AUTH_BYTES)
 
 
+def check_grant(signature: bytes) -> None:
+    """A grant's signature, where there is one."""
+    if signature:
+        check_length("the grant's signature", signature, 64)
+
+
 def check_version(version: int) -> None:
     """A version has the size of a counter."""
     if not 0 <= version <= _VERSION_LIMIT:
