@@ -206,6 +206,13 @@ class OwnerCommand:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """The grant key's signature (64 bytes r ‖ s) that allows one `OwnerCommand`."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True)
 class OwnershipProof:
     """The AK's word (TPMS_ATTEST of type ATTEST_SESSION_AUDIT, TPMT_SIGNATURE) that `permanent` is TPMA_PERMANENT."""
 
@@ -382,15 +389,14 @@ class Enclave:
         reset_key: bytes,
         qualifying: bytes,
         *,
-        owner: bytes = b"",
-        grant: bytes = b"",
+        owner: bytes | Grant = b"",
     ) -> GuardedKey:
         """A P-256 signing key behind a PIN index of this label, which it replaces (`GUARD`).
 
         `pin` and `auth` are 32 bytes each; the key signs with both alone. `limit` wrong answers lock the index;
         `reset_key` (65-byte uncompressed P-256 point) is whose signature opens it again. `owner` is the enclave's owner
-        authorisation, where one is set; or `grant` (64 bytes r ‖ s) is the reset key's signature that allows what
-        `plan_guard` planned, which replaces nothing. Both certifications are over `qualifying` (32 bytes).
+        authorisation, where one is set, or the reset key's grant of what `plan_guard` planned, which replaces nothing.
+        Both certifications are over `qualifying` (32 bytes).
         """
         self._lacks(Capability.GUARD)
 
@@ -448,10 +454,10 @@ class Enclave:
         """
         self._lacks(Capability.GUARD)
 
-    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"", grant: bytes = b"") -> None:
+    def remove_guard(self, key: GuardedKey, *, owner: bytes | Grant = b"") -> None:
         """Remove the PIN index (`GUARD`), after which the key never signs again; a missing one is fine.
 
-        By the owner's authorisation, or by the `grant` for what `plan_removal` planned.
+        By the owner's authorisation, or by the grant of what `plan_removal` planned.
         """
         self._lacks(Capability.GUARD)
 

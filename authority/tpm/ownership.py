@@ -1,7 +1,7 @@
 """Whose a TPM is: what it says of its owner, and what lets a node give single commands of the owner's.
 
-TCG TPM 2.0 Library Part 1, 19.7 and 29: a session that audits a command has a digest of the command and its answer, which
-the AK certifies. The answer is rebuilt here from what the node says of it.
+TCG TPM 2.0 Library Part 1, 19.7 and 29: a session that audits a command has a digest of the command and its answer,
+which the AK certifies. The answer is rebuilt here from what the node says of it.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def _told(digest: bytes, permanent: int) -> bool:
     value = _TPM_PROPERTIES + _ONE + _PERMANENT + permanent.to_bytes(4, "big")
     more = [hashlib.sha256(bytes(4) + _GET_CAPABILITY + said + value).digest() for said in (b"\0", b"\1")]
     expected = [hashlib.sha256(bytes(32) + asked + answered).digest() for answered in more]
-    return any([hmac.compare_digest(digest, one) for one in expected])
+    return any(hmac.compare_digest(digest, one) for one in expected)
 
 
 def definition_message(nonce: bytes, initial: bytes, index_public: bytes, guard: Guard) -> bytes:
     """What the grant key signs (ECDSA with SHA-256) so that a node defines this guard's index, once.
 
-    aHash of Part 3, 23.3.1: `nonce` (32 bytes, from the node), no expiration, cpHash of the one command, reference. Raises
-    `ValueError` for lengths, `CertificationRejected` for what is not this guard's index.
+    aHash of Part 3, 23.3.1: `nonce` (32 bytes, from the node), no expiration, cpHash of the one command, reference.
+    Raises `ValueError` for lengths, `CertificationRejected` for what is not this guard's index.
     """
     if len(initial) != INITIAL_BYTES:
         raise ValueError(f"a value of {len(initial)} bytes, {INITIAL_BYTES} are needed")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -78,6 +78,7 @@ class Caps(_Section, frozen=True):
     attestation_overdue: int = 800
     software_enclave: int = 800
     pkcs11_enclave: int = 800
+    unowned_tpm: int = 800
     match_only: int = 800
     default_face: int = 800
     hostile: int = 500
@@ -156,9 +157,14 @@ class AttestationRules(_Section, frozen=True):
 
 
 class EnclaveRules(_Section, frozen=True):
-    """Kinds of enclave with which a node may join and hold keys."""
+    """Kinds of enclave with which a node may join and hold keys.
+
+    `unowned`: what becomes of a node whose TPM's owner authorisation the authority does not hold. Its score is
+    "capped", or its profiles are "refused".
+    """
 
     allowed: tuple[str, ...] = (EnclaveKind.TPM2.value,)
+    unowned: Literal["capped", "refused"] = "capped"
 
 
 class CertificateRules(_Section, frozen=True):
@@ -266,14 +272,19 @@ class Policy(_Section, frozen=True):
         low, high = self.challenge.min_s, self.challenge.max_s
         return (low, high) if lab_node else (max(low, HOUR_S), max(high, HOUR_S))
 
-    def enclave_cap(self, kind: str) -> int:
-        """The score (thousandths) that a node with this kind of enclave can reach; 0 for a kind that is not allowed."""
+    def enclave_cap(self, kind: str, *, owned: bool = True) -> int:
+        """The score (thousandths) that a node with this kind of enclave can reach; 0 for a kind that is not allowed.
+
+        `owned` tells whether the authority holds the owner's authorisation, where the kind has such.
+        """
         if kind not in self.enclaves.allowed:
             return 0
         caps = {
             EnclaveKind.PKCS11.value: self.caps.pkcs11_enclave,
             EnclaveKind.SOFTWARE.value: self.caps.software_enclave,
         }
+        if kind == EnclaveKind.TPM2.value and not owned:
+            return self.caps.unowned_tpm
         return caps.get(kind, 1000)
 
     @property
@@ -312,6 +323,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "caps.attestation_overdue": (0, 800, 0),
     "caps.software_enclave": (0, 800, 0),
     "caps.pkcs11_enclave": (0, 900, 0),
+    "caps.unowned_tpm": (0, 900, 0),
     "caps.match_only": (0, 800, 0),
     "caps.stale_medium_s": (HOUR_S, 30 * DAY_S, 1),
     "caps.stale_low_s": (HOUR_S, 60 * DAY_S, 1),

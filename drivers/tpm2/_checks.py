@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hal import Approval, PcrSelection, SealAuthority
+from hal import Approval, Grant, PcrSelection, SealAuthority
 
 LABEL = re.compile(r"[a-z0-9-]{1,32}")
 REFERENCE_BYTES = 32
@@ -75,10 +75,12 @@ def check_secrets(*values: bytes) -> None:
         check_length("a PIN or authorisation value", value, AUTH_BYTES)
 
 
-def check_grant(signature: bytes) -> None:
-    """A grant's signature, where there is one."""
-    if signature:
-        check_length("the grant's signature", signature, 64)
+def check_owner(owner: bytes | Grant) -> None:
+    """The owner's authorisation value, or the grant of one command."""
+    if isinstance(owner, Grant):
+        check_length("the grant's signature", owner.signature, 64)
+    else:
+        check_at_most("owner authorisation", owner, AUTH_BYTES)
 
 
 def check_version(version: int) -> None:

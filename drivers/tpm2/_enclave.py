@@ -27,6 +27,7 @@ from hal import (
     EnclaveKind,
     EnclaveStatus,
     Endorsement,
+    Grant,
     GuardedKey,
     KeyUse,
     LockoutStatus,
@@ -282,20 +283,18 @@ class Tpm2Enclave(Enclave):
         reset_key: bytes,
         qualifying: bytes,
         *,
-        owner: bytes = b"",
-        grant: bytes = b"",
+        owner: bytes | Grant = b"",
     ) -> GuardedKey:
         """An NV PIN-fail index that the owner defines, and a P-256 key whose policy names it."""
         _checks.check_guard(label, limit, reset_key)
         _checks.check_secrets(pin, auth)
         _checks.check_length("qualifying data", qualifying, 32)
-        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
-        _checks.check_grant(grant)
+        _checks.check_owner(owner)
         wanted = _guard.Limits(label, limit, reset_key)
 
         def make(tpm: Tpm) -> GuardedKey:
-            if grant:
-                return _guard.create_granted(tpm, wanted, pin, auth, qualifying, grant)
+            if isinstance(owner, Grant):
+                return _guard.create_granted(tpm, wanted, pin, auth, qualifying, owner)
             with tpm.owned(owner):
                 return _guard.create(tpm, wanted, pin, auth, qualifying)
 
@@ -339,14 +338,14 @@ class Tpm2Enclave(Enclave):
         """nonceTPM of a policy session that lies saved until `remove_guard`."""
         return self._run("planning a PIN index's removal", lambda tpm: _guard.plan_removal(tpm, key))
 
-    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"", grant: bytes = b"") -> None:
+    def remove_guard(self, key: GuardedKey, *, owner: bytes | Grant = b"") -> None:
         """Undefine the index."""
-        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
-        _checks.check_grant(grant)
+        _checks.check_owner(owner)
 
         def remove(tpm: Tpm) -> None:
-            if grant:
-                return _guard.remove_granted(tpm, key, grant)
+            if isinstance(owner, Grant):
+                _guard.remove_granted(tpm, key, owner)
+                return
             with tpm.owned(owner):
                 _guard.remove(tpm, key)
 

@@ -1,7 +1,8 @@
 """The owner's commands, allowed one at a time: by a signature over the one command and this session's nonce.
 
-The owner hierarchy has the policy PolicySigned (TCG TPM 2.0 Library Part 3, 23.3) of a grant key. Whoever holds that key
-allows a command by signing the nonce and the command's cpHash (Part 1, 16.7), and need not tell the authorisation value.
+The owner hierarchy has the policy PolicySigned (TCG TPM 2.0 Library Part 3, 23.3) of a grant key. Whoever holds that
+key allows a command by signing the nonce and the command's cpHash (Part 1, 16.7), and need not tell the authorisation
+value.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2_CAP, TPM2_SE, TPM2B_DATA, TPMA_SE
 
 from drivers.tpm2 import _policy, _seal, _templates
 from drivers.tpm2._tpm import Tpm, refusing
-from hal import AuthorisationFailed, OwnershipProof
+from hal import AuthorisationFailed, Grant, OwnershipProof
 
 PERMANENT = 0x200
 """TPM_PT_PERMANENT (Part 2, 6.13), of type TPMA_PERMANENT (8.6)."""
@@ -39,20 +40,21 @@ def begin(tpm: Tpm, command: bytes, plan: Any = None) -> Pending:
     with tpm.storage_root() as root:
         session = tpm.started(root, 0, TPM2_SE.POLICY)
         nonce = bytes(tpm.esys.trsess_get_nonce_tpm(session))
-        tpm.pending_grant = Pending(command, nonce, tpm.esys.context_save(session), plan)
-    return tpm.pending_grant
+        waiting = Pending(command, nonce, tpm.esys.context_save(session), plan)
+    tpm.pending_grant = waiting
+    return waiting
 
 
 def pending(tpm: Tpm, command: bytes | None = None) -> Pending:
     """What waits, once; raises `AuthorisationFailed` when that is nothing, or another command than `command`."""
     found, tpm.pending_grant = tpm.pending_grant, None
-    if found is None or (command is not None and found.command != command):
+    if not isinstance(found, Pending) or (command is not None and found.command != command):
         raise _none_begun()
     return found
 
 
 @contextmanager
-def granted(tpm: Tpm, waiting: Pending, grant_key: bytes, signature: bytes) -> Iterator[Any]:
+def granted(tpm: Tpm, waiting: Pending, grant_key: bytes, grant: Grant) -> Iterator[Any]:
     """A session that authorises the one command by the owner; raises `AuthorisationFailed`, before it or in it."""
     with refusing(_BAD_GRANT, _bad_grant()):
         with refusing(_GONE_SESSION, _none_begun()):
@@ -63,7 +65,7 @@ def granted(tpm: Tpm, waiting: Pending, grant_key: bytes, signature: bytes) -> I
                 tpm.esys.policy_signed(
                     signer,
                     session,
-                    auth=_seal.ecdsa(signature),
+                    auth=_seal.ecdsa(grant.signature),
                     nonce_tpm=waiting.nonce,
                     cp_hash_a=waiting.command,
                     policy_ref=_policy.OWNER_REFERENCE,

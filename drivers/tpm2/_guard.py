@@ -37,7 +37,7 @@ from drivers.tpm2._errors import LOCKED, OWNER_REFUSED, WRONG_AUTH, foreign
 from drivers.tpm2._nv import GUARD, indices
 from drivers.tpm2._policy import IndexPolicy
 from drivers.tpm2._tpm import DECRYPT, ENCRYPT, Tpm, refusing, whole
-from hal import AuthorisationFailed, GuardedKey, Locked, NotFound, NvCertification, OwnerCommand, PinState
+from hal import AuthorisationFailed, Grant, GuardedKey, Locked, NotFound, NvCertification, OwnerCommand, PinState
 
 _GATE_BYTES = 32
 _INITIAL_BYTES = 32
@@ -88,15 +88,13 @@ def create(tpm: Tpm, wanted: Limits, pin: bytes, auth: bytes, qualifying: bytes)
     return _completed(tpm, wanted, changer, _limited(tpm, number, branches, wanted.limit, qualifying), auth, qualifying)
 
 
-def create_granted(
-    tpm: Tpm, wanted: Limits, pin: bytes, auth: bytes, qualifying: bytes, signature: bytes
-) -> GuardedKey:
+def create_granted(tpm: Tpm, wanted: Limits, pin: bytes, auth: bytes, qualifying: bytes, grant: Grant) -> GuardedKey:
     """The same, of the index that `plan` planned."""
     waiting = _grants.pending(tpm)
     planned = waiting.plan
     if not isinstance(planned, _Planned) or (planned.label, planned.reset_key) != (wanted.label, wanted.reset_key):
         raise AuthorisationFailed("another guard was planned than this one", remedy="Plan it anew.")
-    with indices(tpm) as nv, _grants.granted(tpm, waiting, wanted.reset_key, signature) as session:
+    with indices(tpm) as nv, _grants.granted(tpm, waiting, wanted.reset_key, grant) as session:
         nv.define(planned.public, planned.initial, session)
     branches = policy_of(wanted.label, wanted.reset_key, _point(planned.changer))
     index = _limited(tpm, int(planned.public.nvPublic.nvIndex), branches, wanted.limit, qualifying)
@@ -212,10 +210,10 @@ def plan_removal(tpm: Tpm, key: GuardedKey) -> OwnerCommand | None:
     return OwnerCommand(waiting.nonce, key.index.public)
 
 
-def remove_granted(tpm: Tpm, key: GuardedKey, signature: bytes) -> None:
+def remove_granted(tpm: Tpm, key: GuardedKey, grant: Grant) -> None:
     """The removal that `plan_removal` planned."""
     waiting = _grants.pending(tpm, _policy.undefine_command(name_of(key.index.public)))
-    with _grants.granted(tpm, waiting, key.reset_key, signature) as session:
+    with _grants.granted(tpm, waiting, key.reset_key, grant) as session:
         tpm.esys.nv_undefine_space(tpm.esys.tr_from_tpmpublic(handle_of(key)), session1=session)
 
 
@@ -294,7 +292,7 @@ def _limited(tpm: Tpm, number: int, branches: IndexPolicy, limit: int, qualifyin
     return _certified(tpm, number, branches, qualifying)
 
 
-def _completed(  # noqa: PLR0913 - what a guarded key is made of
+def _completed(
     tpm: Tpm,
     wanted: Limits,
     changer: ec.EllipticCurvePrivateKey,

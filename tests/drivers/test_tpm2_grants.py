@@ -26,7 +26,7 @@ from authority.tpm import (
 )
 from drivers.tpm2 import _guard
 from drivers.tpm2._tpm import Tpm
-from hal import AuthorisationFailed, Enclave, GuardedKey, NotFound, OwnerAuth, OwnerCommand
+from hal import AuthorisationFailed, Enclave, Grant, GuardedKey, NotFound, OwnerAuth, OwnerCommand
 from simulators.devices.swtpm import Swtpm
 from tests.drivers.software_tpm import AUTH, DIGEST, NONCE, left_loaded, on_tpm, opened, point
 
@@ -54,19 +54,20 @@ def guard_of(command: OwnerCommand, label: str) -> Guard:
     return Guard(label, KEY, command.change_key)
 
 
-def definition(command: OwnerCommand, label: str = "alice", signer: ec.EllipticCurvePrivateKey = AUTHORITY) -> bytes:
+def definition(command: OwnerCommand, label: str = "alice", signer: ec.EllipticCurvePrivateKey = AUTHORITY) -> Grant:
     message = definition_message(command.nonce, command.initial, command.index, guard_of(command, label))
-    return sign_raw(signer, message)
+    return Grant(sign_raw(signer, message))
 
 
-def made(tpm: Enclave, grant: bytes, label: str = "alice") -> GuardedKey:
-    return tpm.create_guarded_key(label, PIN, AUTH, LIMIT, KEY, NONCE, grant=grant)
+def made(tpm: Enclave, grant: Grant, label: str = "alice") -> GuardedKey:
+    return tpm.create_guarded_key(label, PIN, AUTH, LIMIT, KEY, NONCE, owner=grant)
 
 
-def removal(tpm: Enclave, key: GuardedKey, signer: ec.EllipticCurvePrivateKey = AUTHORITY) -> bytes:
+def removal(tpm: Enclave, key: GuardedKey, signer: ec.EllipticCurvePrivateKey = AUTHORITY) -> Grant:
     planned = tpm.plan_removal(key)
     assert planned is not None
-    return sign_raw(signer, removal_message(planned.nonce, planned.index, Guard(key.label, KEY, key.change[:65])))
+    guard = Guard(key.label, KEY, key.change[:65])
+    return Grant(sign_raw(signer, removal_message(planned.nonce, planned.index, guard)))
 
 
 def test_one_grant_makes_one_guard_whose_pin_is_nobody_s_initial_value(owned):
@@ -106,12 +107,12 @@ def test_a_guard_goes_by_its_own_grant_alone(owned):
     other = made(owned, definition(owned.plan_guard("bob", KEY), "bob"), "bob")
     grant = removal(owned, key)
     with pytest.raises(AuthorisationFailed):
-        owned.remove_guard(other, grant=grant)
+        owned.remove_guard(other, owner=grant)
     with pytest.raises(AuthorisationFailed):
-        owned.remove_guard(key, grant=removal(owned, key, OTHER))
+        owned.remove_guard(key, owner=removal(owned, key, OTHER))
     with pytest.raises(AuthorisationFailed):
         owned.remove_guard(key)
-    owned.remove_guard(key, grant=removal(owned, key))
+    owned.remove_guard(key, owner=removal(owned, key))
     with pytest.raises(NotFound):
         owned.guarded_sign(key, PIN, AUTH, DIGEST)
     assert owned.plan_removal(key) is None
