@@ -1,8 +1,9 @@
-"""A node gives its TPM to the authority, and asks for each later command of the owner's: agent and authority together."""
+"""A node gives its TPM to the authority, and asks for each later command of the owner: agent and authority together."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,7 @@ def node(tpm_maker: SwtpmFactory, tmp_path: Path, site: Site) -> Iterator[Machin
     from drivers.tpm2 import Tpm2Driver
 
     with Swtpm(tpm_maker.fresh(tmp_path / "tpm")) as tpm, Tpm2Driver().open({"tcti": tpm.tcti}) as enclave:
+        site.clock = float(int(time.time()) + 1)  # after the maker's certificate, which may be of this second
         machine = Machine("n1", enclave)
         machine.join(site)
         site.set_node(machine.node_id, ownership=Ownership.NONE.value)
@@ -125,7 +127,8 @@ def values_of(site: Site, node: Machine) -> OwnerValues:
 
 def cap_of(site: Site, node: Machine) -> int:
     """The score in thousandths that the node can reach."""
-    view = site.read(lambda conn: views.node_view(conn, site.rt, site.node(node.node_id)))
+    row = site.node(node.node_id)
+    view = site.read(lambda conn: views.node_view(conn, site.rt, row))
     return int(view["enclave_cap"])
 
 
