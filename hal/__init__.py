@@ -4,11 +4,11 @@ Nothing here performs I/O. Drivers implement these interfaces; simulators stand 
 """
 
 from hal._camera import Camera, CameraFormat, Frame
-from hal._enclave import (
+from hal._enclave import Enclave
+from hal._enclave_values import (
     Approval,
     Attestation,
     CertifiedKey,
-    Enclave,
     EnclaveClock,
     EnclaveKind,
     EnclaveStatus,
