@@ -26,6 +26,18 @@ class HeldKeys(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
+class DataPlaneFacts(msgspec.Struct, frozen=True):
+    """What a sink offers to the data plane of this node's peers; the defaults offer nothing.
+
+    `wireguard_public` is a Curve25519 public key of 32 bytes, `endpoint` the physical IP address that packets come to.
+    A sink that has such facts offers them by a method `facts() -> DataPlaneFacts`, which no other sink needs.
+    """
+
+    wireguard_public: bytes = b""
+    wireguard_port: int = 0
+    endpoint: str = ""
+
+
 class KeySink(Protocol):
     """A place where the keys of a network take effect. Methods are called from one thread at a time."""
 
@@ -49,6 +61,19 @@ class KeySink(Protocol):
     def stop(self) -> None:
         """The agent ends: remove what would outlive its lease without it. Raises `SinkFailed`."""
         ...
+
+
+def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts:
+    """What the sinks offer together: of each fact the first that is given; raises `SinkFailed`."""
+    found = DataPlaneFacts()
+    for sink in sinks:
+        facts = getattr(sink, "facts", DataPlaneFacts)()
+        if not found.wireguard_public:
+            key = {"wireguard_public": facts.wireguard_public, "wireguard_port": facts.wireguard_port}
+            found = msgspec.structs.replace(found, **key)
+        if not found.endpoint:
+            found = msgspec.structs.replace(found, endpoint=facts.endpoint)
+    return found
 
 
 def load_sink(kind: str, options: Mapping[str, Any]) -> KeySink:
