@@ -59,7 +59,7 @@ class NftablesSink:
         """Let exactly the peers of the bundle pass, and lift an isolation of the host."""
         peers = {each.peer for each in bundle.associations}
         addresses = [peer.address for peer in bundle.peers if peer.node_id in peers and peer.address]
-        self._run([*self._tables(), *self._members(bundle.network, [*addresses, bundle.address]), *_lifted()])
+        self._run([*self._tables(), *self._members(bundle.network, addresses), *_lifted()])
 
     def clear(self, network: str) -> None:
         """Let nobody of the network pass."""

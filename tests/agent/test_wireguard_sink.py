@@ -38,15 +38,17 @@ class Rig:
     """Sinks of several nodes, each on an interface of its own."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.clock, self.ends = Clock(), Ends()
+        self.clock, self.ends, self.folder = Clock(), Ends(), folder
         self.models, self.sinks = {}, {}
         for number, name in enumerate(NAMES, 1):
-            model = self.models[name] = stack.enter_context(WireGuardModel(folder, name))
-            options = {"network": "blue", "private_key_file": str(folder / f"{name}.key"), "manage_link": False}
-            sink = self.sinks[name] = WireGuardSink(options, self.clock, UapiDevice(name, folder))
+            self.models[name] = stack.enter_context(WireGuardModel(folder, name))
+            sink = self.sinks[name] = self.again(name)
             public, port = sink.facts().wireguard_public, sink.facts().wireguard_port
             self.ends.add(name, f"10.77.0.{number}", f"192.0.2.{number}", public, port)
-            del model
+
+    def again(self, name: str) -> WireGuardSink:
+        options = {"network": "blue", "private_key_file": str(self.folder / f"{name}.key"), "manage_link": False}
+        return WireGuardSink(options, self.clock, UapiDevice(name, self.folder))
 
     def psk(self, of: str, about: str) -> str:
         return self.models[of].peers[self.public(about).hex()].values["preshared_key"]
@@ -115,6 +117,7 @@ def test_what_is_staged_is_in_force_after_the_next_handshake(rig: Rig) -> None:
     assert (sink.held()[0].versions, sink.held()[0].in_force) == ([4], [])
     model.shake(rig.public("node-b"), 1003.0)
     assert sink.held()[0].in_force == [4]
+    assert rig.again("node-a").held() == sink.held()  # as another process sees it
 
 
 def test_a_peer_that_is_no_longer_named_is_removed(rig: Rig) -> None:

@@ -9,7 +9,6 @@ import logging
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from agent.durable import read_bytes, write_private
+from agent.durable import read_bytes, read_struct, write_private
 from agent.errors import AgentError, ConfigError, SinkFailed
 from agent.log import event
 from agent.sinks._interface import DataPlaneFacts, HeldKeys, sink_options
@@ -25,6 +24,7 @@ from agent.sinks.wireguard import _link
 from agent.sinks.wireguard._device import KEY_BYTES, PeerSetting, WireGuardDevice
 from agent.sinks.wireguard._kernel import KernelDevice
 from agent.sinks.wireguard._uapi import UapiDevice, socket_path
+from protocol.codec import encode
 from protocol.delivery import Association, Direction, KeyBundle, Peer
 from protocol.wireguard import wireguard_psk
 
@@ -49,12 +49,17 @@ class WireGuardOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     clear_on_stop: bool = True
 
 
-@dataclass(frozen=True)
-class _Staged:
+class _Staged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was last staged for a peer, and when (POSIX seconds)."""
 
     version: int
     at: float
+
+
+class _StagedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content of the file beside the private key: by public key in hexadecimal."""
+
+    peers: dict[str, _Staged]
 
 
 class WireGuardSink:
@@ -72,8 +77,8 @@ class WireGuardSink:
         self._now = now
         self._private = _private_key(Path(self._options.private_key_file))
         self._given = device
-        self._configured = False
-        self._staged: dict[bytes, _Staged] = {}
+        self._staged_file = Path(f"{self._options.private_key_file}.staged")
+        self._staged = self._load_staged()
         self._places: dict[bytes, tuple[str, int]] = {}
 
     def serves(self, network: str) -> bool:
@@ -104,7 +109,7 @@ class WireGuardSink:
         at = self._now()
         for peer in put:
             self._note(peer, wanted[peer.public][1], before.get(peer.public), at)
-        self._forget({*wanted})
+        self._keep({*wanted})
         if self._options.manage_link:
             _link.settle(self._options.interface, bundle.address, _addresses(peer for peer, _ in wanted.values()))
 
@@ -114,11 +119,11 @@ class WireGuardSink:
             return
         device = self._ready()
         device.apply([*device.read().peers], [])
-        self._forget(set())
+        self._keep(set())
 
     def held(self) -> list[HeldKeys]:
         """The peers, and which versions are in force: those that a handshake followed."""
-        peers = self._ready().read().peers
+        peers = (self._given or self._device()).read().peers
         if not peers:
             return []
         staged = {public: self._staged[public] for public in peers if public in self._staged}
@@ -177,9 +182,23 @@ class WireGuardSink:
         if before is None or before.psk != peer.psk or peer.public not in self._staged:
             self._staged[peer.public] = _Staged(version, at)
 
-    def _forget(self, kept: set[bytes]) -> None:
-        self._staged = {public: one for public, one in self._staged.items() if public in kept}
+    def _keep(self, kept: set[bytes]) -> None:
+        """Forget all other peers, and write down what was staged: another process may ask, and a later start."""
         self._places = {public: one for public, one in self._places.items() if public in kept}
+        self._staged = {public: one for public, one in self._staged.items() if public in kept}
+        by_key = {public.hex(): one for public, one in self._staged.items()}
+        try:
+            write_private(self._staged_file, encode(_StagedFile(by_key)))
+        except AgentError as error:
+            raise SinkFailed(f"wireguard sink: {error}", remedy=error.remedy) from None
+
+    def _load_staged(self) -> dict[bytes, _Staged]:
+        try:
+            stored = read_struct(self._staged_file, _StagedFile)
+            return {} if stored is None else {bytes.fromhex(key): one for key, one in stored.peers.items()}
+        except (AgentError, ValueError):
+            event(logging.WARNING, "what was staged is unknown until keys change", path=str(self._staged_file))
+            return {}
 
 
 def _of_pair(bundle: KeyBundle, public: bytes, peer: Peer) -> Association | None:
