@@ -64,10 +64,10 @@ node = Table(
     Column("nv_counter", BigInteger),
     Column("floor_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("state_version", Integer, nullable=False, default=0, server_default="0"),
-    Column("ownership", String(16), nullable=False, default="none", server_default="none"),
     Column("endpoint", String(45), nullable=False, default="", server_default=""),
     Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
+    Column("ownership", String(16), nullable=False, default="none", server_default="none"),
 )
 
 tpm_owner = Table(
