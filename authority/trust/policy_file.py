@@ -34,7 +34,8 @@ def load_policy(path: Path) -> Policy:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}", "Check the path and its permissions.") from None
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise PolicyError(f"{path} cannot be read: {cause}", "Check the path and its permissions.") from None
     try:
         return parse_policy(text)
     except PolicyError as error:
