@@ -113,7 +113,7 @@ def test_without_a_configuration_whatever_is_there_is_tested(bench: Bench) -> No
 
 
 def test_live_shows_camera_and_microphone_and_ends_in_time(bench: Bench) -> None:
-    done = bench.run("diag", "--live", "--unattended", "--seconds", "1.5", "--config", bench.config())
+    done = bench.run("diag", "--live", "--unattended", "--seconds", "4", "--config", bench.config())
     assert done.returncode == 0, done.stderr
     assert "dBFS" in done.stdout
     assert "sharpness" in done.stdout
