@@ -104,8 +104,9 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name or "UTC")
 
 
+@lru_cache(maxsize=65536)
 def _count(hours: AttendedHours, at: float) -> float:
-    """Attended seconds from the year 2000 to `at`."""
+    """Attended seconds from the year 2000 to `at`; the times of one history are asked for at every recomputation."""
     date = _date(hours, at)
     today = sum(min(max(at - begin, 0.0), end - begin) for begin, end in windows_on(hours, hours, date))
     return _until_year(hours, date.year) + _until_day(hours, date) + today

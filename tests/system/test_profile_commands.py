@@ -14,6 +14,7 @@ from tests.system.harness import Site, refused, secret_file
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 NAME, FIRST, SECOND = "node-q", "admin-0", "bob"
+PATIENCE = {"enrolment": {"capture_timeout_s": 120}}
 PATIENT = POLICY.replace("activation_s = 12", "activation_s = 60")
 
 
@@ -21,7 +22,7 @@ PATIENT = POLICY.replace("activation_s = 12", "activation_s = 60")
 def desk(folder: Path) -> Iterator[tuple[Site, Node]]:
     """A joined node whose agent runs, with nobody enrolled."""
     (folder / "profiles").mkdir()
-    with World(folder / "profiles", [NAME], PATIENT, None, QUICK) as world:
+    with World(folder / "profiles", [NAME], PATIENT, None, QUICK | PATIENCE) as world:
         world.raise_authority()
         (node,) = world.nodes
         world.raise_station(node)
