@@ -26,6 +26,7 @@ from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
 from agent.measuring import Measurer
+from agent.openings import OpeningStore
 from agent.outbox import Outbox, PendingEvidence
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
@@ -83,6 +84,11 @@ class Answerer:
     clock: Clock
     random: Callable[[int], bytes]
     measurer: Measurer | None = None
+
+    @property
+    def openings(self) -> OpeningStore:
+        """Where the openings of commitments are kept, where policy and consent want any."""
+        return OpeningStore(self.state.openings, self.random, self.now)
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -279,6 +285,7 @@ class Answerer:
             watch=watch,
             presence=begun.presence,
             measurer=self.measurer,
+            openings=self.openings,
         )
 
     def erase(self, record_id: str) -> None:
@@ -287,7 +294,7 @@ class Answerer:
             self.link.identity.name, "", "enrolment", self.devices, self.modalities, self.prompter, self.clock
         )
         with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
-            for left in Eraser(self.vault, self.gate, booth).erase(record_id):
+            for left in Eraser(self.vault, self.gate, booth, self.openings).erase(record_id):
                 event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
         self.link.client.erased(record_id)
 

@@ -60,7 +60,7 @@ def test_a_damaged_record_is_erased_all_the_same(site: Site) -> None:
     daemon = site.daemon()
     answerer = daemon.answerer
     next(site.state.profiles.glob("*.record")).write_bytes(b"garbage")
-    assert Eraser(answerer.vault, site.gate, None).erase("r1") == []  # type: ignore[arg-type]
+    assert Eraser(answerer.vault, site.gate, None, answerer.openings).erase("r1") == []  # type: ignore[arg-type]
     answerer.link.close()
     assert profiles(site) == []
 
