@@ -12,15 +12,17 @@ import msgspec
 import pytest
 
 from agent.enclave import EnclaveGate
+from agent.enrolling import consent_to
 from agent.openings import OpeningStore
 from agent.profile import ProfileVault
 from agent.state import StateDirectory
+from protocol.codec import ProtocolViolation
 from protocol.evidence import EvidenceClaims, commit, commitment_context, read_claims
-from protocol.openings import Opening, opened_root
+from protocol.openings import Opening, opened_root, openings_clause
 from tests.agent.people import BindableText, TextPipeline, pipelines
 from tests.agent.sealing import Node, text_draft
 from tests.agent.test_presentation import GENUINE, RECORD, Stage, stage
-from tests.agent.world import delivery_key
+from tests.agent.world import delivery_key, identity, kos_for
 
 __all__ = ["stage"]
 AGREED = "1+openings-3600"
@@ -90,6 +92,15 @@ def test_nothing_is_kept_unless_the_authority_asks(agreed: Stage) -> None:
 def test_nothing_is_kept_without_consent_whatever_the_authority_asks(stage: Stage) -> None:
     claims_of(stage, **ASKED)
     assert files(stage) == []
+
+
+def test_nobody_consents_to_what_the_text_does_not_say(stage: Stage) -> None:
+    member = identity(kos_for(stage.delivery), stage.delivery)
+    hidden = stage.node.holder.session(member, consent_version=AGREED)
+    with pytest.raises(ProtocolViolation, match="does not say so"):
+        consent_to(hidden, 1.0)
+    open_about_it = msgspec.structs.replace(hidden, consent_text="May we?" + openings_clause(3600))
+    assert consent_to(open_about_it, 1.0).version == AGREED
 
 
 def test_a_presentation_that_opens_nothing_keeps_nothing(agreed: Stage) -> None:
