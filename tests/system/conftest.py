@@ -26,7 +26,7 @@ lab = true
 min_s = 3600
 max_s = 7200
 grace_s = 900
-activation_s = 60
+activation_s = 12
 [speed]
 min_elapsed_s = 0
 [attestation]
