@@ -184,8 +184,8 @@ def test_kill_at_any_point_leaves_nothing_past_the_window(tmp_path: Path) -> Non
     folder.mkdir(mode=0o700)
     left = 0
     for number in range(30):
-        _killed_after(0.005 + 0.004 * number, lambda: _keep_for_ever(folder, enclave))
-        left += len(list(folder.iterdir()))
+        _killed(0.001 * number, folder, lambda: _keep_for_ever(folder, enclave))
+        left += len(list(folder.glob(".*")))
         store = OpeningStore(folder, os.urandom, time.time)
         store.recover()
         assert not list(folder.glob(".*")), "nothing half-written stays"
@@ -196,7 +196,7 @@ def test_kill_at_any_point_leaves_nothing_past_the_window(tmp_path: Path) -> Non
                 ]
         OpeningStore(folder, os.urandom, lambda: time.time() + 61).sweep()
         assert list(folder.iterdir()) == []
-    assert left, "they were killed while writing"
+    assert left, "some were killed in the middle of writing"
 
 
 def _keep_for_ever(folder: Path, enclave: Path) -> None:
@@ -210,13 +210,17 @@ def _software(folder: Path) -> Enclave:
     return SoftwareEnclaveDriver().open({"folder": str(folder)}, Deadline.after(5))
 
 
-def _killed_after(seconds: float, work: Callable[[], None]) -> None:
+def _killed(seconds: float, folder: Path, work: Callable[[], None]) -> None:
+    """Begin `work` in a process of its own, and kill it so many seconds after it has begun to write."""
     child = os.fork()
     if child == 0:
         try:
             work()
         finally:
             os._exit(1)
+    deadline = Deadline.after(30)
+    while not any(folder.iterdir()):
+        deadline.check("writing")
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
