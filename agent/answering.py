@@ -26,6 +26,7 @@ from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
 from agent.measuring import Measurer
+from agent.openings import OpeningStore
 from agent.outbox import Outbox, PendingEvidence
 from agent.owning import Owning
 from agent.pipelines import Pipelines
@@ -84,6 +85,11 @@ class Answerer:
     clock: Clock
     random: Callable[[int], bytes]
     measurer: Measurer | None = None
+
+    @property
+    def openings(self) -> OpeningStore:
+        """Where the openings of commitments are kept, where policy and consent want any."""
+        return OpeningStore(self.state.openings, self.random, self.now)
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -280,6 +286,7 @@ class Answerer:
             watch=watch,
             presence=begun.presence,
             measurer=self.measurer,
+            openings=self.openings,
         )
 
     def erase(self, record_id: str) -> None:
@@ -289,7 +296,7 @@ class Answerer:
         )
         with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
             permit = Owning(self.link.identity, self.link.client, self.gate).permit_removal
-            for left in Eraser(self.vault, self.gate, booth, permit).erase(record_id):
+            for left in Eraser(self.vault, self.gate, booth, self.openings, permit).erase(record_id):
                 event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
         self.link.client.erased(record_id)
 

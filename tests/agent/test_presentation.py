@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from agent.enclave import EnclaveGate
 from agent.errors import BiometricError, StateError
 from agent.gathering import Gathering
 from agent.modalities.voice import Voice
+from agent.openings import OpeningStore
 from agent.pipelines import Match
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileVault
@@ -86,6 +88,7 @@ class Stage:
             settings=settings,
             random=os.urandom,
             watch=watch,
+            openings=OpeningStore(self.gate.state.openings, os.urandom, time.time),
         )
         answer = presentation.perform()
         if answer.evidence is not None:

@@ -42,9 +42,11 @@ refresh_s = 0.5
 outage_s = 30
 [enrolment.require]
 voice = ["spoken-digits"]
+[openings]
+window_s = 900
 """
-"""Challenges come when a test asks, refused ones neither isolate nor lock out before the next test, and nobody has to
-make gestures."""
+"""Challenges come when a test asks, openings are kept as long as the tests last, refused challenges neither isolate nor
+lock out before the next test, and nobody has to make gestures."""
 
 BRISK_POLICY = """\
 version = "system-brisk"
