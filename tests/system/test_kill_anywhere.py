@@ -33,7 +33,9 @@ pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 _log = logging.getLogger(__name__)
 SEED = int(os.environ.get("KEYVIGIL_SEED", "20261127"))
 ENDED = {ChallengeState.ACCEPTED.value, ChallengeState.FAILED.value, ChallengeState.UNDECIDED.value}
-HASTY = POLICY.replace("activation_s = 12", "activation_s = 20")
+HASTY = POLICY.replace("activation_s = 12", "activation_s = 20").replace(
+    "[lockout]", "[lockout]\nreleases_per_day = 1000"
+)
 RESTART_S = 60.0
 
 
@@ -51,7 +53,11 @@ def struck(folder: Path) -> Iterator[Site]:
     """A site of one node for all moments; a challenge whose agent was killed fails after twenty seconds."""
     (folder / "struck").mkdir()
     with World(
-        folder / "struck", ["node-k"], HASTY, None, {**QUICK, "presentation": {"deadline_margin_s": 1}}
+        folder / "struck",
+        ["node-k"],
+        HASTY,
+        None,
+        {**QUICK, "presentation": {"deadline_margin_s": 1, "failure_at_s": 5}},
     ) as world:
         world.raise_authority()
         (node,) = world.nodes
