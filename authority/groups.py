@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, true, update
 
 from authority import audit, standing
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -54,11 +54,12 @@ def add(conn: Connection, name: str, node_id: str, actor: str, now: float) -> No
 
 
 def remove(conn: Connection, name: str, node_id: str, actor: str, now: float) -> None:
-    """Take a node out of the group; it keeps what it has and grows stale. Raises `Refused`."""
+    """Take a node out of the group; it keeps what it has, is asked nothing more and grows stale. Raises `Refused`."""
     row = schema.group_member
     gone = conn.execute(delete(row).where((row.c.node_id == node_id) & (row.c.group == _group(conn, name).name)))
     if gone.rowcount == 0:
         raise Refused(ErrorCode.NOT_FOUND, 404, "the node is not in this group", "List groups with `group list`.")
+    _withdraw(conn, node_id)
     audit.append(conn, "group-member-removed", actor, node_id, {"group": name}, now)
 
 
@@ -84,7 +85,7 @@ def fan_out(conn: Connection, rt: Runtime, sensor_node: str, token: str, found: 
     group, member, node, row = schema.challenge_group, schema.group_member, schema.node, schema.challenge
     busy = exists().where((row.c.node_id == node.c.id) & row.c.state.in_(OPEN_CHALLENGES))
     query = select(node.c.id).join(member, member.c.node_id == node.c.id).join(group, group.c.name == member.c.group)
-    free = (group.c.sensor_node_id == sensor_node) & node.c.state.not_in(_OUT) & ~busy
+    free = (group.c.sensor_node_id == sensor_node) & node.c.state.not_in(_OUT) & ~busy & _no_better(conn, sensor_node)
     digest = hashlib.sha256(token.encode()).hexdigest()
     shared: dict[str, Any] = {"evidence": digest, "speed": found.speed, "quality": found.quality, "weak": found.weak}
     shared |= {"models": found.basis.models, "modalities": found.basis.modalities, "elapsed_s": found.basis.elapsed_s}
@@ -204,6 +205,21 @@ def _group(conn: Connection, name: str) -> Row[Any]:
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no group {name!r}", "List groups with `group list`.")
     return row
+
+
+def _no_better(conn: Connection, sensor_node: str) -> ColumnElement[bool]:
+    """Members for whom `_refuse_better` still holds: either node may have joined anew since it was asked."""
+    node = schema.node
+    sensor = conn.execute(select(node).where(node.c.id == sensor_node)).one()
+    tpm = EnclaveKind.TPM2.value
+    of_one_side = node.c.lab if sensor.lab else true()
+    return of_one_side & (true() if sensor.enclave_kind == tpm else node.c.enclave_kind != tpm)
+
+
+def _withdraw(conn: Connection, node_id: str) -> None:
+    row = schema.challenge
+    mine = (row.c.node_id == node_id) & (row.c.reason == GROUP) & (row.c.state == ChallengeState.ACTIVATED)
+    conn.execute(update(row).where(mine).values(state=ChallengeState.WITHDRAWN.value))
 
 
 def _refuse_better(conn: Connection, sensor_node: str, node_id: str) -> None:

@@ -178,6 +178,25 @@ def test_who_is_banned_or_removed_shares_nothing(rack: Rack) -> None:
     assert rack.present() == {}
 
 
+def test_what_was_asked_before_a_node_was_taken_out_is_worth_nothing(rack: Rack) -> None:
+    member = rack.members[0]
+    summons = rack.present()[member.node_id]
+    order(rack.site, groups.remove, "racks", member.node_id)
+    with pytest.raises(Refused, match="takes no answer"):
+        rack.answer(member, summons, rack.submission(member, summons))
+
+
+def test_who_joined_anew_as_something_less_vouches_no_more(rack: Rack) -> None:
+    """The sensor node was as good as its members when they were added."""
+    first, second = (member.node_id for member in rack.members)
+    rack.site.set_node(first, enclave_kind="tpm2")
+    assert set(rack.present()) == {second}
+    for node_id, lab in ((rack.sensor.node_id, True), (first, True), (second, False)):
+        rack.site.set_node(node_id, lab=lab, enclave_kind="software")
+    rack.site.clock += 3600
+    assert set(rack.present()) == {first}
+
+
 def test_groups_do_not_nest_or_overlap(rack: Rack) -> None:
     site, member = rack.site, rack.members[0].node_id
     for call in (
