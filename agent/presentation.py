@@ -138,6 +138,16 @@ class Presentation:
         released = frozenset(offers) - frozenset(probes)
         with self.watch.stage("decode"):
             attempts = profile.attempts(probes, released)
+        try:
+            return self._first(attempts, offers, probes, shares)
+        finally:
+            for attempt in attempts:
+                attempt.wipe()
+
+    def _first(
+        self, attempts: Sequence[Unlocked], offers: Mapping[str, Offer], probes: Probes, shares: ReleasedShares
+    ) -> Answer | None:
+        released = frozenset(offers) - frozenset(probes)
         with self.gate.use() as enclave:
             for attempt in attempts:
                 with self.watch.stage("agree"):

@@ -21,12 +21,11 @@ from typing import Any
 import pytest
 
 from authority.cli.output import CommandFailed
-from authority.trust import ChallengeState
+from authority.trust import ChallengeState, Circumstances, Presentation, PresentationKind, assess
 from simulators.lab.world import World, wait_for
 from tests.security.broken import NOTICED
 from tests.system.conftest import IMPOSTOR, PERSON, POLICY, QUICK, onboard
 from tests.system.harness import OPEN, Site
-from tests.system.test_crashes import truth
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -129,9 +128,19 @@ def ended(site: Site, challenge: str) -> str | None:
     return None if row["state"] in OPEN else str(row["state"])
 
 
+def truth(site: Site) -> int:
+    """What all presentations are worth, when the last was made or now: in between a score moves one way only."""
+    found = rows(site, "SELECT at, kind, speed, quality FROM presentation ORDER BY at")
+    history = [
+        Presentation(each["at"], PresentationKind(each["kind"]), each["speed"] or 0, each["quality"] or 0)
+        for each in found
+    ]
+    return max(assess(site.policy, history, Circumstances(), at).score for at in (history[-1].at, time.time()))
+
+
 def check_trust_is_not_above_the_truth(site: Site, ledger: Ledger) -> None:
     """By the formula over what is entered, and what is entered by who stood there."""
-    assert site.node("node-k")["score"] <= truth(site, "node-k")
+    assert site.node("node-k")["score"] <= truth(site)
     wrong = [each for each, person in ledger.person.items() if person == IMPOSTOR and ledger.ended[each] == "accepted"]
     assert wrong == []
 
