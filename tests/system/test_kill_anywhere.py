@@ -77,7 +77,7 @@ def whole_s(struck: Site) -> float:
 
 
 def answer(site: Site) -> None:
-    """A challenge that nobody disturbs is accepted, at the latest the fifth: a busy machine may miss a deadline."""
+    """A challenge that nobody disturbs is accepted, at the latest the tenth: a busy machine may miss a deadline."""
     (node,) = site.world.nodes
     node.send(PERSON)
     wait_for("the agent's return", lambda: site.connections() == 1 or None, RESTART_S, node.agent)
@@ -85,7 +85,7 @@ def answer(site: Site) -> None:
     while "accepted" not in states:
         challenge = wait_for("the end of a lock-out", lambda: summoned(site), RESTART_S)
         states.append(site.ended("node-k", challenge, RESTART_S))
-        assert len(states) <= 5, states
+        assert len(states) <= 10, states
 
 
 def strike(site: Site, ledger: Ledger, dice: random.Random, whole_s: float) -> None:
