@@ -31,8 +31,8 @@ from tests.system.test_secrets import HANDED_OVER, SPARED
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-PATIENT = POLICY.replace("activation_s = 12", "activation_s = 40")
-SETTINGS = {**QUICK, "presentation": {"deadline_margin_s": 3, "failure_at_s": 20}}
+PATIENT = POLICY.replace("activation_s = 12", "activation_s = 90")
+SETTINGS = {**QUICK, "presentation": {"deadline_margin_s": 3, "failure_at_s": 60}}
 MOST = 4
 """Values of one name that are looked for: captures are many."""
 EXPECTED = {
