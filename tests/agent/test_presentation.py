@@ -22,7 +22,7 @@ from agent.gathering import Gathering
 from agent.modalities.voice import Voice
 from agent.pipelines import Match
 from agent.presentation import Answer, Presentation
-from agent.profile import ProfileVault
+from agent.profile import OpenProfile, ProfileVault, _key
 from agent.state import StateDirectory
 from agent.timings import Stopwatch
 from authority.tpm import public_key, verify_quote
@@ -45,6 +45,7 @@ from tests.agent.people import (
 )
 from tests.agent.sealing import Node, text_draft
 from tests.agent.world import NODE, SELECTION, Tpm, delivery_key, identity, kos_for
+from tests.security.broken import replaced
 
 RECORD = "r1"
 GENUINE = {"fingerprint": ["finger"], "face": ["face"], "voice": ["voice"]}
@@ -133,6 +134,26 @@ def test_the_right_person_gives_evidence_that_holds(stage: Stage) -> None:
     public_key(stage.profile_public).verify(encode_dss_signature(r, s), signed.encode(), ec.ECDSA(SHA256()))
     quote = answer.evidence.quote
     verify_quote(quote.attest, quote.signature, stage.ak, evidence_digest(token), SELECTION, quote.pcrs)
+
+
+@pytest.mark.parametrize("shows", [GENUINE, {name: ["somebody else"] for name in GENUINE}])
+def test_roots_and_pins_that_were_tried_are_wiped(stage: Stage, shows: dict[str, list[Any]]) -> None:
+    """Whether one of them was right or none."""
+    roots, pins, attempts, pin_of = list[bytes](), list[bytes](), OpenProfile.attempts, _key.pin_of
+
+    def tried(*given: Any) -> Any:
+        found = attempts(*given)
+        roots.extend(each.root for each in found)
+        return found
+
+    def answered(*given: Any) -> bytes:
+        pins.append(pin_of(*given))
+        return pins[-1]
+
+    with replaced(OpenProfile, "attempts", tried), replaced(_key, "pin_of", answered):
+        stage.present(shows)
+    assert roots and pins
+    assert [each for each in (*roots, *pins) if each != bytes(32)] == []
 
 
 def test_two_of_three_are_enough_and_only_they_are_named(stage: Stage) -> None:
