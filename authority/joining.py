@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, profiles, references
+from authority import audit, groups, profiles, references
 from authority.alerts import raise_alert
 from authority.attesting import (
     ClockWentBack,
@@ -441,9 +441,16 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
 
 
 def _check_side(conn: Connection, node_id: str, *, lab: bool) -> None:
-    """Lab nodes and others share no network, so a node does not change sides while it is a member of one."""
+    """Lab nodes and others share no network or group, so a node does not change sides while it is in one."""
     node, member = schema.node, schema.member
     moving = select(node.c.id).where((node.c.id == node_id) & (node.c.lab != lab))
+    if conn.scalar(moving) is not None and groups.knows(conn, node_id):
+        raise Refused(
+            ErrorCode.CONFLICT,
+            409,
+            "this node is in a challenge group, and the token would make it a lab node or end its being one",
+            "Take it out of its group first, or make a token of the same kind.",
+        )
     if conn.scalar(moving.where(exists().where(member.c.node_id == node_id))) is not None:
         raise Refused(
             ErrorCode.CONFLICT,
