@@ -12,6 +12,7 @@ from agent import __version__
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError
+from agent.failing import ReportTime
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
 from agent.log import event
@@ -91,23 +92,37 @@ class Presentation:
     settings: PresentationSection
     random: Callable[[int], bytes]
     watch: Stopwatch
+    report: ReportTime
     presence: PresenceClaim | None = None
     measurer: Measurer | None = None
     openings: OpeningStore | None = None
 
     def perform(self) -> Answer:
-        """Capture, unlock and sign; raises `DeviceError` only when the enclave fails."""
+        """Capture, unlock and sign; raises `DeviceError` only when the enclave fails.
+
+        A failure report is made when everything of the profile is closed again, and at a time of its own: the quote
+        tells the TPM's clock.
+        """
         samples = self.gathering.all(self.modalities)
         self.watch.mark("captured")
+        found = self._found(samples)
+        if isinstance(found, Answer):
+            return found
+        with self.watch.stage("held back"):
+            self.report.wait()
+        return self._failure(found)
+
+    def _found(self, samples: Mapping[str, Sample]) -> Answer | int:
+        """Evidence, or how many modalities matched."""
         if len(samples) < self.settings.minimum_modalities:
-            return self._failure()
+            return 0
         try:
             return self._answer(samples)
         except (AgentError, AuthorisationFailed, NotFound) as error:
             event(logging.ERROR, "the sealed profile is not usable", error=str(error), remedy=error.remedy)
-            return self._failure()
+            return 0
 
-    def _answer(self, samples: Mapping[str, Sample]) -> Answer:
+    def _answer(self, samples: Mapping[str, Sample]) -> Answer | int:
         with self.watch.stage("unlock"), self.gate.use() as enclave:
             shares = activated_shares(self.identity, enclave, self.activation)
             profile = self._opened(enclave, shares)
@@ -118,7 +133,7 @@ class Presentation:
                 return answer
             with self.watch.stage("remember"):
                 self.vault.remember(profile, _digests(offers, released_only=True))
-            return self._failure(len(offers))
+            return len(offers)
         finally:
             profile.wipe()
 
@@ -135,6 +150,16 @@ class Presentation:
         released = frozenset(offers) - frozenset(probes)
         with self.watch.stage("decode"):
             attempts = profile.attempts(probes, released)
+        try:
+            return self._first(attempts, offers, probes, shares)
+        finally:
+            for attempt in attempts:
+                attempt.wipe()
+
+    def _first(
+        self, attempts: Sequence[Unlocked], offers: Mapping[str, Offer], probes: Probes, shares: ReleasedShares
+    ) -> Answer | None:
+        released = frozenset(offers) - frozenset(probes)
         with self.gate.use() as enclave:
             for attempt in attempts:
                 with self.watch.stage("agree"):
@@ -250,7 +275,7 @@ class Presentation:
             replay=[replay_tag(tag_key, one.model, one.features) if one.digest else b"" for one in matched],
         )
 
-    def _failure(self, matched: int = 0) -> Answer:
+    def _failure(self, matched: int) -> Answer:
         challenge, nonce = self.activation.challenge_id, self.activation.nonce
         digest = failure_digest(challenge, self.activation.record_id, nonce)
         with self.watch.stage("quote"), self.gate.use() as enclave:

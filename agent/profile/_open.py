@@ -72,6 +72,10 @@ class Unlocked:
         """The profile key's authorisation value, if the root is right."""
         return masked(self.version.secrets.masked_auth, self.root, self.version.header.record_id)
 
+    def wipe(self) -> None:
+        """Overwrite the root."""
+        wipe(self.root)
+
     def sign(self, enclave: Enclave, digest: bytes) -> bytes:
         """The profile key's ECDSA signature (r ‖ s) over a SHA-256 digest.
 

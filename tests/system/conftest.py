@@ -84,7 +84,7 @@ QUICK = {
     "modalities.fingerprint.options": {"impressions": 3},
     "modalities.face.options": {"enrolled_frames": 2, "liveness": False},
     "modalities.voice.options": {"utterances": 2},
-    "presentation": {"deadline_margin_s": 3},
+    "presentation": {"deadline_margin_s": 3, "failure_at_s": 5},
 }
 
 
