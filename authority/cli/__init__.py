@@ -11,6 +11,7 @@ from authority.cli import (
     brake,
     eve,
     groups,
+    keks,
     networks,
     nodes,
     policy_check,
@@ -41,6 +42,8 @@ for command in (
     references.reference,
     brake.brake,
     groups.group,
+    keks.kek,
+    keks.fence,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -62,6 +62,17 @@ def _print_networks(networks: list[dict[str, Any]]) -> None:
         table(f"Network {entry['name']}", headings, rows)
 
 
+@network.command("floor")
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), required=True, help="The oldest version that may still be used.")
+@target_options
+@json_option
+def floor(name: str, version: int, as_json: bool, **options: Any) -> None:
+    """Destroy every version below this one, and never use one again: they are compromised."""
+    done = connect(options).post(f"/v1/networks/{segment(name)}/floor", {"version": version})
+    emit(done, as_json, lambda _: click.echo(f"{name}: nothing below version {version} is used any more"))
+
+
 @click.group()
 def key() -> None:
     """Key versions of networks."""
@@ -96,3 +107,13 @@ def rotate(network_name: str, as_json: bool, **options: Any) -> None:
     """Make a new latest version; the others move down by one."""
     done = connect(options).post(f"/v1/networks/{segment(network_name)}/rotate")
     emit(done, as_json, lambda _: click.echo(f"{network_name}: rotated"))
+
+
+@key.command("stage")
+@click.argument("network_name", metavar="NETWORK")
+@target_options
+@json_option
+def stage(network_name: str, as_json: bool, **options: Any) -> None:
+    """Make a version ahead; it takes force with the next `key rotate`."""
+    done = connect(options).post(f"/v1/networks/{segment(network_name)}/stage")
+    emit(done, as_json, lambda _: click.echo(f"{network_name}: version {done['version']} is staged"))

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from authority import audit
 from authority.keys.orchestrator import expel, reconcile
-from authority.keys.versions import add_version, move_down
+from authority.keys.versions import FIRST_STATES, add_version, move_down, raise_floor, stage
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from protocol.key_schedule import SLOT_BITS
-from protocol.levels import NodeState, ResourceClass, VersionState
+from protocol.levels import NodeState, ResourceClass
 from protocol.problems import ErrorCode
 
 
@@ -23,7 +23,7 @@ def create_network(conn: Connection, rt: Runtime, name: str, now: float) -> None
     if conn.scalar(select(schema.network.c.name).where(schema.network.c.name == name)) is not None:
         raise Refusal(f"there is a network named {name} already", "Choose another name.")
     conn.execute(insert(schema.network).values(name=name, created_at=now))
-    for state in (VersionState.OUTDATED, VersionState.PREVIOUS, VersionState.LATEST):
+    for state in FIRST_STATES:
         add_version(conn, rt, name, state, now)
 
 
@@ -56,6 +56,21 @@ def rotate_versions(conn: Connection, rt: Runtime, network: str, actor: str, now
     numbers = move_down(conn, rt, network, now)
     states = {state.value: number for state, number in numbers.items()}
     audit.append(conn, "keys-rotated", actor, None, {"network": network, **states}, now)
+    return reconcile(conn, rt, network, now)
+
+
+def stage_version(conn: Connection, rt: Runtime, network: str, actor: str, now: float) -> int:
+    """A version made ahead, which the next rotation takes into force; gives its number. Raises `Refused`."""
+    _check_network(conn, network)
+    number = stage(conn, rt, network, now)
+    audit.append(conn, "key-staged", actor, None, {"network": network, "version": number}, now)
+    return number
+
+
+def set_floor(conn: Connection, rt: Runtime, network: str, floor: int, actor: str, now: float) -> list[Push]:
+    """Raise the compromise floor: what lies below is destroyed, and members under it lose their keys at once."""
+    _check_network(conn, network)
+    raise_floor(conn, network, floor, actor, now)
     return reconcile(conn, rt, network, now)
 
 
