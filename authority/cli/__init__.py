@@ -12,6 +12,7 @@ from authority.cli import (
     eve,
     groups,
     keks,
+    mapping,
     networks,
     nodes,
     policy_check,
@@ -44,6 +45,7 @@ for command in (
     groups.group,
     keks.kek,
     keks.fence,
+    mapping.mapping,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

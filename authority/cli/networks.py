@@ -45,6 +45,17 @@ def add(name: str, node: str, address: str, resource_class: str, as_json: bool, 
     emit(done, as_json, lambda _: click.echo(f"{node}: member of {name} at {address}"))
 
 
+@network.command("remove")
+@click.argument("name")
+@click.option("--node", required=True, help="The node to take out.")
+@target_options
+@json_option
+def remove(name: str, node: str, as_json: bool, **options: Any) -> None:
+    """Take a node out of a network: its peers lose their associations with it."""
+    done = connect(options).post(f"/v1/networks/{segment(name)}/members/{segment(node)}/remove")
+    emit(done, as_json, lambda _: click.echo(f"{node}: no member of {name} any more"))
+
+
 @network.command("list")
 @target_options
 @json_option

@@ -14,6 +14,10 @@ from authority.keys.kek import AesKek, FileKek, KekError, KekProvider, overwrite
 KEK_GROUP = "keyvigil.kek_providers"
 """The entry-point group in which a package offers kinds; an entry point names a `KekKind` class without arguments."""
 
+LIST = "keks.json"
+FIRST_FILE = "kek.key"
+"""The first key of an authority, which is the only one that needs no list."""
+
 Description = dict[str, str]
 Random = Callable[[int], bytes]
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -50,7 +54,8 @@ class FileKind:
     def create(self, folder: Path, options: Mapping[str, str], random: Random) -> Description:
         """A new file under a name that none had before."""
         refuse_unknown("file", options, ())
-        name = f"kek-{random(8).hex()}.key"
+        first = not (folder / LIST).exists() and not (folder / FIRST_FILE).exists()
+        name = FIRST_FILE if first else f"kek-{random(8).hex()}.key"
         FileKek.create(folder / name, random)
         return {"file": name}
 

@@ -18,12 +18,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from authority import audit, releases
 from authority.keys import versions
 from authority.keys.kek import AesKek, FileKek, KekError, KekProvider, overwrite_and_remove, write_new
-from authority.keys.kek_kinds import Description, KekKind, Random, kind_of
+from authority.keys.kek_kinds import FIRST_FILE, LIST, Description, KekKind, Random, kind_of
 from authority.store import schema
 
-LIST = "keks.json"
-FIRST_FILE = "kek.key"
-"""The key of an authority from before there was a list."""
 _CURRENT = "kek_id"
 T = TypeVar("T")
 

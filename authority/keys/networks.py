@@ -32,9 +32,9 @@ def add_member(
 ) -> list[Push]:
     """Give a node the IP `address` in the network and deliver what follows from it; raises `Refused`."""
     _check_network(conn, network)
-    values: dict[str, Any] = {"network": network, "node_id": node_id, "address": _ip_address(address)}
+    values: dict[str, Any] = {"network": network, "node_id": node_id, "address": ip_address(address)}
     _check_member(conn, network, node_id, values["address"])
-    values |= {"resource_class": ResourceClass(resource_class).value, "slot": _take_slot(conn)}
+    values |= {"resource_class": ResourceClass(resource_class).value, "slot": take_slot(conn)}
     conn.execute(insert(schema.member).values(**values))
     return reconcile(conn, rt, network, now)
 
@@ -76,7 +76,7 @@ def set_floor(conn: Connection, rt: Runtime, network: str, floor: int, actor: st
 
 def look_up(conn: Connection, network: str, address: str) -> str | None:
     """The id of the node at a virtual address of the network: the mapping service's question."""
-    at = (schema.member.c.network == network) & (schema.member.c.address == _ip_address(address))
+    at = (schema.member.c.network == network) & (schema.member.c.address == ip_address(address))
     return conn.scalar(select(schema.member.c.node_id).where(at))
 
 
@@ -85,7 +85,7 @@ def _check_network(conn: Connection, network: str) -> None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"no network named {network}", "List networks with `network list`.")
 
 
-def _take_slot(conn: Connection) -> int:
+def take_slot(conn: Connection) -> int:
     """A number that no membership had before: what its source's SPIs are made of."""
     mine = schema.meta.c.key == "next_slot"
     known = conn.scalar(select(schema.meta.c.value).where(mine))
@@ -99,7 +99,8 @@ def _take_slot(conn: Connection) -> int:
     return slot
 
 
-def _ip_address(text: str) -> str:
+def ip_address(text: str) -> str:
+    """An IP address in its usual form; raises `Refused`."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Operator plane: key versions of networks, the compromise floor, and the mapping service."""
+"""Operator plane: key versions of networks, and the compromise floor."""
 
 from __future__ import annotations
 
