@@ -105,7 +105,7 @@ def open_authority(
             log=ca.log_signer(now()),
             shreds=shreds,
         )
-        store.run(lambda conn: versions.replace_lost(conn, runtime, now()))
+        store.run(lambda conn: _begin(conn, runtime, opened))
         authority = Authority(site, store, runtime, ca, fence)
         store.run(lambda conn: keep_house(conn, authority))
     except BaseException:
@@ -114,6 +114,13 @@ def open_authority(
     if opened.cause:
         _log.warning("a new generation begins", extra={"generation": opened.generation, "cause": opened.cause})
     return authority
+
+
+def _begin(conn: Connection, rt: Runtime, opened: fencing.Opened) -> None:
+    """New versions for those that were lost, and new keys in a new generation; nodes get them when they connect."""
+    versions.replace_lost(conn, rt, rt.now())
+    if opened.cause:
+        fencing.renew_all(conn, rt, rt.now())
 
 
 def peek(site: Site, view: Callable[[Connection], T]) -> T:

@@ -132,6 +132,7 @@ def fence(reason: str, state: Path, as_json: bool) -> None:
         following = rt.generation + 1
         authority.store.run(lambda conn: fencing.begin_generation(conn, following, reason[:200], _ACTOR, rt.now()))
         rt.generation = following
+        authority.store.run(lambda conn: fencing.renew_all(conn, rt, rt.now()))
         authority.store.run(lambda conn: keep_house(conn, authority))
     emit({"generation": following}, as_json, lambda _: click.echo(f"generation {following} begins"))
 

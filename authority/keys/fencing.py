@@ -15,6 +15,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from authority import audit
 from authority.alerts import raise_alert
 from authority.keys.kek import KekError, overwrite_and_remove, write_new
+from authority.keys.orchestrator import reconcile
+from authority.runtime import Push, Runtime
 from authority.store import schema
 
 FILE = "fence.json"
@@ -88,14 +90,19 @@ def settle(conn: Connection, fence: Fence | None, now: float) -> Opened:
 
 
 def begin_generation(conn: Connection, generation: int, cause: str, actor: str, now: float) -> int:
-    """Make `generation` the one in force: every member gets a new epoch with its next delivery."""
+    """Make `generation` the one in force; what is delivered from now on needs a `Runtime` that has it."""
     conn.execute(update(schema.meta).where(schema.meta.c.key == _GENERATION).values(value=str(generation)))
-    conn.execute(update(schema.member).values(fresh=b"", rotate_at=0.0))
     detail = {"generation": generation, "cause": cause}
     audit.append(conn, "generation-begun", actor, None, detail, now)
     text = f"generation {generation} of the authority begins: {cause}; every node gets new keys"
     raise_alert(conn, "warning", "generation-begun", None, text, detail, now)
     return generation
+
+
+def renew_all(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    """New epochs, and so new keys, for every member of every network, under the generation of `rt`."""
+    everybody = frozenset(conn.scalars(select(schema.member.c.node_id)))
+    return reconcile(conn, rt, None, now, advance=everybody)
 
 
 def _cause(conn: Connection, fence: Fence | None, generation: int, *, first: bool) -> str:

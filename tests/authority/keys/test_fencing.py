@@ -14,7 +14,7 @@ from sqlalchemy import select
 from authority import audit
 from authority.config import AuthorityConfig, Listener, Site
 from authority.keys import KekError, add_member, create_network, reconcile, tick
-from authority.keys.fencing import Fence, FenceFile, begin_generation, issued, settle
+from authority.keys.fencing import Fence, FenceFile, begin_generation, issued, renew_all, settle
 from authority.runtime import Push
 from authority.service import Authority, initialise, keep_house, open_authority
 from authority.store import schema
@@ -101,6 +101,7 @@ def restored(*, fenced: bool, fresh: bool) -> Senders:
             world.seed.setstate(randomness)
         if fenced:
             world.generation = settle(world.conn, fence, world.clock).generation
+            senders.take(renew_all(world.conn, world.rt, world.clock))
         live(world, senders, 16)
         return senders
 
@@ -126,7 +127,7 @@ def test_a_new_generation_reaches_every_node_with_new_keys(world: World) -> None
     settle(world.conn, None, world.clock)
     before = {*senders.held.values()}
     world.generation = begin_generation(world.conn, 2, "restored", "olga", world.clock)
-    senders.take(tick(world.conn, world.rt, world.clock))
+    senders.take(renew_all(world.conn, world.rt, world.clock))
     assert len(senders.held) == 12
     assert not before & {*senders.held.values()}
     assert world.alerts() == [("warning", "generation-begun")]
