@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 
 from authority import audit
 from authority.alerts import raise_alert
@@ -33,11 +47,20 @@ _row = schema.key_version
 _alive: ColumnElement[bool] = _row.c.state.in_(_ALIVE)
 
 
+def _newest(state: str) -> Select[Any]:
+    """The highest version of a network (`net`) in a state: one step in an index, however many there are."""
+    net = bindparam("net", type_=String)
+    floor = select(schema.network.c.floor).where(schema.network.c.name == net).scalar_subquery()
+    mine = (_row.c.network == net) & (_row.c.state == state) & (_row.c.version >= floor)
+    return select(literal(state), func.max(_row.c.version)).where(mine)
+
+
+_NEWEST = union_all(*(_newest(state) for state in _ALIVE))
+
+
 def numbers_by_state(conn: Connection, network: str) -> dict[VersionState, int]:
     """The newest version in each state that a live version has; none that lies below the compromise floor."""
-    floor = select(schema.network.c.floor).where(schema.network.c.name == network).scalar_subquery()
-    query = select(_row.c.state, func.max(_row.c.version)).where(_live(network) & (_row.c.version >= floor))
-    return {VersionState(state): number for state, number in conn.execute(query.group_by(_row.c.state))}
+    return {VersionState(state): number for state, number in conn.execute(_NEWEST, {"net": network}) if number}
 
 
 def add_version(conn: Connection, rt: Runtime, network: str, state: VersionState, now: float) -> int:

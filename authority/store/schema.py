@@ -284,7 +284,7 @@ key_version = Table(
     Column("moved_at", Float, nullable=False, default=0.0, server_default="0"),
     Column("shred_id", String(32), nullable=False, default="", server_default=""),
     Column("shredded_at", Float),
-    Index("ix_key_version_network_state", "network", "state"),
+    Index("ix_key_version_network_state", "network", "state", "version"),
     Index("ix_key_version_state_shredded_at", "state", "shredded_at"),
 )
 """`shred_id` names the shred key, kept outside the database, that the secret is wrapped under besides the KEK."""
