@@ -8,7 +8,9 @@ from agent.sinks._interface import (
     load_sink,
     load_sinks,
     offered,
+    serves,
     sink_options,
+    withdraw,
 )
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "load_sink",
     "load_sinks",
     "offered",
+    "serves",
     "sink_options",
+    "withdraw",
 ]

@@ -18,12 +18,16 @@ T = TypeVar("T")
 
 
 class HeldKeys(msgspec.Struct, frozen=True):
-    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it."""
+    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it.
+
+    `in_force` are the versions that traffic runs under, where that is not all that is installed.
+    """
 
     network: str
     associations: int
     versions: list[int]
     expires_at: float | None = None
+    in_force: list[int] | None = None
 
 
 class DataPlaneFacts(msgspec.Struct, frozen=True):
@@ -83,6 +87,21 @@ def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts | None:
     keyed = next((facts for facts in given if facts.wireguard_public), DataPlaneFacts())
     endpoint = next((facts.endpoint for facts in given if facts.endpoint), "")
     return msgspec.structs.replace(keyed, endpoint=endpoint)
+
+
+def serves(sink: KeySink, network: str) -> bool:
+    """Whether the keys of this network are for the sink; a sink that has no `serves` of its own takes them all."""
+    asked = getattr(sink, "serves", None)
+    return asked is None or bool(asked(network))
+
+
+def withdraw(sink: KeySink, network: str, *, isolated: bool) -> None:
+    """End the network's keys; a sink that has an `isolate` of its own learns that the node itself is cut off."""
+    isolate = getattr(sink, "isolate", None)
+    if isolated and isolate is not None:
+        isolate(network)
+    else:
+        sink.clear(network)
 
 
 def load_sink(kind: str, options: Mapping[str, Any]) -> KeySink:
