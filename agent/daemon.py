@@ -271,16 +271,17 @@ class Daemon:
             due = self.desk.next_expiry()
             wait = LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now()))
             self._wake_leases.clear()
-            try:
-                await asyncio.wait_for(self._wake_leases.wait(), wait)
-            except TimeoutError:
-                continue
+            # `wait_for` may lose a cancellation that comes together with the event (CPython 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake_leases.wait()
 
     async def _offer_facts(self) -> None:
         """What the sinks offer to peers is told with every connection, and looked at again now and then."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake_facts.wait(), FACTS_CHECK_S)
+                async with asyncio.timeout(FACTS_CHECK_S):
+                    await self._wake_facts.wait()
             self._wake_facts.clear()
             await self._tried("the report of the data plane", self._tell_facts)
 
