@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.answering import Answerer
+from agent.data_plane import FactsReporter
 from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError
 from agent.event_log import read_event_log
@@ -50,6 +51,8 @@ LEASE_CHECK_S = 10.0
 
 A machine that slept, or whose clock was set, is noticed within so many seconds.
 """
+FACTS_CHECK_S = 10.0
+"""Longest wait between two looks at what the sinks offer to peers."""
 SOON_S = 1.0
 TIMED_DELIVERY_S = 60.0
 """The first delivery this soon after a presentation is taken to be its consequence in the timings."""
@@ -87,6 +90,8 @@ class Daemon:
         self._erasures: asyncio.Queue[ErasureOrder] = asyncio.Queue(MOST_ERASURES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._wake_facts = asyncio.Event()
+        self._reporter = FactsReporter(self.desk.facts)
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
         self._watch: tuple[str, Stopwatch] | None = None
         self._opening_ends: float | None = None
@@ -96,7 +101,8 @@ class Daemon:
         self._install_signals()
         await self._tried("openings of before", self.answerer.openings.recover)
         duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
-        work = (*duties, self._keep_leases(), self._keep_certificate(), self._keep_openings(), self._watch_network())
+        upkeep = (self._keep_leases(), self._keep_certificate(), self._keep_openings())
+        work = (*duties, *upkeep, self._watch_network(), self._offer_facts())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume(), self._own_tpm())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -255,6 +261,8 @@ class Daemon:
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""
         await self._tried("missed deliveries", self._fetch_now)
+        self._reporter.forget()
+        self._wake_facts.set()
 
     def _fetch_now(self) -> None:
         """One delivery that is refused, for its lease say, does not keep the others out."""
@@ -273,10 +281,22 @@ class Daemon:
             due = self.desk.next_expiry()
             wait = LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now()))
             self._wake_leases.clear()
-            try:
-                await asyncio.wait_for(self._wake_leases.wait(), wait)
-            except TimeoutError:
-                continue
+            # `wait_for` may lose a cancellation that comes together with the event (CPython 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake_leases.wait()
+
+    async def _offer_facts(self) -> None:
+        """What the sinks offer to peers is told with every connection, and looked at again now and then."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FACTS_CHECK_S):
+                    await self._wake_facts.wait()
+            self._wake_facts.clear()
+            await self._tried("the report of the data plane", self._tell_facts)
+
+    def _tell_facts(self) -> None:
+        self._reporter.tell(self.answerer.link.client)
 
     async def _keep_openings(self) -> None:
         """Erase each opening when its window ends."""

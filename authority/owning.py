@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from authority import approvals, audit, profiles, standing
+from authority import approvals, audit, owner_custody, profiles, standing
 from authority.alerts import raise_alert
 from authority.joining import NONCE_S, take_nonce
 from authority.keys import KekError
@@ -20,7 +20,7 @@ from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.tpm import Guard, Permanent, TpmRejected, definition_message, removal_message, verify_ownership
-from protocol.codec import decode, encode, length_prefixed
+from protocol.codec import decode, encode
 from protocol.digests import ownership_digest
 from protocol.levels import EnclaveKind, Ownership
 from protocol.messages import (
@@ -182,7 +182,7 @@ def _values(conn: Connection, rt: Runtime, node_id: str, found: Permanent, now: 
     if row is not None and (row.taken_at is None or found.owner or found.lockout):
         return _opened(rt, row)
     values = OwnerValues(owner=_value(rt), lockout=_value(rt))
-    kept = {"wrapped": rt.kek.wrap(encode(values), _context(node_id)), "drawn_at": now, "taken_at": None}
+    kept = {"wrapped": rt.kek.wrap(encode(values), owner_custody.context(node_id)), "drawn_at": now, "taken_at": None}
     if row is None:
         conn.execute(insert(schema.tpm_owner).values(node_id=node_id, **kept))
     else:
@@ -199,7 +199,7 @@ def _value(rt: Runtime) -> bytes:
 
 def _opened(rt: Runtime, row: Row[Any]) -> OwnerValues:
     try:
-        return decode(rt.kek.unwrap(row.wrapped, _context(row.node_id)), OwnerValues)
+        return decode(rt.kek.unwrap(row.wrapped, owner_custody.context(row.node_id)), OwnerValues)
     except KekError as error:
         raise Refused(ErrorCode.UNAVAILABLE, 503, str(error), error.remedy) from None
 
@@ -223,8 +223,3 @@ def _kept(conn: Connection, node_id: str) -> Row[Any] | None:
 
 def _node(conn: Connection, node_id: str) -> Row[Any]:
     return conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
-
-
-def _context(node_id: str) -> bytes:
-    """What the wrapped values are bound to."""
-    return length_prefixed("keyvigil/tpm-owner/1", node_id)

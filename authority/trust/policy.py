@@ -223,6 +223,19 @@ class ReplayRules(_Section, frozen=True):
     require: bool = False
 
 
+class VersionRules(_Section, frozen=True):
+    """How many outdated versions a network keeps, and for how long those that a newer outdated one replaced."""
+
+    outdated_kept: int = 1
+    outdated_s: float = 30 * DAY_S
+
+
+class MappingRules(_Section, frozen=True):
+    """Whether the endpoint that a node reports is taken: where no operator set one, always, or never."""
+
+    reported_endpoints: Literal["unset", "always", "never"] = "unset"
+
+
 class SchedulerRules(_Section, frozen=True):
     """Seconds between recomputations of all scores, and the silence that counts as an outage of the authority."""
 
@@ -263,6 +276,8 @@ class Policy(_Section, frozen=True):
     delivery: DeliveryRules = DeliveryRules()
     openings: OpeningRules = OpeningRules()
     replay: ReplayRules = ReplayRules()
+    versions: VersionRules = VersionRules()
+    mapping: MappingRules = MappingRules()
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
 

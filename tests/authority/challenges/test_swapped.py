@@ -80,8 +80,11 @@ def test_no_part_of_another_challenge_is_accepted(site: Site, node: SoftwareNode
     assert isinstance(genuine, Accepted)
 
 
-FREE = {"eat_profile", "commitment", "elapsed", "quality", "margin", "agent", "presence"}
-"""Claims that are alike in all evidence, follow from others, or are what they are whoever makes them."""
+FREE = {"eat_profile", "commitment", "elapsed", "quality", "margin", "agent", "presence", "replay"}
+"""Claims that are alike in all evidence, follow from others, or are what they are whoever makes them.
+
+A tag of a sample that comes again is refused by memory, not by the challenge: `test_samples.py`.
+"""
 
 
 def test_a_new_claim_is_swapped_or_said_to_be_free() -> None:
