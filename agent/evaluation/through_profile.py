@@ -27,11 +27,16 @@ Sealing = Callable[[Template], Opening]
 """Makes a profile of a template."""
 
 
-def through_profile(pipeline: Pipeline[Any], random: np.random.Generator) -> Sealing | None:
-    """Sealing and unlocking; None where a matcher decides. Raises `ValueError` for embeddings of an unknown code."""
+def through_profile(
+    pipeline: Pipeline[Any], random: np.random.Generator, parameters: CodeParameters | None = None
+) -> Sealing | None:
+    """Sealing and unlocking; None where a matcher decides. Raises `ValueError` for embeddings of an unknown code.
+
+    `parameters` are those of the embeddings' code, unless others are to be compared with them.
+    """
     if not isinstance(pipeline, Embedding):
         return None
-    kind, name, code = pipeline, pipeline.modality.value, parameters_for(pipeline.code)
+    kind, name, code = pipeline, pipeline.modality.value, parameters or parameters_for(pipeline.code)
 
     def seal(template: Template) -> Opening:
         pepper, context = random.bytes(32), random.bytes(32)
