@@ -15,6 +15,7 @@ face it is is not asked: what passes the gestures would match. Two counts of eac
 
 With `--same-row` every recording is of an answer that the node took, with the prompts that it gave then, and the same
 row of gestures is drawn again: what only memory can refuse. Where the node refuses the person, the next take is theirs.
+Bona fide is then another answer of that person to the row.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from simulators.personas._face import AnimatedFace
 from simulators.personas._folder import portrait_of
 
 GENUINE = "bona-fide"
+ANOTHER_TAKE = 50_000
 PATIENCE_S = 60.0
 """Of the simulated sensor; the checks give up earlier."""
 
@@ -63,6 +65,7 @@ class Try:
     drawn: tuple[str, ...]
     kept: bytes | None = None
     same: bool = False
+    picture: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class Taken:
 
     means: FaceAttack
     digest: bytes
+
+    def again(self, species: str) -> Try:
+        """The recording, or the person once more."""
+        live = LiveFace(self.means.victim, self.means.seed + ANOTHER_TAKE)
+        scene = live if species == GENUINE else face_attack(species, self.means)
+        return Try(scene, self.means.recorded, self.digest, True)
 
 
 class Node:
@@ -126,7 +135,8 @@ def tries(species: str, people: list[Someone], node: Node, options: argparse.Nam
         attacker = rng.choice([one for one in people if one.subject != victim.subject])
         drawn, recorded = rng.choice(admissible), rng.choice(admissible)
         if species == GENUINE:
-            yield Try(LiveFace(people[number % len(people)].face, number), drawn)
+            picture = number % len(people)
+            yield Try(LiveFace(people[picture].face, number), drawn, picture=picture)
         else:
             means = FaceAttack(victim.face, attacker.face, recorded, number)
             same = species in REPLAYED and drawn == recorded
@@ -209,16 +219,16 @@ class Counts:
         }
 
 
-def run(species: str, presentations: Iterable[Try], people: int, node: Node, verbose: bool) -> dict[str, Any]:
-    """Every presentation of one species; of `people` pictures in turn where it is bona fide."""
+def run(species: str, presentations: Iterable[Try], node: Node, verbose: bool) -> dict[str, Any]:
+    """Every presentation of one species."""
     counts, genuine, takes = Counts(), species == GENUINE, defaultdict[int, list[bytes]](list)
     for number, one in enumerate(presentations):
         frames, stage = node.look(one.scene, one.drawn)
-        past = takes[number % people] if genuine else [one.kept] if one.kept else []
+        past = [one.kept] if one.kept else takes[one.picture] if genuine else []
         further = "" if frames.refusal else node.refuses(frames, past)
         counts.note(one, frames.refusal, further, stage.now)
         if genuine and (kept := node.remember(frames)) is not None:
-            past.append(kept)
+            takes[one.picture].append(kept)
         if verbose and (not frames.refusal and not further) != genuine:
             print(f"  {species} {number}: {frames.refusal or further or 'PASSED'} {[*one.drawn]}", file=sys.stderr)
     return counts.report(genuine)
@@ -249,12 +259,12 @@ def main() -> None:
     taken = list(answers(people, node, options)) if options.same_row else []
     results: dict[str, Any] = {}
     for species in options.species:
-        if options.same_row and species not in REPLAYED:
+        if options.same_row and species not in {GENUINE, *REPLAYED}:
             continue
         begun = time.process_time()
-        again = (Try(face_attack(species, one.means), one.means.recorded, one.digest, True) for one in taken)
+        again = (one.again(species) for one in taken)
         presentations = again if options.same_row else tries(species, people, node, options)
-        found = results[species] = run(species, presentations, len(people), node, options.verbose)
+        found = results[species] = run(species, presentations, node, options.verbose)
         show(species, found, time.process_time() - begun)
         if options.json:
             report = {"simulation": True, "fps": options.fps, "all_same_row": options.same_row, "species": results}
