@@ -4,7 +4,8 @@ The subjects of each set are split by a hash of their names, so that a k which i
 the other. Enrolled and presented is as by `keyvigil evaluate face --through-profile`, gates included; who presents
 knows pepper and shares and has three candidates. Impostors are of the same set.
 
-    python benchmarks/choose_code.py --data ../shared/data --model mobilefacenet_128.onnx [--k 72 80 88] [--json FILE]
+    python benchmarks/choose_code.py --data ../shared/data --model mobilefacenet_128.onnx [--k 72 80 88]
+        [--sets SET ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -65,10 +66,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--k", type=int, nargs="*", default=[72, 80, 88])
+    parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     report: dict[str, Any] = {}
-    for name in SETS:
+    for name in given.sets:
         pipeline, settings, subjects = read(given.data, given.model, name)
         for half in HALVES:
             own = [each for each in subjects if half_of(name, each.name) == half]
