@@ -26,5 +26,14 @@ Name = Annotated[str, msgspec.Meta(pattern=rf"\A{NAME_PATTERN}\Z")]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 """A short term of a fixed vocabulary that may grow."""
 
+Address = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Fa-f:.]{0,45}\Z")]
+"""An IPv4 or IPv6 address in text, without a zone; empty where there is none."""
+
+Spi = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+"""A security parameters index (RFC 4303, section 2.1); 0 where there is none."""
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+"""A UDP port; 0 where there is none."""
+
 Milli = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 """A share of one in thousandths."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from protocol.bounds import Identifier, Instant, Name, Number, Span
+from protocol.bounds import Address, Identifier, Instant, Name, Number, Port, Span, Spi
 from protocol.codec import length_prefixed
 from protocol.key_schedule import KEY_BYTES
 from protocol.levels import Access, ResourceClass, Rotation, Tier
@@ -21,8 +21,27 @@ class Direction(StrEnum):
     INBOUND = "inbound"
 
 
+class Peer(Message, frozen=True):
+    """The other end of associations: where its virtual address lies, and what it offers to a data plane.
+
+    `address` is the peer's in the network, `endpoint` the physical one that packets go to. A WireGuard public key has
+    32 bytes (Curve25519), none where the peer told of none.
+    """
+
+    node_id: Identifier
+    name: Name
+    address: Address
+    endpoint: Address = ""
+    wireguard_public: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    wireguard_port: Port = 0
+
+
 class Association(Message, frozen=True):
-    """One key of an ordered pair, as one of its two ends gets it."""
+    """One key of an ordered pair, as one of its two ends gets it.
+
+    Of a source, the destination may hold several at a time, for the epochs that the source may still send under; the
+    source holds one, which it sends under from `not_before` on. `spi` is unique at the destination.
+    """
 
     peer: Identifier
     peer_name: Name
@@ -31,13 +50,19 @@ class Association(Message, frozen=True):
     epoch: Number
     resource_class: ResourceClass
     key: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+    spi: Spi = 0
+    not_before: Instant = 0.0
 
     def __repr__(self) -> str:
         return f"Association({self.peer_name!r}, {self.direction}, v{self.version}, epoch {self.epoch})"
 
 
 class KeyBundle(Message, frozen=True):
-    """Cleartext of a delivery: all that this node shall hold in this network from now on, and nothing else."""
+    """Cleartext of a delivery: all that this node shall hold in this network from now on, and nothing else.
+
+    `address` and `endpoint` are this node's own, virtual and physical; `accepts` are the versions that a peer may send
+    under; `isolated` says that the node itself is cut off, not merely without a key here.
+    """
 
     network: Name
     tier: Tier
@@ -48,6 +73,11 @@ class KeyBundle(Message, frozen=True):
     rotate_s: Span
     expires_at: Instant
     associations: list[Association]
+    address: Address = ""
+    endpoint: Address = ""
+    isolated: bool = False
+    accepts: list[Number] = msgspec.field(default_factory=list)
+    peers: list[Peer] = msgspec.field(default_factory=list)
 
 
 class SealedDelivery(Message, frozen=True):

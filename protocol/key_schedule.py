@@ -12,6 +12,7 @@ from protocol.levels import ResourceClass
 
 KEY_BYTES = 32
 FRESH_BYTES = 16
+SLOT_BITS, EPOCH_BITS = 20, 12
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,14 @@ def derive_pair_key(secret: bytes, pair: PairContext) -> bytes:
         pair.fresh,
     )
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+
+
+def pair_spi(slot: int, epoch: int) -> int:
+    """The SPI of what a source sends: unique at every destination, and above the reserved ones (RFC 4303, section 2.1).
+
+    `slot`, 1 to 2^20 - 1, numbers the memberships of all networks, so that it names network and source; no source has
+    two epochs alive that are 4,096 apart. Raises `ValueError` for a slot out of range.
+    """
+    if not 0 < slot < 1 << SLOT_BITS:
+        raise ValueError(f"a slot lies between 1 and {(1 << SLOT_BITS) - 1}")
+    return slot << EPOCH_BITS | epoch % (1 << EPOCH_BITS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from authority import audit
 from authority.keys.orchestrator import expel, reconcile
@@ -12,6 +13,7 @@ from authority.keys.versions import add_version, move_down
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
+from protocol.key_schedule import SLOT_BITS
 from protocol.levels import NodeState, ResourceClass, VersionState
 from protocol.problems import ErrorCode
 
@@ -30,9 +32,10 @@ def add_member(
 ) -> list[Push]:
     """Give a node the IP `address` in the network and deliver what follows from it; raises `Refused`."""
     _check_network(conn, network)
-    values = {"network": network, "node_id": node_id, "address": _ip_address(address)}
+    values: dict[str, Any] = {"network": network, "node_id": node_id, "address": _ip_address(address)}
     _check_member(conn, network, node_id, values["address"])
-    conn.execute(insert(schema.member).values(**values, resource_class=ResourceClass(resource_class).value))
+    values |= {"resource_class": ResourceClass(resource_class).value, "slot": _take_slot(conn)}
+    conn.execute(insert(schema.member).values(**values))
     return reconcile(conn, rt, network, now)
 
 
@@ -65,6 +68,20 @@ def look_up(conn: Connection, network: str, address: str) -> str | None:
 def _check_network(conn: Connection, network: str) -> None:
     if conn.scalar(select(schema.network.c.name).where(schema.network.c.name == network)) is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"no network named {network}", "List networks with `network list`.")
+
+
+def _take_slot(conn: Connection) -> int:
+    """A number that no membership had before: what its source's SPIs are made of."""
+    mine = schema.meta.c.key == "next_slot"
+    known = conn.scalar(select(schema.meta.c.value).where(mine))
+    slot = 1 if known is None else int(known)
+    if slot >= 1 << SLOT_BITS:
+        raise Refusal("all memberships that this authority can number were given out", "Set up another authority.")
+    if known is None:
+        conn.execute(insert(schema.meta).values(key="next_slot", value="2"))
+    else:
+        conn.execute(update(schema.meta).where(mine).values(value=str(slot + 1)))
+    return slot
 
 
 def _ip_address(text: str) -> str:

@@ -20,8 +20,8 @@ from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.trust import choose_version, distribute_key
 from protocol.codec import ProtocolViolation, decode, length_prefixed
-from protocol.delivery import Association, Direction, KeyBundle
-from protocol.key_schedule import FRESH_BYTES, PairContext, derive_pair_key
+from protocol.delivery import Association, Direction, KeyBundle, Peer
+from protocol.key_schedule import FRESH_BYTES, PairContext, derive_pair_key, pair_spi
 from protocol.levels import NodeState, ResourceClass, VersionState
 from protocol.messages import DeliveryEvent
 
@@ -121,10 +121,20 @@ class _Plan:
     links: list[Link]
     epochs: dict[str, _Epoch]
     secrets: _Secrets
+    places: dict[str, Peer]
+    slots: dict[str, int]
 
     def of(self, node_id: str) -> list[Link]:
         """The pairs that the node is an end of."""
         return [link for link in self.links if node_id in (link.source, link.destination)]
+
+    def inbound(self, node_id: str) -> list[Link]:
+        """The pairs that the node receives of."""
+        return [link for link in self.links if link.destination == node_id]
+
+    def peers(self, node_id: str) -> list[str]:
+        """Ids of the nodes at the other ends."""
+        return sorted({link.source for link in self.inbound(node_id)})
 
 
 def _reconcile_network(
@@ -146,14 +156,17 @@ def _reconcile_network(
         gained = bool(_outbound(pairs, row.node_id) - sent[row.node_id].outbound)
         renew = row.node_id in advance or gained or row.rotate_at <= now
         epochs[row.node_id] = _settle_epoch(conn, rt, row, member, renew, now)
-    plan = _Plan(network, members, pairs, epochs, _Secrets(conn, rt, network))
+    places = {row.node_id: _place(row) for row in rows}
+    slots = {row.node_id: row.slot for row in rows}
+    plan = _Plan(network, members, pairs, epochs, _Secrets(conn, rt, network), places, slots)
     return [push for row in rows for push in _deliver_if_changed(conn, rt, plan, row, sent[row.node_id], now)]
 
 
 def _member_rows(conn: Connection, network: str) -> Sequence[Row[Any]]:
     node = schema.node
     columns = (node.c.name, node.c.state, node.c.lab, node.c.score, node.c.enclave_kind, node.c.delivery_public)
-    query = select(schema.member, *columns).join(node, node.c.id == schema.member.c.node_id)
+    place = (node.c.endpoint, node.c.wireguard_public, node.c.wireguard_port)
+    query = select(schema.member, *columns, *place).join(node, node.c.id == schema.member.c.node_id)
     return conn.execute(query.where(schema.member.c.network == network).order_by(schema.member.c.node_id)).all()
 
 
@@ -167,6 +180,17 @@ def _member(row: Row[Any], numbers: Mapping[VersionState, int]) -> Member:
         grant=grant,
         version=choose_version(grant, numbers),
         resource_class=ResourceClass(row.resource_class),
+    )
+
+
+def _place(row: Row[Any]) -> Peer:
+    return Peer(
+        node_id=row.node_id,
+        name=row.name,
+        address=row.address,
+        endpoint=row.endpoint,
+        wireguard_public=row.wireguard_public,
+        wireguard_port=row.wireguard_port,
     )
 
 
@@ -225,6 +249,8 @@ def _identity_digest(rt: Runtime, plan: _Plan, member: Member, mine: Sequence[Li
     period = str(rt.policy.rotation.period_s(member.grant.rotation))
     parts: list[bytes | str | int] = [rt.generation, member.grant.tier, member.access, period]
     parts += [str(own.version), own.number, own.fresh]
+    for place in (plan.places[one] for one in [member.node_id, *plan.peers(member.node_id)]):
+        parts += [place.address, place.endpoint, place.wireguard_public, place.wireguard_port]
     for link in mine:
         epoch = plan.epochs[link.source]
         parts += [link.source, link.destination, link.resource_class, str(epoch.version), epoch.number, epoch.fresh]
@@ -243,6 +269,11 @@ def _bundle(rt: Runtime, plan: _Plan, member: Member, now: float) -> KeyBundle:
         rotate_s=rt.policy.rotation.period_s(member.grant.rotation),
         expires_at=now + rt.policy.delivery.lease_s,
         associations=[_association(rt, plan, member.node_id, link) for link in plan.of(member.node_id)],
+        address=plan.places[member.node_id].address,
+        endpoint=plan.places[member.node_id].endpoint,
+        isolated=member.state in {NodeState.ISOLATED, NodeState.BANNED},
+        accepts=sorted({v for link in plan.inbound(member.node_id) if (v := plan.epochs[link.source].version)}),
+        peers=[plan.places[peer] for peer in plan.peers(member.node_id)],
     )
 
 
@@ -269,6 +300,7 @@ def _association(rt: Runtime, plan: _Plan, node_id: str, link: Link) -> Associat
         version=epoch.version,
         epoch=epoch.number,
         resource_class=link.resource_class,
+        spi=pair_spi(plan.slots[link.source], epoch.number),
         key=derive_pair_key(plan.secrets.of(epoch.version), pair),
     )
 

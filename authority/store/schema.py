@@ -64,6 +64,9 @@ node = Table(
     Column("nv_counter", BigInteger),
     Column("floor_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("state_version", Integer, nullable=False, default=0, server_default="0"),
+    Column("endpoint", String(45), nullable=False, default="", server_default=""),
+    Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
+    Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
 )
 
 reference_value = Table(
@@ -287,6 +290,7 @@ member = Table(
     Column("fresh", LargeBinary, nullable=False, default=b""),
     Column("version", Integer),
     Column("rotate_at", Float, nullable=False, default=0.0),
+    Column("slot", Integer, nullable=False, server_default="0"),
     UniqueConstraint("network", "address"),
 )
 

@@ -132,10 +132,6 @@ def grabbers() -> int:
     return sum(thread.name == "camera-grabber" for thread in threading.enumerate())
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def settled(rig: Rig) -> bool:
     """Wait until the other end, too, has let go of everything."""
     return comes_true(rig.quiet)

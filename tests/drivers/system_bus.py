@@ -50,7 +50,3 @@ def members(bus: PrivateBus) -> set[str]:
         (names,) = watcher.bus_proxy.ListNames()
         unique = [name for name in names if name.startswith(":") and name != watcher.unique_name]
         return {name for name in unique if watcher.bus_proxy.GetConnectionUnixProcessID(name) == (os.getpid(),)}
-
-
-def open_descriptors() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])

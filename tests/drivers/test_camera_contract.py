@@ -19,14 +19,13 @@ from tests.drivers.camera_rigs import (
     WIDTH,
     Rig,
     by_default,
-    comes_true,
-    descriptors,
     grabbers,
     read,
     recordings,
     settled,
     soon,
 )
+from tests.leaks import leaked, open_descriptors
 
 DEVICE_FACTS = {Capability.FRAME_SEQUENCE, Capability.HARDWARE_CLOCK}
 
@@ -121,7 +120,7 @@ def test_closed_camera_reads_nothing_and_closes_again(rig: Rig) -> None:
 
 
 def test_opening_by_a_deadline_that_is_over_leaves_nothing_behind(rig: Rig) -> None:
-    before = descriptors()
+    before = open_descriptors()
     begin = time.monotonic()
     with pytest.raises(TimedOut) as caught:
         rig.open(Deadline.after(0))
@@ -129,7 +128,7 @@ def test_opening_by_a_deadline_that_is_over_leaves_nothing_behind(rig: Rig) -> N
     assert caught.value.remedy
     assert grabbers() == 0
     assert settled(rig)
-    assert comes_true(lambda: descriptors() <= before)
+    assert not leaked(before, 1)
     with rig.open() as camera:
         assert read(camera, 1)
 
@@ -171,24 +170,23 @@ def test_option_that_is_not_understood_is_named(rig: Rig, wrong: dict[str, objec
 
 
 def test_thirty_cycles_leave_no_thread_and_no_descriptor(rig: Rig) -> None:
-    assert leaked(rig, 30) == (0, 0)
+    assert left_behind(rig, 30) == (0, False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_thousand_cycles_leave_no_thread_and_no_descriptor(rig: Rig) -> None:
-    assert leaked(rig, 1000) == (0, 0)
+    assert left_behind(rig, 1000) == (0, False)
 
 
-def leaked(rig: Rig, cycles: int) -> tuple[int, int]:
-    """Threads and descriptors that so many openings with a read leave behind, after one that warms up."""
+def left_behind(rig: Rig, cycles: int) -> tuple[int, bool]:
+    """Threads, and whether descriptors, that so many openings with a read leave behind, after one that warms up."""
     before = 0
     for cycle in range(cycles + 1):
         with rig.open(settle_seconds=0) as camera:
             read(camera, 1)
         if cycle == 0:
             assert settled(rig)
-            before = descriptors()
+            before = open_descriptors()
     assert settled(rig)
-    comes_true(lambda: descriptors() <= before)
-    return grabbers(), max(0, descriptors() - before)
+    return grabbers(), leaked(before, cycles)

@@ -26,14 +26,13 @@ from tests.drivers.camera_rigs import (
     FAULTY,
     Rig,
     by_default,
-    comes_true,
-    descriptors,
     grabbers,
     read,
     recordings,
     settled,
     soon,
 )
+from tests.leaks import leaked, open_descriptors
 
 LIMIT = 0.4
 LATE = 1.1 * LIMIT + 0.1
@@ -87,7 +86,7 @@ def test_every_fault_that_the_device_can_play_is_played_here(rig: Rig) -> None:
 @pytest.mark.parametrize("name", OPENING)
 def test_fault_while_it_opens(rig: Rig, name: str) -> None:
     order, error = OPENING[name]
-    before = descriptors()
+    before = open_descriptors()
     play(rig, order)
     begin = time.monotonic()
     with pytest.raises(error) as caught:
@@ -97,7 +96,7 @@ def test_fault_while_it_opens(rig: Rig, name: str) -> None:
     assert caught.value.remedy
     assert grabbers() == 0
     assert settled(rig)
-    assert comes_true(lambda: descriptors() <= before)
+    assert not leaked(before, 1)
     assert works_after_mending(rig)
 
 

@@ -29,6 +29,7 @@ from hal import (
 from simulators.devices.configfs_tree import ConfigfsTree
 from simulators.devices.faults import Fault, FaultOrder
 from tests.drivers.token_rigs import EnclaveRig, configfs_rig
+from tests.leaks import leaked, open_descriptors
 
 NONCE = bytes(range(64))
 TIMEOUT = 0.4
@@ -213,17 +214,18 @@ def test_a_closed_one_answers_no_more(enclave: Enclave):
 
 
 def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 30):
-    def held() -> tuple[int, int]:
-        return len([*Path("/proc/self/fd").iterdir()]), sum(one.name == "configfs-tsm" for one in threading.enumerate())
+    def running() -> int:
+        return sum(one.name == "configfs-tsm" for one in threading.enumerate())
 
-    before = held()
+    before, threads = open_descriptors(), running()
     for _ in range(rounds):
         with rig.open() as enclave:
             enclave.report(NONCE)
     deadline = Deadline.after(5)
-    while held() != before:
+    while running() > threads:
         deadline.check("ending the threads")
         threading.Event().wait(0.01)
+    assert not leaked(before, rounds)
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ from hal import (
 )
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.libfprint_reader import VirtualFprintd
-from tests.drivers.system_bus import members, needs_bus, needs_fprintd, open_descriptors, refused, soon
+from tests.drivers.system_bus import members, needs_bus, needs_fprintd, refused, soon
+from tests.leaks import leaked, open_descriptors
 
 pytestmark = [needs_bus, needs_fprintd]
 NOBODY = "nobody-of-this-machine"
@@ -188,7 +189,7 @@ def test_opening_leaves_no_member_behind(bus: PrivateBus, daemon: VirtualFprintd
         with pytest.raises(NotFound):
             driver.open({"bus": bus.address, "name": "another reader"})
     assert members(bus) == before
-    assert open_descriptors() == descriptors
+    assert not leaked(descriptors, 20)
 
 
 @pytest.mark.slow
@@ -198,7 +199,7 @@ def test_a_thousand_openings_leave_nothing_behind(bus: PrivateBus, daemon: Virtu
     for _ in range(1000):
         driver.open({"bus": bus.address}).close()
     assert members(bus) == before
-    assert open_descriptors() == descriptors
+    assert not leaked(descriptors, 1000)
 
 
 def test_a_user_that_there_is_not_is_refused(bus: PrivateBus, daemon: VirtualFprintd) -> None:

@@ -46,6 +46,7 @@ from hal import (
 from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.softhsm import SoftHsm
 from tests.drivers.token_rigs import EnclaveRig, options_of, pkcs11_rig
+from tests.leaks import leaked, open_descriptors
 
 NONCE, AUTH, DIGEST = bytes(range(32)), b"\x5a" * 32, b"\xd1" * 32
 SECRET = b"a secret that a token keeps"
@@ -527,22 +528,19 @@ def test_no_error_tells_the_pin_or_a_secret(rig: EnclaveRig, token: SoftHsm):
             assert not re.search(f"{pin}|{AUTH.hex()}", repr(caught.value) + caught.value.remedy)
 
 
-def held() -> tuple[int, int]:
-    return len([*Path("/proc/self/fd").iterdir()]), threading.active_count()
-
-
 def test_opening_and_closing_leaks_nothing(rig: EnclaveRig, rounds: int = 30):
     rig.open().close()
-    before = held()
+    before, threads = open_descriptors(), threading.active_count()
     for _ in range(rounds):
         with rig.open() as enclave:
             enclave.random(8)
-    assert held() == before
+    assert not leaked(before, rounds)
+    assert threading.active_count() <= threads
 
 
 def test_openings_that_fail_leak_nothing(rig: EnclaveRig, token: SoftHsm):
     rig.open().close()
-    before = held()
+    before, threads = open_descriptors(), threading.active_count()
     token.write_pin("wrong-pin")
     for _ in range(10):
         with pytest.raises(AuthorisationFailed):
@@ -551,7 +549,8 @@ def test_openings_that_fail_leak_nothing(rig: EnclaveRig, token: SoftHsm):
     for _ in range(10):
         with pytest.raises(NotFound):
             rig.open(token="nobody's")
-    assert held() == before
+    assert not leaked(before, 20)
+    assert threading.active_count() <= threads
     rig.open().close()
 
 

@@ -18,7 +18,8 @@ from simulators.devices.dbus import PrivateBus
 from simulators.devices.evdev_button import KEY, EvdevButton
 from simulators.devices.faults import Fault, FaultOrder, Faulty
 from simulators.devices.logind_service import LogindService, SeatSession
-from tests.drivers.system_bus import open_descriptors, soon
+from tests.drivers.system_bus import soon
+from tests.leaks import leaked, open_descriptors
 
 
 @dataclass
@@ -109,7 +110,7 @@ def test_it_is_released_however_it_is_left(rig: Rig) -> None:
             sensor.confirm(soon())
         with pytest.raises(KeyboardInterrupt), rig.open():
             raise KeyboardInterrupt
-    assert open_descriptors() == descriptors
+    assert not leaked(descriptors, 10)
 
 
 def test_no_fault_is_presence_before_it_is_mended(rig: Rig) -> None:

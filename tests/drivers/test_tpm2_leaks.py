@@ -23,6 +23,7 @@ from authority.tpm import make_credential, name
 from hal import AuthorisationFailed, DeviceError, Enclave, KeyUse, NotFound, SealAuthority
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
 from tests.drivers.software_tpm import AUTH, DIGEST, NONCE, approve, left_loaded, on_tpm, opened, point
+from tests.leaks import leaked, open_descriptors
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 AUTHORITY = SealAuthority(point(KEY), b"purpose", "floor")
@@ -164,10 +165,6 @@ def test_everything_again_and_again_finds_a_free_slot_each_time(emulator, rounds
         assert left_loaded(tpm) == []
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 @pytest.fixture
 def workers() -> Callable[[], list[threading.Thread]]:
     """The threads of TPMs that were opened since; one that another test gave up may still wait for its TPM."""
@@ -183,13 +180,13 @@ def workers() -> Callable[[], list[threading.Thread]]:
 def test_opening_and_closing_leaves_no_descriptor_thread_or_handle(emulator, workers, rounds):
     with opened(emulator) as tpm:
         tpm.counter("counter")
-    before = descriptors()
+    before = open_descriptors()
     for number in range(rounds):
         tpm = opened(emulator)
         if number % 10 == 0:
             tpm.counter("counter")
         tpm.close()
-    assert descriptors() == before
+    assert not leaked(before, rounds)
     for worker in workers():
         worker.join(10)
     assert workers() == []
@@ -202,17 +199,17 @@ def test_openings_that_fail_leave_nothing_either(emulator, workers, rounds):
     emulator.kill()
     with pytest.raises(DeviceError):
         opened(emulator)
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(rounds):
         with pytest.raises(DeviceError):
             opened(emulator)
-    assert descriptors() == before
+    assert not leaked(before, rounds)
     assert workers() == []
 
 
 def test_an_open_tpm_shows_in_those_counts(emulator, workers):
     """The control: what is counted above is counted."""
-    before = descriptors()
+    before = open_descriptors()
     with opened(emulator), socket.socket():
         assert len(workers()) == 1
-        assert descriptors() == before + 1
+        assert leaked(before, 1)

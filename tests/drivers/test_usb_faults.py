@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.press_sensor import PressSensorModel
 from simulators.devices.usb import LIES
 from tests.drivers.usb_rig import MODELS, TRANSPORTS, UsbRig, usb_rig
+from tests.leaks import leaked, open_descriptors
 
 SECONDS = 0.3
 SILENT = FaultOrder(Fault.SLOW, seconds=3600)
@@ -259,10 +259,6 @@ def test_a_reader_belongs_to_one_program(rig: UsbRig) -> None:
         assert Capability.SHARED not in reader.info.capabilities
 
 
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def _cycle(rig: UsbRig, count: int) -> None:
     for turn in range(count):
         with rig.open() as reader:
@@ -274,11 +270,11 @@ def _cycle(rig: UsbRig, count: int) -> None:
 def test_opening_and_closing_leaks_nothing(rig: UsbRig, count: int) -> None:
     _cycle(rig, 3)
     gc.collect()
-    before = _descriptors()
+    before = open_descriptors()
     threads = set(threading.enumerate())
     _cycle(rig, count)
     gc.collect()
     deadline = Deadline.after(10)
-    while _descriptors() > before or set(threading.enumerate()) - threads:
+    while set(threading.enumerate()) - threads:
         deadline.check("the last connection ending")
-    assert _descriptors() <= before
+    assert not leaked(before, count)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from protocol.key_schedule import PairContext, derive_pair_key
+from protocol.key_schedule import PairContext, derive_pair_key, pair_spi
 from protocol.levels import ResourceClass
 from tests.protocol.vectors import load
 
@@ -42,3 +42,17 @@ def test_wrong_lengths_are_errors() -> None:
         derive_pair_key(SECRET[:31], pair)
     with pytest.raises(ValueError, match="16"):
         derive_pair_key(SECRET, replace(pair, fresh=b""))
+
+
+def test_an_spi_names_source_and_epoch_and_is_not_a_reserved_one():
+    made = {(slot, epoch): pair_spi(slot, epoch) for slot in (1, 2, 2**20 - 1) for epoch in (0, 1, 4095)}
+    assert len(set(made.values())) == len(made)
+    assert min(made.values()) > 255
+    assert max(made.values()) < 2**32
+    assert pair_spi(7, 4096) == pair_spi(7, 0)
+
+
+@pytest.mark.parametrize("slot", [0, -1, 2**20])
+def test_a_slot_out_of_range_has_no_spi(slot):
+    with pytest.raises(ValueError, match="slot"):
+        pair_spi(slot, 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from authority.keys import KekError, add_member, create_network, look_up, rotate_versions
+from authority.keys import KekError, add_member, create_network, look_up, remove_member, rotate_versions
 from authority.keys.versions import numbers_by_state, open_secret
 from authority.refusal import Refused
 from authority.store import schema
@@ -87,3 +87,12 @@ def test_a_lab_node_never_reaches_a_production_network(world: World) -> None:
     add_member(world.conn, world.rt, "core", world.node("real"), "10.7.0.1", NORMAL, world.clock)
     with pytest.raises(Refused, match="lab nodes"):
         add_member(world.conn, world.rt, "core", world.node("toy", lab=True), "10.7.0.2", NORMAL, world.clock)
+
+
+def test_a_membership_gets_a_slot_that_none_had_before(world: World) -> None:
+    slots = schema.member.c.slot
+    for number in range(1, 4):
+        node = world.node(f"n{number}")
+        add_member(world.conn, world.rt, "core", node, f"10.7.0.{number}", NORMAL, world.clock)
+        assert world.conn.scalars(select(slots)).all() == [number]
+        remove_member(world.conn, world.rt, "core", node, "olga", world.clock)
