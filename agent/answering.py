@@ -27,6 +27,7 @@ from agent.link import Link
 from agent.log import event, printable
 from agent.measuring import Measurer
 from agent.outbox import Outbox, PendingEvidence
+from agent.owning import Owning
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
 from agent.presentation import Answer, Presentation
@@ -287,7 +288,8 @@ class Answerer:
             self.link.identity.name, "", "enrolment", self.devices, self.modalities, self.prompter, self.clock
         )
         with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
-            for left in Eraser(self.vault, self.gate, booth).erase(record_id):
+            permit = Owning(self.link.identity, self.link.client, self.gate).permit_removal
+            for left in Eraser(self.vault, self.gate, booth, permit).erase(record_id):
                 event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
         self.link.client.erased(record_id)
 

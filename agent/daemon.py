@@ -22,6 +22,7 @@ from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
 from agent.logbook import LogBook
+from agent.owning import Owning
 from agent.prover import Prover
 from agent.signals import NetworkWatcher
 from agent.threads import in_thread
@@ -94,7 +95,7 @@ class Daemon:
         self._install_signals()
         duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
         work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
-        tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
+        tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume(), self._own_tpm())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
         await asyncio.wait([stopped, *permanent], return_when=asyncio.FIRST_COMPLETED)
@@ -224,10 +225,17 @@ class Daemon:
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
         digest = attest_digest(link.identity.node_id, request.nonce)
-        prover = Prover.of(link.identity)
-        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, request.pcr_selection))
+        prover, measurer = Prover.of(link.identity), self.answerer.measurer
+        with self.answerer.gate.use() as enclave:
+            quote = prover.evidence(enclave, digest, request.pcr_selection)
+            nv = measurer.prove(enclave, digest, counted=False) if measurer and prover.attests else None
         log = read_event_log(self.answerer.config.attestation.event_log) if request.event_log else None
-        sent = AttestSubmission(nonce=request.nonce, quote=quote, event_log=msgspec.UNSET if log is None else log)
+        sent = AttestSubmission(
+            nonce=request.nonce,
+            quote=quote,
+            nv=nv or msgspec.UNSET,
+            event_log=msgspec.UNSET if log is None else log,
+        )
         result = link.client.attest(sent)
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
@@ -311,6 +319,17 @@ class Daemon:
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():
             await self._tried(f"loading the models for {name}", pipeline.warm_up)
+
+    async def _own_tpm(self) -> None:
+        """Once, or as often as it takes: a join may have been interrupted, or be older than this."""
+        delay = self.answerer.config.connection.retry_min_s
+        while not await self._tried("giving the TPM to the authority", self._own_tpm_now):
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, self.answerer.config.connection.retry_max_s)
+
+    def _own_tpm_now(self) -> None:
+        answerer = self.answerer
+        Owning(answerer.link.identity, answerer.link.client, answerer.gate, answerer.measurer).settle()
 
     async def _resume(self) -> None:
         """Evidence that an earlier run made and could not deliver."""

@@ -14,9 +14,9 @@ from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
 from authority import profiles
+from authority.admitting import VIRTUAL
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
-from authority.joining import VIRTUAL
 from authority.measurements import MAX_COUNTER, check_measurements
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected

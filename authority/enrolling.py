@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from authority import approvals, audit, profiles, releases
+from authority import approvals, audit, owning, profiles, releases
+from authority.admitting import VIRTUAL
 from authority.alerts import raise_alert
 from authority.enclaves import check_key
-from authority.joining import VIRTUAL, create_join_token
+from authority.joining import create_join_token
 from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
@@ -36,7 +37,7 @@ from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
-from protocol.levels import EnclaveKind
+from protocol.levels import EnclaveKind, Ownership
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart, ResetGrant, ResetRequest
 from protocol.problems import ErrorCode
 from protocol.release import SHARE_BYTES, enrolment_release_info
@@ -103,9 +104,10 @@ def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: 
 
 def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolStart, now: float) -> EnrolSession:
     """Use the ticket up and open an enrolment; raises `Refused` in the same words for ticket and PIN."""
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    owning.check_enrollable(rt, node)
     row = _check_ticket(conn, node_id, request, now)
     conn.execute(update(schema.ticket).where(schema.ticket.c.id == row.id).values(used_at=now))
-    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     replaces = _replaced(conn, node_id, request)
     record_id, enrolment_id = rt.random(16).hex(), rt.random(16).hex()
     nonce, share = rt.random(32), rt.random(SHARE_BYTES)
@@ -136,6 +138,7 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         consent_version=CONSENT_VERSION,
         consent_text=consent_text(rt.policy.enrolment.modalities),
         expires_at=now + ENROLMENT_S,
+        granted=node.ownership == Ownership.TAKEN,
     )
 
 

@@ -7,18 +7,33 @@ nothing; the authority caps what such a node is worth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.identity import StoredKey
-from hal import Capability, CertifiedKey, Enclave, GuardedKey, KeyUse, NvCertification, PinState
+from hal import (
+    AuthorisationFailed,
+    Capability,
+    CertifiedKey,
+    Enclave,
+    Grant,
+    GuardedKey,
+    KeyUse,
+    NvCertification,
+    OwnerCommand,
+    PinState,
+)
 from protocol.codec import length_prefixed
 from protocol.guard import PIN_LIMIT
+from protocol.hpke import POINT_BYTES
 
 AUTH_BYTES = 32
+Permit = Callable[[str, OwnerCommand], Grant]
+"""Asks the TPM's owner to allow a command, by the label that it is about."""
 
 
 class StoredGuard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +68,9 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if Capability.GUARD not in enclave.info.capabilities:
             return cls(StoredKey.of(enclave.create_key(KeyUse.SIGN, auth, wanted.qualifying)))
         pin = pin_of(root, wanted.label)
-        made = enclave.create_guarded_key(wanted.label, pin, auth, PIN_LIMIT, wanted.reset_key, wanted.qualifying)
+        made = enclave.create_guarded_key(
+            wanted.label, pin, auth, PIN_LIMIT, wanted.reset_key, wanted.qualifying, owner=wanted.grant or b""
+        )
         index = made.index
         guard = StoredGuard(
             made.label, index.public, index.attest, index.signature, made.gate, made.reset_key, made.change
@@ -90,10 +107,20 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Lift the guard's lock; raises `AuthorisationFailed`."""
         enclave.reset_pin(self._guarded(self._required()), signature)
 
-    def forget(self, enclave: Enclave) -> None:
-        """Remove the guard, after which the key never signs again."""
-        if self.guard is not None:
-            enclave.remove_guard(self._guarded(self.guard))
+    def forget(self, enclave: Enclave, permit: Permit | None = None) -> None:
+        """Remove the guard, after which the key never signs again; `permit` asks the TPM's owner where it has one."""
+        if self.guard is None:
+            return
+        guarded = self._guarded(self.guard)
+        try:
+            enclave.remove_guard(guarded)
+        except AuthorisationFailed:
+            if permit is None:
+                raise
+            command = enclave.plan_removal(guarded)
+            if command is not None:
+                change_key = self.guard.change[:POINT_BYTES]
+                enclave.remove_guard(guarded, owner=permit(self.guard.label, replace(command, change_key=change_key)))
 
     def _required(self) -> StoredGuard:
         if self.guard is None:
@@ -107,11 +134,15 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a new key is made for: its label, who may lift its lock (65-byte point), what its certification is over."""
+    """What a new key is made for: its label, who may lift its lock (65-byte point), what its certification is over.
+
+    `grant` is the leave of the TPM's owner, where that is the authority.
+    """
 
     label: str
     reset_key: bytes
     qualifying: bytes = field(repr=False)
+    grant: Grant | None = None
 
 
 def pin_of(root: bytes, label: str) -> bytes:

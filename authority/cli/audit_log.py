@@ -18,6 +18,8 @@ from protocol.merkle import includes, is_consistent, leaf_hash
 
 _REMEDY = "Keep this output and a copy of the database; compare with the checkpoints of nodes and alert sinks."
 
+_HELD = "Name the file as a node or an alert sink kept it; if it is that, keep it with this output and the database."
+
 
 @click.group()
 def audit() -> None:
@@ -98,7 +100,7 @@ def _print_proof(value: dict[str, Any]) -> None:
 def _compare(client: OperatorClient, note: str) -> str:
     """What is wrong between a checkpoint that was kept elsewhere and the log as it is now; empty if nothing is."""
     newest = client.get("/v1/audit/checkpoint")
-    said, kept = _opened(client, newest, newest["note"]), _opened(client, newest, note)
+    said, kept = _opened(client, newest, newest["note"]), _opened(client, newest, note, _HELD)
     if kept.size > said.size:
         return f"the log has {said.size} records, and had {kept.size} when the checkpoint was given out"
     answer = client.get("/v1/audit/consistency", **{"from": kept.size, "to": said.size})
@@ -108,14 +110,14 @@ def _compare(client: OperatorClient, note: str) -> str:
     return f"the log does not continue the checkpoint of {kept.size} records: it was rewritten"
 
 
-def _opened(client: OperatorClient, found: dict[str, Any], note: str) -> Checkpoint:
+def _opened(client: OperatorClient, found: dict[str, Any], note: str, remedy: str = _REMEDY) -> Checkpoint:
     try:
         ca = x509.load_pem_x509_certificate(client.ca_file.read_bytes())
         key = log_key(bytes.fromhex(found["certificate"]), ca)
         return open_checkpoint(note, origin_of(ca.public_bytes(Encoding.DER)), key)
     except (OSError, ValueError) as error:
         kind = "is not one of this authority's log" if isinstance(error, ProtocolViolation) else "cannot be checked"
-        raise CommandFailed(f"the checkpoint {kind}: {error}", _REMEDY) from None
+        raise CommandFailed(f"the checkpoint {kind}: {error}", remedy) from None
 
 
 def _read_note(file: Path) -> str:

@@ -67,7 +67,18 @@ node = Table(
     Column("endpoint", String(45), nullable=False, default="", server_default=""),
     Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
+    Column("ownership", String(16), nullable=False, default="none", server_default="none"),
 )
+
+tpm_owner = Table(
+    "tpm_owner",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("drawn_at", Float, nullable=False),
+    Column("taken_at", Float),
+)
+"""Authorisation values of the owner and the lockout of a node's TPM, wrapped by the key-encryption key."""
 
 reference_value = Table(
     "reference_value",

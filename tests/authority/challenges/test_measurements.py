@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import msgspec
 import pytest
 
 from agent.measuring import Measurer, code_digest
-from authority import references
-from protocol.digests import evidence_digest
+from authority import challenges, references
+from authority.scheduler import ATTEST_PURPOSE
+from authority.store import schema
+from protocol.digests import attest_digest, evidence_digest
 from protocol.measurement import AGENT_LABEL, extended
 from protocol.messages import CertifiedPublic, EvidenceSubmission, NvEvidence, Outcome
 from simulators.devices.swtpm import Swtpm
@@ -136,6 +139,41 @@ def test_another_agent_fails_until_it_is_accepted(site: Site, node: Machine, mea
     site.read(lambda conn: references.accept(conn, found["id"], "ada", site.clock))
     assert answer(site, node, upgraded) is Outcome.ACCEPTED
     assert answer(site, node, Measurer(measurer.path, b"\3" * 32)) is Outcome.REJECTED
+
+
+def attested(site: Site, node: Machine, measurer: Measurer | None, over: bytes | None = None) -> Outcome:
+    """A machine attestation with what the measurer proves, over another digest where one is given."""
+    nonce = os.urandom(32)
+    row = {"value": nonce.hex(), "node_id": node.node_id, "purpose": ATTEST_PURPOSE, "expires_at": site.clock + 60}
+    site.read(lambda conn: conn.execute(schema.nonce.insert().values(**row)))
+    sent = node.attestation(nonce)
+    if measurer is not None:
+        nv = measurer.prove(node.enclave, over or attest_digest(node.node_id, nonce), counted=False)
+        sent = msgspec.structs.replace(sent, nv=nv)
+    result, _ = site.run(challenges.attest, node.node_id, sent)
+    return result.outcome
+
+
+def test_a_machine_attests_to_its_agent_between_presentations(site: Site, node: Machine, measurer: Measurer):
+    assert attested(site, node, None) is Outcome.ACCEPTED
+    assert answer(site, node, measurer) is Outcome.ACCEPTED
+    counter = site.node(node.node_id).nv_counter
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert site.node(node.node_id).nv_counter == counter
+    assert attested(site, node, measurer, bytes(32)) is Outcome.REJECTED
+    assert attested(site, node, None) is Outcome.REJECTED
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert attested(site, node, Measurer(measurer.path, b"\2" * 32)) is Outcome.REJECTED
+    assert site.node(node.node_id).attestation_failed
+    (found,) = site.read(lambda conn: references.listing(conn, node.node_id, "candidate"))
+    assert found["value"] == {"agent": "02" * 32}
+
+
+def test_evidence_that_an_attestation_overtook_still_counts(site: Site, node: Machine, measurer: Measurer):
+    challenge, made = evidence(site, node)
+    made = msgspec.structs.replace(made, nv=proof(node, measurer, made))
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert node.submit(site, challenge, made).outcome is Outcome.ACCEPTED
 
 
 def test_an_agent_measures_itself_once_and_survives_a_crash_between(node: Machine, measurer: Measurer):
