@@ -89,12 +89,14 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
         self._watch: tuple[str, Stopwatch] | None = None
+        self._opening_ends: float | None = None
 
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
+        await self._tried("openings of before", self.answerer.openings.recover)
         duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
-        work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
+        work = (*duties, self._keep_leases(), self._keep_certificate(), self._keep_openings(), self._watch_network())
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume(), self._own_tpm())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -275,6 +277,18 @@ class Daemon:
                 await asyncio.wait_for(self._wake_leases.wait(), wait)
             except TimeoutError:
                 continue
+
+    async def _keep_openings(self) -> None:
+        """Erase each opening when its window ends."""
+        while True:
+            await self._tried("openings past their window", self._sweep_openings)
+            due = self._opening_ends
+            await asyncio.sleep(LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now())))
+
+    def _sweep_openings(self) -> None:
+        openings = self.answerer.openings
+        openings.sweep()
+        self._opening_ends = openings.next_end()
 
     async def _keep_certificate(self) -> None:
         link, settings = self.answerer.link, self.answerer.config.connection

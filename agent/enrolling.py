@@ -36,6 +36,7 @@ from protocol.messages import (
     EnrolSession,
     EnrolStart,
 )
+from protocol.openings import check_consent
 from protocol.release import enrolment_release_info
 
 SEND_TRIES = 4
@@ -340,5 +341,6 @@ class _Unconfirmed(AgentError):
 
 
 def consent_to(session: EnrolSession, now: float) -> Consent:
-    """Consent to exactly the text that the session showed."""
+    """Consent to exactly the text that the session showed; raises `ProtocolViolation` for one that hides something."""
+    check_consent(session.consent_version, session.consent_text)
     return Consent(session.consent_version, hashlib.sha256(session.consent_text.encode()).hexdigest(), now)

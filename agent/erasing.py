@@ -1,4 +1,4 @@
-"""Erasing a profile from a node: its files, its guard in the enclave, and what a device keeps of the person."""
+"""Erasing a profile from a node: its files, its openings, its guard in the enclave, and what a device keeps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from agent.enclave import EnclaveGate
 from agent.errors import AgentError, ProfileError
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.log import event
+from agent.openings import OpeningStore
 from agent.profile import Permit, ProfileVault, RecordHeader
 from hal import Deadline, DeviceError
 
@@ -26,6 +27,7 @@ class Eraser:
     vault: ProfileVault
     gate: EnclaveGate
     booth: Booth
+    openings: OpeningStore
     permit: Permit | None = None
 
     def erase(self, record_id: str) -> list[str]:
@@ -36,6 +38,7 @@ class Eraser:
         header = self._header(record_id)
         left = [] if header is None else [*self._withdrawn(header), *self._unguarded(header)]
         self.vault.discard(record_id)
+        self.openings.discard(record_id)
         event(logging.WARNING, "a profile was erased", record=record_id, left=len(left))
         return left
 

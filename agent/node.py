@@ -19,6 +19,7 @@ from agent.joining import Joining, anonymous_connector
 from agent.link import Link
 from agent.measuring import Measurer, code_digest
 from agent.modalities import load_modalities
+from agent.openings import OpeningStore
 from agent.profile import ProfileVault
 from agent.state import StateDirectory
 
@@ -48,6 +49,11 @@ class Node:
         gate = EnclaveGate(state, devices.open_enclave, clock)
         store, vault = IdentityStore(state), ProfileVault(state, os.urandom)
         return cls(config, state, devices, modalities, gate, store, vault, clock, abort)
+
+    @property
+    def openings(self) -> OpeningStore:
+        """Openings of commitments that this node keeps."""
+        return OpeningStore(self.state.openings, os.urandom, time.time)
 
     def joining(self) -> Joining:
         """Joins the configured authority."""

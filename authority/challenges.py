@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import approvals, audit, checkpoints, ear, groups, profiles, releases, scheduler, standing
+from authority import approvals, audit, checkpoints, consent, ear, groups, profiles, releases, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -82,6 +82,7 @@ def begin(
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
         approval=approval,
+        opening_s=consent.opening_s(rt.policy, profile),
     )
 
 

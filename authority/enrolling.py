@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from authority import approvals, audit, owning, profiles, releases
+from authority import approvals, audit, consent, owning, profiles, releases
 from authority.admitting import VIRTUAL
 from authority.alerts import raise_alert
 from authority.enclaves import check_key
@@ -33,7 +32,6 @@ from authority.tpm import (
     verify_guarded_key,
     verify_nv,
 )
-from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
@@ -44,9 +42,7 @@ from protocol.release import SHARE_BYTES, enrolment_release_info
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
-    "CONSENT_VERSION",
     "approve",
-    "consent_text",
     "create_join_token",
     "create_ticket",
     "finish_enrolment",
@@ -57,24 +53,6 @@ __all__ = [
 PIN_DIGITS = 8
 PIN_TRIES = 5
 ENROLMENT_S = 900.0
-CONSENT_VERSION = "1"
-CONSENT_TEXT = (
-    "This machine will measure your {modalities}, and keep a template of each, encrypted, on this machine only. "
-    "Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may have the "
-    "profile erased at any time."
-)
-MATCH_ONLY_TEXT = (
-    " For {modalities} the template is kept by the reader or its service on this machine instead, "
-    "which Keyvigil does not encrypt."
-)
-
-
-def consent_text(modalities: Sequence[str]) -> str:
-    """What a person agrees to where the policy allows these modalities."""
-    *others, last = modalities
-    text = CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
-    kept = [name for name in modalities if name in MATCH_ONLY_MODALITIES]
-    return text + MATCH_ONLY_TEXT.format(modalities=", ".join(kept)) if kept else text
 
 
 def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:
@@ -127,6 +105,7 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
             expires_at=now + ENROLMENT_S,
         )
     )
+    version, text = consent.offered(rt.policy)
     audit.append(conn, "enrolment-opened", node_id, node_id, {"admin": row.admin, "record": record_id}, now)
     return EnrolSession(
         enrolment_id=enrolment_id,
@@ -135,8 +114,8 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         sealed_share=sealed,
         approval_key=approvals.approval_point(rt),
         modalities=[*rt.policy.enrolment.modalities],
-        consent_version=CONSENT_VERSION,
-        consent_text=consent_text(rt.policy.enrolment.modalities),
+        consent_version=version,
+        consent_text=text,
         expires_at=now + ENROLMENT_S,
         granted=node.ownership == Ownership.TAKEN,
     )
@@ -156,19 +135,19 @@ def finish_enrolment(
     _check_content(rt, request)
     _check_sensors(conn, node, request, now)
     _check_key(conn, rt, node, row, request, now)
-    consent = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
+    agreed = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
     values = {
         "state": profiles.PENDING,
         "public": request.profile_key.public,
         "modalities": encode(request.modalities).decode(),
         "sensors": encode(request.sensors).decode(),
-        "consent": json.dumps(consent),
+        "consent": json.dumps(agreed),
         "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
         "guard_change": b"" if isinstance(request.guard, UnsetType) else request.guard.change_key,
     }
     conn.execute(update(schema.profile).where(mine).values(**values))
     detail = {"admin": row.admin, "record": row.record_id, "modalities": [each.modality for each in request.modalities]}
-    audit.append(conn, "enrolled", node_id, node_id, {**detail, "consent": consent}, now)
+    audit.append(conn, "enrolled", node_id, node_id, {**detail, "consent": agreed}, now)
     return EnrolResult(record_id=row.record_id, state=profiles.PENDING)
 
 
@@ -187,12 +166,12 @@ def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: floa
 
 
 def revoke_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
-    """Stop accepting a profile; raises `Refused`."""
+    """Stop accepting a profile, and order its node to remove what is left of it; raises `Refused`."""
     del rt
     row = _profile(conn, record_id)
-    if row.state not in {profiles.REVOKED, profiles.ERASED}:
-        profiles.revoke(conn, row, actor, "by order", now)
-    return []
+    if row.state in {profiles.REVOKED, profiles.ERASED}:
+        return []
+    return profiles.revoke(conn, row, actor, "by order", now)
 
 
 def erase_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
@@ -331,8 +310,8 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
                 "(docs/agent.md names them), and enrol again."
             )
             raise Refused(ErrorCode.CONFLICT, 409, f"the policy does not take this profile: {objection}", remedy)
-    consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()
-    if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
+    version, text = consent.offered(rt.policy)
+    if (request.consent_version, request.consent_sha256) != (version, hashlib.sha256(text.encode()).hexdigest()):
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")
 
 

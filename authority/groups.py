@@ -55,11 +55,12 @@ def add(conn: Connection, name: str, node_id: str, actor: str, now: float) -> No
 
 
 def remove(conn: Connection, name: str, node_id: str, actor: str, now: float) -> None:
-    """Take a node out of the group; it keeps what it has and grows stale. Raises `Refused`."""
+    """Take a node out of the group; it keeps what it has, is asked nothing more and grows stale. Raises `Refused`."""
     row = schema.group_member
     gone = conn.execute(delete(row).where((row.c.node_id == node_id) & (row.c.group == _group(conn, name).name)))
     if gone.rowcount == 0:
         raise Refused(ErrorCode.NOT_FOUND, 404, "the node is not in this group", "List groups with `group list`.")
+    _withdraw(conn, node_id)
     audit.append(conn, "group-member-removed", actor, node_id, {"group": name}, now)
 
 
@@ -226,6 +227,12 @@ def _group(conn: Connection, name: str) -> Row[Any]:
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no group {name!r}", "List groups with `group list`.")
     return row
+
+
+def _withdraw(conn: Connection, node_id: str) -> None:
+    row = schema.challenge
+    mine = (row.c.node_id == node_id) & (row.c.reason == GROUP) & (row.c.state == ChallengeState.ACTIVATED)
+    conn.execute(update(row).where(mine).values(state=ChallengeState.WITHDRAWN.value))
 
 
 def _refuse_better(conn: Connection, sensor_node: str, node_id: str) -> None:

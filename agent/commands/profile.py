@@ -52,7 +52,7 @@ def erase(record: str, config_path: Path, as_json: bool) -> None:
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
         prompter = build_prompter(node.config.prompt, node.abort, console=Console(stderr=True))
         booth = Booth(node.config.node.name, "", "enrolment", node.devices, node.modalities, prompter, node.clock)
-        left = Eraser(node.vault, node.gate, booth, _permit(node, link)).erase(record)
+        left = Eraser(node.vault, node.gate, booth, node.openings, _permit(node, link)).erase(record)
         try:
             link.client.erased(record)
         except AuthorityUnreachable as error:

@@ -81,12 +81,17 @@ def prove_record(seq: int, as_json: bool, **options: Any) -> None:
     """The proof that a signed checkpoint covers record SEQ; exit status 1 when it does not hold."""
     client = connect(options)
     found = client.get(f"/v1/audit/{seq}/proof")
-    said = _opened(client, found, found["note"])
-    leaf = leaf_hash(bytes.fromhex(found["record"]))
-    holds = includes(leaf, seq - 1, said.size, [bytes.fromhex(each) for each in found["proof"]], said.root)
+    leaf, holds = leaf_hash(bytes.fromhex(found["record"])), proven(client, found, seq)
     emit({"seq": seq, "holds": holds, "leaf": leaf.hex(), **found}, as_json, _print_proof)
     if not holds:
         raise CommandFailed(f"the checkpoint does not cover record {seq}", _REMEDY)
+
+
+def proven(client: OperatorClient, found: dict[str, Any], seq: int) -> bool:
+    """Whether a record is covered by the signed checkpoint beside it; raises `CommandFailed` for a foreign one."""
+    said = _opened(client, found, found["note"])
+    leaf, proof = leaf_hash(bytes.fromhex(found["record"])), [bytes.fromhex(each) for each in found["proof"]]
+    return includes(leaf, seq - 1, said.size, proof, said.root)
 
 
 def _print_proof(value: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Tables of the authority. Times are POSIX seconds, scores thousandths, structured values JSON text.
 
-Nothing biometric is stored: no sample, no feature, no template, no helper data.
+Nothing biometric is stored: no sample, no feature, no template, no helper data. A replay tag is an HMAC under a key
+that only the node has.
 """
 
 from __future__ import annotations
@@ -186,6 +187,15 @@ profile = Table(
     Column("replaces", String(32)),
     Column("erased_at", Float),
     Column("gone_at", Float),
+    Column("tagged", Text, nullable=False, default="[]", server_default="[]"),
+)
+
+replay_tag = Table(
+    "replay_tag",
+    metadata,
+    Column("record_id", String(32), primary_key=True),
+    Column("tag", LargeBinary, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
 )
 
 challenge = Table(
@@ -207,6 +217,7 @@ challenge = Table(
     Column("verdict", Text),
     Column("claim", SmallInteger),
     Column("shared", Text),
+    Column("evidence_seq", Integer),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )

@@ -207,6 +207,22 @@ class DeliveryRules(_Section, frozen=True):
     lease_s: float = 26 * HOUR_S
 
 
+class OpeningRules(_Section, frozen=True):
+    """How long nodes keep the openings of commitments, of people who agreed to it; 0: destroyed at once."""
+
+    window_s: float = 0.0
+
+
+class ReplayRules(_Section, frozen=True):
+    """How long a sample's tag is remembered, and whether each modality that is not weak must have one.
+
+    Where `require` is false, a profile may leave the tag of a modality out until it has shown one once.
+    """
+
+    window_s: float = 30 * DAY_S
+    require: bool = False
+
+
 class SchedulerRules(_Section, frozen=True):
     """Seconds between recomputations of all scores, and the silence that counts as an outage of the authority."""
 
@@ -245,6 +261,8 @@ class Policy(_Section, frozen=True):
     groups: GroupRules = GroupRules()
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
+    openings: OpeningRules = OpeningRules()
+    replay: ReplayRules = ReplayRules()
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
 

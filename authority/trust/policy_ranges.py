@@ -54,6 +54,8 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
+    "openings.window_s": (0, 30 * DAY_S, 0),
+    "replay.window_s": (0, 366 * DAY_S, 0),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
     **behaviour_rules.RANGES,

@@ -38,7 +38,8 @@ class Activation(Message, frozen=True):
     """The secret half of a challenge; the deadline runs from here.
 
     `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval` is there for a node whose TPM opens its
-    sealed secrets only in an approved state.
+    sealed secrets only in an approved state, `opening_s` where policy and consent let the node keep the openings of the
+    commitments for so long.
     """
 
     challenge_id: Identifier
@@ -50,6 +51,7 @@ class Activation(Message, frozen=True):
     deadline_s: Span
     pcr_selection: list[int]
     approval: StateApproval | msgspec.UnsetType = msgspec.UNSET
+    opening_s: Span | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"Activation(challenge_id={self.challenge_id!r})"

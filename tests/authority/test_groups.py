@@ -178,6 +178,14 @@ def test_who_is_banned_or_removed_shares_nothing(rack: Rack) -> None:
     assert rack.present() == {}
 
 
+def test_what_was_asked_before_a_node_was_taken_out_is_worth_nothing(rack: Rack) -> None:
+    member = rack.members[0]
+    summons = rack.present()[member.node_id]
+    order(rack.site, groups.remove, "racks", member.node_id)
+    with pytest.raises(Refused, match="takes no answer"):
+        rack.answer(member, summons, rack.submission(member, summons))
+
+
 @pytest.mark.parametrize(
     ("sensor", "member", "cause"),
     [

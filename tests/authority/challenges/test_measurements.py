@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 
 from agent.measuring import Measurer, code_digest
 from authority import challenges, references
+from authority.appraisal import Presented, appraise
 from authority.scheduler import ATTEST_PURPOSE
 from authority.store import schema
+from authority.verdict import Accepted, Appraisal
 from protocol.digests import attest_digest, evidence_digest
 from protocol.measurement import AGENT_LABEL, extended
 from protocol.messages import CertifiedPublic, EvidenceSubmission, NvEvidence, Outcome
 from simulators.devices.swtpm import Swtpm
-from tests.authority.challenges.answers import activated, reasons, set_profile
+from tests.authority.challenges.answers import activated, challenge, reasons, set_profile
+from tests.authority.challenges.test_swapped import mutations
 from tests.authority.nodes import Machine, Site
 from tests.authority.tpm.forge import Forger
 
@@ -57,10 +62,10 @@ def proof(node: Machine, measurer: Measurer, made: EvidenceSubmission) -> NvEvid
 
 
 def answer(site: Site, node: Machine, measurer: Measurer | None, **changes: object) -> Outcome:
-    challenge, made = evidence(site, node)
+    challenge_id, made = evidence(site, node)
     if measurer is not None:
         made = msgspec.structs.replace(made, nv=msgspec.structs.replace(proof(node, measurer, made), **changes))
-    return node.submit(site, challenge, made).outcome
+    return node.submit(site, challenge_id, made).outcome
 
 
 def test_a_node_shows_both_and_the_agent_is_learned(site: Site, node: Machine, measurer: Measurer):
@@ -86,9 +91,9 @@ def test_a_policy_may_demand_it_from_the_first_day(site: Site, node: Machine):
 
 
 def test_certifications_of_other_evidence_are_refused(site: Site, node: Machine, measurer: Measurer):
-    challenge, made = evidence(site, node)
+    challenge_id, made = evidence(site, node)
     old = proof(node, measurer, made)
-    assert node.submit(site, challenge, msgspec.structs.replace(made, nv=old)).outcome is Outcome.ACCEPTED
+    assert node.submit(site, challenge_id, msgspec.structs.replace(made, nv=old)).outcome is Outcome.ACCEPTED
     for changes in ({"counter": old.counter}, {"measurement": old.measurement}):
         assert answer(site, node, measurer, **changes) is Outcome.REJECTED
         assert "wrong-qualifying-data" in reasons(site)[-1]
@@ -123,11 +128,43 @@ def test_another_index_another_key_and_another_list_are_refused(site: Site, node
         return msgspec.structs.replace(made, measured=[bytes(32)])
 
     for flaw in (swapped, forged, relabelled, shortened, renamed):
-        challenge, made = evidence(site, node)
+        challenge_id, made = evidence(site, node)
         relabelled.token = made.token  # type: ignore[attr-defined]
         bad = msgspec.structs.replace(made, nv=flaw(proof(node, measurer, made)))
-        assert node.submit(site, challenge, bad).outcome is Outcome.REJECTED, flaw.__name__
+        assert node.submit(site, challenge_id, bad).outcome is Outcome.REJECTED, flaw.__name__
     assert site.node(node.node_id).nv_counter is None
+
+
+def test_no_byte_of_the_certifications_can_be_mutated(site: Site, node: Machine, measurer: Measurer):
+    challenge_id, made = evidence(site, node)
+    good = proof(node, measurer, made)
+    row = challenge(site, challenge_id)
+    presented = Presented(site.node(node.node_id), row, site.profile(node.record_id), node.certificate, 5.0)
+
+    def appraised(conn: Connection, nv: NvEvidence) -> Appraisal:
+        return appraise(conn, site.rt, presented, msgspec.structs.replace(made, nv=nv), site.clock)
+
+    def count(conn: Connection) -> tuple[int, int]:
+        bad = [*mutated(good)]
+        wrongly = sum(isinstance(appraised(conn, each), Accepted) for each in bad)
+        assert isinstance(appraised(conn, good), Accepted)
+        return len(bad), wrongly
+
+    tried, wrongly = site.read(count)
+    assert tried > 400 and wrongly == 0
+
+
+def mutated(good: NvEvidence) -> Iterator[NvEvidence]:
+    """One bit of each byte, and each digest of the list of what was measured."""
+    replace_in = msgspec.structs.replace
+    for part in ("counter", "measurement"):
+        certified = getattr(good, part)
+        for name in ("public", "attest", "signature"):
+            for data in mutations(getattr(certified, name), 1):
+                yield replace_in(good, **{part: replace_in(certified, **{name: data})})
+    for at, digest in enumerate(good.measured):
+        for data in mutations(digest, 1):
+            yield replace_in(good, measured=[*good.measured[:at], data, *good.measured[at + 1 :]])
 
 
 def test_another_agent_fails_until_it_is_accepted(site: Site, node: Machine, measurer: Measurer):
