@@ -39,7 +39,7 @@ from protocol.messages import (
 )
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
-from tests.system.harness import Site, bare_config
+from simulators.lab.site import LabSite, bare_config
 
 T = TypeVar("T")
 AUTH = b"authorisation of the profile key"
@@ -54,7 +54,7 @@ SENSORS = [
 class Insider:
     """One such node; a context manager that ends its TPM. `admin` enrols without any biometrics."""
 
-    def __init__(self, site: Site, name: str, folder: Path) -> None:
+    def __init__(self, site: LabSite, name: str, folder: Path) -> None:
         self.site, self.name, self.folder = site, name, folder
         self.admin = f"admin-of-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -84,13 +84,16 @@ class Insider:
 
     @property
     def identity(self) -> Identity:
+        """The identity that it has."""
         return self.link.identity
 
     @property
     def client(self) -> AuthorityClient:
+        """Its client of the authority."""
         return self.link.client
 
     def standing(self) -> dict[str, Any]:
+        """What the operator sees of it."""
         return self.site.node(self.name)
 
     def join(self) -> Insider:
@@ -185,4 +188,5 @@ class Insider:
         return self.submit(self.evidence(self.claims(activation)), activation.challenge_id)
 
     def with_enclave(self, work: Callable[[Enclave], T]) -> T:
+        """What `work` makes of its enclave."""
         return self.node.gate.run(work)
