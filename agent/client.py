@@ -6,6 +6,7 @@ import ssl
 import time
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from agent.errors import AuthorityRefused, AuthorityUnreachable
 from agent.log import printable
 from protocol.codec import ProtocolViolation, decode
+from protocol.mapping import DataPlaneReport, MappingAnswer
 from protocol.messages import (
     Activation,
     AttestResult,
@@ -147,6 +149,15 @@ class AuthorityClient:
     def deliveries(self, after: int) -> list[DeliveryEvent]:
         """GET /v1/deliveries?after=N."""
         return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def report_data_plane(self, report: DataPlaneReport) -> None:
+        """PUT /v1/data-plane: what the peers' data planes need to know of this node."""
+        self._send("PUT", "/v1/data-plane", report)
+
+    def look_up(self, network: str, address: str) -> MappingAnswer:
+        """GET /v1/mapping/{network}/{address}: who is there, of the peers that this node may associate with."""
+        path = f"/v1/mapping/{quote(network, safe='')}/{quote(address, safe='')}"
+        return self._call("GET", path, None, MappingAnswer)
 
     def consistency(self, first: int, second: int) -> LogConsistency:
         """GET /v1/log/consistency?from=N&to=M."""

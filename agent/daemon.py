@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.answering import Answerer
+from agent.data_plane import FactsReporter
 from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError
 from agent.event_log import read_event_log
@@ -49,6 +50,8 @@ LEASE_CHECK_S = 10.0
 
 A machine that slept, or whose clock was set, is noticed within so many seconds.
 """
+FACTS_CHECK_S = 10.0
+"""Longest wait between two looks at what the sinks offer to peers."""
 SOON_S = 1.0
 TIMED_DELIVERY_S = 60.0
 """The first delivery this soon after a presentation is taken to be its consequence in the timings."""
@@ -86,6 +89,8 @@ class Daemon:
         self._erasures: asyncio.Queue[ErasureOrder] = asyncio.Queue(MOST_ERASURES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._wake_facts = asyncio.Event()
+        self._reporter = FactsReporter(self.desk.facts)
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
         self._watch: tuple[str, Stopwatch] | None = None
 
@@ -93,7 +98,8 @@ class Daemon:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
         duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
-        work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
+        upkeep = (self._keep_leases(), self._keep_certificate(), self._watch_network(), self._offer_facts())
+        work = (*duties, *upkeep)
         tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
@@ -245,6 +251,8 @@ class Daemon:
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""
         await self._tried("missed deliveries", self._fetch_now)
+        self._reporter.forget()
+        self._wake_facts.set()
 
     def _fetch_now(self) -> None:
         """One delivery that is refused, for its lease say, does not keep the others out."""
@@ -267,6 +275,17 @@ class Daemon:
                 await asyncio.wait_for(self._wake_leases.wait(), wait)
             except TimeoutError:
                 continue
+
+    async def _offer_facts(self) -> None:
+        """What the sinks offer to peers is told with every connection, and looked at again now and then."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake_facts.wait(), FACTS_CHECK_S)
+            self._wake_facts.clear()
+            await self._tried("the report of the data plane", self._tell_facts)
+
+    def _tell_facts(self) -> None:
+        self._reporter.tell(self.answerer.link.client)
 
     async def _keep_certificate(self) -> None:
         link, settings = self.answerer.link, self.answerer.config.connection

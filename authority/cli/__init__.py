@@ -11,6 +11,8 @@ from authority.cli import (
     brake,
     eve,
     groups,
+    keks,
+    mapping,
     networks,
     nodes,
     policy_check,
@@ -41,6 +43,9 @@ for command in (
     references.reference,
     brake.brake,
     groups.group,
+    keks.kek,
+    keks.fence,
+    mapping.mapping,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -21,6 +21,7 @@ from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
 from authority.planes.limits import BODY_BYTES, RateLimit, read_body
+from authority.planes.mapping_routes import NodeLimits, node_mapping_routes
 from authority.planes.problems import install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.tls import CERTIFICATE_KEY
@@ -129,6 +130,7 @@ def create_node_app(
     _challenge_routes(app, context)
     _delivery_routes(app, context)
     _signal_route(app, context)
+    node_mapping_routes(app, context, NodeLimits())
     _log_route(app, context)
     _event_route(app, context)
     check_access_declared(app)

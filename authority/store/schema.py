@@ -67,7 +67,9 @@ node = Table(
     Column("endpoint", String(45), nullable=False, default="", server_default=""),
     Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
+    Column("endpoint_pinned", Boolean, nullable=False, default=False, server_default=false()),
 )
+"""`endpoint_pinned`: an operator set the endpoint, so that what the node reports does not move it."""
 
 reference_value = Table(
     "reference_value",
@@ -265,7 +267,9 @@ network = Table(
     metadata,
     Column("name", String(63), primary_key=True),
     Column("created_at", Float, nullable=False),
+    Column("floor", Integer, nullable=False, default=0, server_default="0"),
 )
+"""`floor`: no version below it is ever used again."""
 
 key_version = Table(
     "key_version",
@@ -277,7 +281,13 @@ key_version = Table(
     Column("kek_id", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("destroyed_at", Float),
+    Column("moved_at", Float, nullable=False, default=0.0, server_default="0"),
+    Column("shred_id", String(32), nullable=False, default="", server_default=""),
+    Column("shredded_at", Float),
+    Index("ix_key_version_network_state", "network", "state"),
+    Index("ix_key_version_state_shredded_at", "state", "shredded_at"),
 )
+"""`shred_id` names the shred key, kept outside the database, that the secret is wrapped under besides the KEK."""
 
 member = Table(
     "member",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -220,6 +220,19 @@ class DeliveryRules(_Section, frozen=True):
     lease_s: float = 26 * HOUR_S
 
 
+class VersionRules(_Section, frozen=True):
+    """How many outdated versions a network keeps, and for how long those that a newer outdated one replaced."""
+
+    outdated_kept: int = 1
+    outdated_s: float = 30 * DAY_S
+
+
+class MappingRules(_Section, frozen=True):
+    """Whether the endpoint that a node reports is taken: where no operator set one, always, or never."""
+
+    reported_endpoints: Literal["unset", "always", "never"] = "unset"
+
+
 class SchedulerRules(_Section, frozen=True):
     """Seconds between recomputations of all scores, and the silence that counts as an outage of the authority."""
 
@@ -258,6 +271,8 @@ class Policy(_Section, frozen=True):
     groups: GroupRules = GroupRules()
     lockout: LockoutRules = LockoutRules()
     delivery: DeliveryRules = DeliveryRules()
+    versions: VersionRules = VersionRules()
+    mapping: MappingRules = MappingRules()
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
 
@@ -339,6 +354,8 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
+    "versions.outdated_kept": (1, 10_000, 1),
+    "versions.outdated_s": (300, 3650 * DAY_S, 1),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
     **behaviour_rules.RANGES,
