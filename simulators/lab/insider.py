@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ from protocol.messages import (
 )
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
+from simulators.lab.processes import command, run
 from simulators.lab.site import LabSite, bare_config
 
 T = TypeVar("T")
@@ -54,13 +56,15 @@ SENSORS = [
 class Insider:
     """One such node; a context manager that ends its TPM. `admin` enrols without any biometrics."""
 
-    def __init__(self, site: LabSite, name: str, folder: Path) -> None:
+    def __init__(
+        self, site: LabSite, name: str, folder: Path, sink: tuple[str, Mapping[str, object]] | None = None
+    ) -> None:
         self.site, self.name, self.folder = site, name, folder
         self.admin = f"admin-of-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._stack = ExitStack()
         self.tpm = self._stack.enter_context(Swtpm(site.factory.manufacture(name)))
-        self.config = bare_config(folder, name, site.url, self.tpm.tcti)
+        self.config = bare_config(folder, name, site.url, self.tpm.tcti, sink)
         self.node = Node.of(load_config(self.config))
         self.counter = 0
         self.record_id = ""
@@ -95,6 +99,12 @@ class Insider:
     def standing(self) -> dict[str, Any]:
         """What the operator sees of it."""
         return self.site.node(self.name)
+
+    def status(self, prefix: Sequence[str] = ()) -> dict[str, Any]:
+        """What `keyvigil status` says on the node, run behind the words of `prefix`."""
+        argv = [*prefix, command("keyvigil"), "status", "--config", os.fspath(self.config), "--json"]
+        found: dict[str, Any] = json.loads(run(argv))
+        return found
 
     def join(self) -> Insider:
         """Become a node of the site, as `keyvigil join` does."""
