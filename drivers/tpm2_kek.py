@@ -13,13 +13,15 @@ from drivers.tpm2 import Tpm2Driver
 from hal import DeviceError, NotFound
 
 KEY_BYTES = 32
+SECURE_BOOT = "7"
+HIGHEST_PCR = 23
 
 
 class TpmKind:
     """A `KekKind` that gives the 32 bytes of the key.
 
-    Options: `tcti` (the TPM, by default the host's), `pcrs` (numbers with commas: the key then opens only while these
-    PCRs are as they were when it was made, which an update of firmware or kernel changes).
+    Options: `tcti` (the TPM, by default the host's), `pcrs` (numbers with commas, by default 7, the secure boot policy:
+    the key opens only while these PCRs are as they were when it was made).
     """
 
     warning = ""
@@ -31,7 +33,7 @@ class TpmKind:
             raise DeviceError(f"tpm has no option {foreign[0]!r}", remedy="Its options: tcti, pcrs.")
         name = f"kek-{random(8).hex()}.tpm"
         with Tpm2Driver().open(_device(options)) as enclave:
-            blob = enclave.seal(random(KEY_BYTES), _selection(options.get("pcrs", "")))
+            blob = enclave.seal(random(KEY_BYTES), _selection(options.get("pcrs", SECURE_BOOT)))
         _write(folder / name, blob)
         return {"file": name, **options}
 
@@ -59,10 +61,10 @@ def _device(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _selection(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(each) for each in text.split(",") if each.strip()}))
-    except ValueError:
-        raise DeviceError("pcrs are numbers", remedy="Give them with commas: pcrs=0,7.") from None
+    numbers = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() and int(each) <= HIGHEST_PCR for each in numbers):
+        raise DeviceError("pcrs are numbers from 0 to 23", remedy="Give them with commas: pcrs=0,7.")
+    return tuple(sorted({int(each) for each in numbers}))
 
 
 def _path(folder: Path, description: Mapping[str, str]) -> Path:

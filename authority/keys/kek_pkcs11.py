@@ -29,30 +29,28 @@ class Pkcs11Kind:
         """A key that is sensitive and not extractable (PKCS #11 2.40, 4.9) under a label that none had before."""
         del folder
         refuse_unknown("pkcs11", options, _OPTIONS)
-        missing = [name for name in _OPTIONS if not options.get(name)]
-        if missing:
-            raise KekError(f"pkcs11 needs the option {missing[0]!r}", f"Its options: {', '.join(_OPTIONS)}.")
         label = f"keyvigil-kek-{random(8).hex()}"
-        with _session(options) as session:
-            session.generate_key(pkcs11.KeyType.AES, 256, label=label, store=True, template=_TEMPLATE)
+        try:
+            _session(options).generate_key(pkcs11.KeyType.AES, 256, label=label, store=True, template=_TEMPLATE)
+        except ck.PKCS11Error as error:
+            raise _failed("makes no key", error) from None
         return {**{name: options[name] for name in _OPTIONS}, "label": label}
 
     def open(self, folder: Path, description: Mapping[str, str], random: Random) -> KekProvider:
-        """The key on the token; its session stays open with the provider."""
+        """The key on the token."""
         del folder
-        session = _session(description)
-        try:
-            return Pkcs11Kek(_key(session, description["label"]), description["label"], random)
-        except BaseException:
-            session.close()
-            raise
+        label = _named(description, "label")
+        return Pkcs11Kek(_key(_session(description), label), label, random)
 
     def destroy(self, folder: Path, description: Mapping[str, str]) -> None:
         """C_DestroyObject: the token itself forgets the key."""
         del folder
-        with _session(description) as session:
-            for key in session.get_objects({pkcs11.Attribute.LABEL: description["label"]}):
+        label = _named(description, "label")
+        try:
+            for key in [*_session(description).get_objects({pkcs11.Attribute.LABEL: label})]:
                 key.destroy()
+        except ck.PKCS11Error as error:
+            raise _failed("does not destroy a key", error) from None
 
 
 class Pkcs11Kek:
@@ -105,14 +103,25 @@ _TEMPLATE = {
 }
 
 
+_sessions: dict[tuple[str, str], Any] = {}
+"""One a token and process: a token logs an application in, not a session, and the end of one logs all out."""
+
+
 def _session(options: Mapping[str, str]) -> Any:
-    try:
-        token = pkcs11.lib(options["module"]).get_token(token_label=options["token"])
-        return token.open(rw=True, user_pin=_pin(Path(options["pin_file"])))
-    except KeyError as error:
-        raise KekError(f"the description of a key lacks {error}", "Restore keks.json from its backup.") from None
-    except (ck.PKCS11Error, RuntimeError) as error:
-        raise _failed("does not open", error) from None
+    module, label, pin_file = (_named(options, name) for name in _OPTIONS)
+    if (module, label) not in _sessions:
+        try:
+            token = pkcs11.lib(module).get_token(token_label=label)
+            _sessions[module, label] = token.open(rw=True, user_pin=_pin(Path(pin_file)))
+        except (ck.PKCS11Error, RuntimeError) as error:
+            raise _failed("does not open", error) from None
+    return _sessions[module, label]
+
+
+def _named(options: Mapping[str, str], name: str) -> str:
+    if not options.get(name):
+        raise KekError(f"a key on a token needs {name!r}", f"The options of pkcs11: {', '.join(_OPTIONS)}.")
+    return options[name]
 
 
 def _key(session: Any, label: str) -> Any:

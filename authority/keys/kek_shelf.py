@@ -52,10 +52,9 @@ class KekShelf:
 
     def add(self, kind: str, options: Mapping[str, str]) -> Entry:
         """A new key of this kind, opened once to see that it works, and listed."""
-        maker = kind_of(kind)
+        maker, known = kind_of(kind), self.entries()
         description = _asked(lambda: maker.create(self._folder, options, self._random))
         kek = self._provider(maker, kind, description)
-        known = self.entries()
         if any(entry.kek_id == kek.kek_id for entry in known):
             raise KekError(f"{kek.kek_id} is on the list already", "Give another key: one is never used again.")
         entry = Entry(kek.kek_id, kind, description)
