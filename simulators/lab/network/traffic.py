@@ -25,6 +25,8 @@ from typing import Any
 from simulators.lab.processes import LabError
 
 PORT = 7700
+IP_FREEBIND = 15
+"""ip(7): bind to an address that is not there yet; IPv6 sockets heed it as well."""
 _PACKET = struct.Struct("!Q")
 _FILLING = bytes(100)
 
@@ -48,6 +50,8 @@ class Traffic:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        # The address comes with the first keys.
+        self._socket.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         self._socket.bind((address, PORT))
 
     async def run(self, control: Path) -> None:
