@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +39,6 @@ from protocol.messages import (
 )
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
-from simulators.lab.processes import command, run
 from simulators.lab.site import LabSite, bare_config
 
 T = TypeVar("T")
@@ -99,12 +97,6 @@ class Insider:
     def standing(self) -> dict[str, Any]:
         """What the operator sees of it."""
         return self.site.node(self.name)
-
-    def status(self, prefix: Sequence[str] = ()) -> dict[str, Any]:
-        """What `keyvigil status` says on the node, run behind the words of `prefix`."""
-        argv = [*prefix, command("keyvigil"), "status", "--config", os.fspath(self.config), "--json"]
-        found: dict[str, Any] = json.loads(run(argv))
-        return found
 
     def join(self) -> Insider:
         """Become a node of the site, as `keyvigil join` does."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.sinks.wireguard._uapi import UapiDevice
 from authority.cli.output import CommandFailed
 from protocol.digests import failure_digest
 from protocol.levels import NodeState
@@ -75,7 +77,10 @@ class NetworkOptions:
 
 @dataclass
 class Report:
-    """What was measured; cuts are seconds from a verdict to the last packet at any peer."""
+    """What was measured; cuts are seconds from a verdict to the last packet at any peer.
+
+    Over tunnels, `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
+    """
 
     sink: str
     nodes: int
@@ -87,8 +92,8 @@ class Report:
     cut_s: list[float] = field(default_factory=list)
     cut_unheeded_s: list[float] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
-    staged: list[int] = field(default_factory=list)
-    in_force: list[int] = field(default_factory=list)
+    staged: int = 0
+    in_force: int = 0
 
 
 @dataclass
@@ -103,6 +108,29 @@ class Member:
     def name(self) -> str:
         """The node's name."""
         return self.machine.name
+
+
+class Tunnels:
+    """Preshared keys and handshakes of every tunnel, as they were whenever somebody looked."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, bytes], set[bytes]] = {}
+        self._handshakes: dict[tuple[str, bytes], set[float]] = {}
+
+    def look(self, name: str, interface: str) -> None:
+        """Note what the interface of a node has now."""
+        for public, peer in UapiDevice(interface).read().peers.items():
+            tunnel = (name, public)
+            self._keys.setdefault(tunnel, set()).add(hashlib.sha256(peer.psk).digest())
+            self._handshakes.setdefault(tunnel, set()).add(peer.last_handshake)
+
+    def staged(self) -> int:
+        """Keys that were given to the tunnel with the fewest, after the first."""
+        return min(map(len, self._keys.values()), default=1) - 1
+
+    def in_force(self) -> int:
+        """Handshakes of the tunnel with the fewest, after the first: each brought what was staged into force."""
+        return min(map(len, self._handshakes.values()), default=1) - 1
 
 
 def run_network(options: NetworkOptions, changed: Callable[[Course], None], said: Callable[[str], None]) -> Report:
@@ -123,6 +151,7 @@ class NetworkLab:
     def __init__(self, folder: Path, options: NetworkOptions, said: Callable[[str], None]) -> None:
         self._folder, self._options, self._said = folder, options, said
         self._stack = ExitStack()
+        self._tunnels = Tunnels()
         self.members: list[Member] = []
 
     def __enter__(self) -> NetworkLab:
@@ -155,9 +184,7 @@ class NetworkLab:
         finally:
             recorder.close()
             self._save(recorder.course)
-        held = [entry for member in self.members for entry in self._held(member)]
-        report.staged = sorted({version for entry in held for version in entry["versions"]})
-        report.in_force = sorted({version for entry in held for version in entry["in_force"] or []})
+        report.staged, report.in_force = self._tunnels.staged(), self._tunnels.in_force()
         return report
 
     def _member(self, stack: ExitStack, number: int) -> Member:
@@ -221,12 +248,14 @@ class NetworkLab:
                     report.duplicated += duplicated
 
     def _rotate(self, report: Report, recorder: Recorder) -> None:
+        self._look_at_tunnels()
         for number in range(1, self._options.rotations + 1):
             self._said(f"rotation {number} of {self._options.rotations}")
             recorder.act("rotation")
             self._site.operator.post(f"/v1/networks/{NETWORK}/rotate")
             time.sleep(self._options.period_s)
             self._check()
+            self._look_at_tunnels()
             report.rotations += 1
         time.sleep(self._options.period_s)
 
@@ -285,9 +314,10 @@ class NetworkLab:
                 came[names[source]] += count
         return came
 
-    def _held(self, member: Member) -> Sequence[dict[str, Any]]:
-        status = member.machine.status(member.port.namespace.argv())
-        return [held for sink in status["sinks"] for held in sink["held"]]
+    def _look_at_tunnels(self) -> None:
+        if self._options.sink == "wireguard":
+            for member in self.members:
+                self._tunnels.look(member.name, member.port.interface)
 
     def _check(self) -> None:
         for member in self.members:
