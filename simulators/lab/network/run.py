@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ class NetworkOptions:
 class Report:
     """What was measured; cuts are seconds from a verdict to the last packet at any peer.
 
+    `installed_s` are seconds from a decision to the acknowledgement that its keys are installed, of every delivery.
     Over tunnels, `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
     """
 
@@ -92,6 +94,7 @@ class Report:
     cut_s: list[float] = field(default_factory=list)
     cut_unheeded_s: list[float] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
+    installed_s: list[float] = field(default_factory=list)
     staged: int = 0
     in_force: int = 0
 
@@ -184,6 +187,7 @@ class NetworkLab:
         finally:
             recorder.close()
             self._save(recorder.course)
+        report.installed_s = self._installed()
         report.staged, report.in_force = self._tunnels.staged(), self._tunnels.in_force()
         return report
 
@@ -313,6 +317,12 @@ class NetworkLab:
             for source, (count, _) in member.port.totals().items():
                 came[names[source]] += count
         return came
+
+    def _installed(self) -> list[float]:
+        database = self._site.authority.state / "authority.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as conn:
+            rows = conn.execute("SELECT acked_at - issued_at FROM delivery WHERE acked_at IS NOT NULL")
+            return [round(seconds, 3) for (seconds,) in rows]
 
     def _look_at_tunnels(self) -> None:
         if self._options.sink == "wireguard":

@@ -64,7 +64,7 @@ def _table(course: Course) -> Table:
 def _numbers(report: Report) -> dict[str, Any]:
     """The report with spreads in place of lists of seconds."""
     numbers = asdict(report)
-    for name in ("cut_s", "cut_unheeded_s", "back_s"):
+    for name in ("cut_s", "cut_unheeded_s", "back_s", "installed_s"):
         numbers[name] = spread(numbers[name])
     return numbers
 
