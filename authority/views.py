@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
+from authority.alerts import Severity
 from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
@@ -88,20 +89,26 @@ def profile_list(conn: Connection, node_id: str | None = None, state: str | None
     return [{**_columns(row, *fields), "modalities": json.loads(row.modalities)} for row in rows]
 
 
-def alert_list(conn: Connection, after: int = 0, limit: int = 200) -> list[View]:
-    """Alerts with an id above `after`, oldest first."""
-    names = select(schema.node.c.id, schema.node.c.name)
-    nodes = {row.id: row.name for row in conn.execute(names)}
-    above = schema.alert.c.id > min(after, _LARGEST)
-    rows = conn.execute(select(schema.alert).where(above).order_by(schema.alert.c.id).limit(limit))
-    return [
-        {
-            **_columns(row, "id", "at", "severity", "kind", "text", "delivered_at"),
-            "node": nodes.get(row.node_id or ""),
-            "data": json.loads(row.data),
-        }
-        for row in rows
-    ]
+def alert_list(
+    conn: Connection,
+    after: int = 0,
+    limit: int = 200,
+    *,
+    unacknowledged: bool = False,
+    severity: Severity | None = None,
+) -> list[View]:
+    """Alerts with an id above `after`, oldest first; those that nobody acknowledged, of `severity` and worse."""
+    row = schema.alert
+    query = select(row, schema.node.c.name.label("node")).outerjoin(schema.node, schema.node.c.id == row.c.node_id)
+    query = query.where(row.c.id > min(after, _LARGEST))
+    if unacknowledged:
+        query = query.where(row.c.acknowledged_at.is_(None))
+    if severity is not None:
+        query = query.where(row.c.severity.in_([each.value for each in Severity if each.code <= severity.code]))
+    fields = ("id", "at", "severity", "kind", "text", "delivered_at", "repeats", "last_at", "node")
+    seen = ("acknowledged_at", "acknowledged_by", "acknowledgement")
+    rows = conn.execute(query.order_by(row.c.id).limit(limit))
+    return [{**_columns(each, *fields, *seen), "data": json.loads(each.data)} for each in rows]
 
 
 def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]:
