@@ -57,7 +57,7 @@ class Ledger:
     def record(self, marks: Iterable[bytes], expires_at: float, now: float) -> None:
         """Remember keys durably; raises `StateError`, after which none of them may be used."""
         known, end = self.used(), min(int(expires_at) + 1, 10**12 - 1)
-        fresh = [mark for mark in marks if known.get(mark, 0) < end - _KEEP_S // 2]
+        fresh = [mark for mark in marks if mark not in known or known[mark] < end - _KEEP_S // 2]
         if not fresh:
             return
         self._make_room(now)
