@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WHAT = {
+MEANING = {
     "XfrmInNoStates": "packets came under keys that are not installed: a peer sends under a retired or unknown one",
     "XfrmInStateProtoError": "packets did not authenticate: keys differ, or somebody forges",
     "XfrmInStateSeqError": "packets were replayed, or late beyond the replay window",
@@ -17,6 +17,19 @@ WHAT = {
     "XfrmOutStateSeqError": "a key ran out of sequence numbers",
 }
 """What the counters that matter here mean (Documentation/networking/xfrm_proc.rst)."""
+
+WORRYING = frozenset(
+    {
+        "XfrmInNoStates",
+        "XfrmInStateProtoError",
+        "XfrmInStateSeqError",
+        "XfrmInStateMismatch",
+        "XfrmInTmplMismatch",
+        "XfrmOutNoStates",
+        "XfrmOutStateSeqError",
+    }
+)
+"""Those that no member without an association explains."""
 
 
 def read_counters(path: Path = Path("/proc/net/xfrm_stat")) -> dict[str, int] | None:
