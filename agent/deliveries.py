@@ -22,7 +22,7 @@ from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
-from agent.sinks import KeySink
+from agent.sinks import KeySink, serves, withdraw
 from agent.state import StateDirectory
 from hal import DeviceError
 from protocol.codec import ProtocolViolation, decode, encode
@@ -195,7 +195,7 @@ class DeliveryDesk:
 
     def _apply(self, bundle: KeyBundle) -> Receipt:
         keyless = bundle.access is Access.ISOLATED or bundle.version is None
-        error = self._clear_sinks(bundle.network) if keyless else self._install(bundle)
+        error = self._end_keys(bundle) if keyless else self._install(bundle)
         if not error:
             self._mark(bundle.network, installed=True, cleared=keyless)
         return Receipt(self._ack(error), bundle.network, installed_now=not error)
@@ -203,13 +203,17 @@ class DeliveryDesk:
     def _install(self, bundle: KeyBundle) -> str:
         return self._each(bundle.network, "installed", lambda sink: sink.install(bundle))
 
+    def _end_keys(self, bundle: KeyBundle) -> str:
+        isolated = bundle.isolated
+        return self._each(bundle.network, "cleared", lambda sink: withdraw(sink, bundle.network, isolated=isolated))
+
     def _clear_sinks(self, network: str) -> str:
         return self._each(network, "cleared", lambda sink: sink.clear(network))
 
     def _each(self, network: str, what: str, work: Callable[[KeySink], None]) -> str:
         """Do `work` on every sink, whatever the others say; the failures as one line."""
         errors = []
-        for sink in self._sinks:
+        for sink in self._serving(network):
             try:
                 work(sink)
             except (AgentError, DeviceError) as error:
@@ -241,8 +245,11 @@ class DeliveryDesk:
     def _missing(self, name: str, record: NetworkRecord) -> bool:
         if record.cleared:
             return False
-        lost = record.associations > 0 and any(not self._holds(sink, name) for sink in self._sinks)
+        lost = record.associations > 0 and any(not self._holds(sink, name) for sink in self._serving(name))
         return lost or not record.installed
+
+    def _serving(self, network: str) -> list[KeySink]:
+        return [sink for sink in self._sinks if serves(sink, network)]
 
     @staticmethod
     def _holds(sink: KeySink, network: str) -> bool:

@@ -18,12 +18,28 @@ T = TypeVar("T")
 
 
 class HeldKeys(msgspec.Struct, frozen=True):
-    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it."""
+    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it.
+
+    `in_force` are the versions that traffic runs under, where that is not all that is installed.
+    """
 
     network: str
     associations: int
     versions: list[int]
     expires_at: float | None = None
+    in_force: list[int] | None = None
+
+
+class DataPlaneFacts(msgspec.Struct, frozen=True):
+    """What a sink offers to the data plane of this node's peers; the defaults offer nothing.
+
+    `wireguard_public` is a Curve25519 public key of 32 bytes, `endpoint` the physical IP address that packets come to.
+    A sink that has such facts offers them by a method `facts() -> DataPlaneFacts`, which no other sink needs.
+    """
+
+    wireguard_public: bytes = b""
+    wireguard_port: int = 0
+    endpoint: str = ""
 
 
 class KeySink(Protocol):
@@ -49,6 +65,34 @@ class KeySink(Protocol):
     def stop(self) -> None:
         """The agent ends: remove what would outlive its lease without it. Raises `SinkFailed`."""
         ...
+
+
+def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts:
+    """What the sinks offer together: of each fact the first that is given; raises `SinkFailed`."""
+    found = DataPlaneFacts()
+    for sink in sinks:
+        facts = getattr(sink, "facts", DataPlaneFacts)()
+        if not found.wireguard_public:
+            key = {"wireguard_public": facts.wireguard_public, "wireguard_port": facts.wireguard_port}
+            found = msgspec.structs.replace(found, **key)
+        if not found.endpoint:
+            found = msgspec.structs.replace(found, endpoint=facts.endpoint)
+    return found
+
+
+def serves(sink: KeySink, network: str) -> bool:
+    """Whether the keys of this network are for the sink; a sink that has no `serves` of its own takes them all."""
+    asked = getattr(sink, "serves", None)
+    return asked is None or bool(asked(network))
+
+
+def withdraw(sink: KeySink, network: str, *, isolated: bool) -> None:
+    """End the network's keys; a sink that has an `isolate` of its own learns that the node itself is cut off."""
+    isolate = getattr(sink, "isolate", None)
+    if isolated and isolate is not None:
+        isolate(network)
+    else:
+        sink.clear(network)
 
 
 def load_sink(kind: str, options: Mapping[str, Any]) -> KeySink:

@@ -271,6 +271,7 @@ def _bundle(rt: Runtime, plan: _Plan, member: Member, now: float) -> KeyBundle:
         associations=[_association(rt, plan, member.node_id, link) for link in plan.of(member.node_id)],
         address=plan.places[member.node_id].address,
         endpoint=plan.places[member.node_id].endpoint,
+        isolated=member.state in {NodeState.ISOLATED, NodeState.BANNED},
         accepts=sorted({v for link in plan.inbound(member.node_id) if (v := plan.epochs[link.source].version)}),
         peers=[plan.places[peer] for peer in plan.peers(member.node_id)],
     )

@@ -10,10 +10,14 @@ import msgspec
 
 from agent.errors import ConfigError
 from agent.sinks.xfrm.constants import LARGEST_REPLAY_WINDOW
+from protocol.bounds import Address
 
 
 class XfrmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`state_dir` is an absolute path of a folder of the sink's own, which it makes.
+
+    `networks` are those whose keys the sink takes, none for all. `endpoint` is the address of this node that packets
+    shall come to, told to the authority where it is not set there.
 
     `replay_window` counts packets. `fail_closed`: traffic with a member's address never goes in clear, with or without
     an association. `protect`: prefixes for which the same holds whoever is a member. `priority` of the policies, of
@@ -21,6 +25,8 @@ class XfrmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """
 
     state_dir: str
+    networks: Annotated[list[str], msgspec.Meta(max_length=256)] = []
+    endpoint: Address = ""
     replay_window: Annotated[int, msgspec.Meta(ge=32, le=LARGEST_REPLAY_WINDOW)] = 128
     fail_closed: bool = True
     protect: Annotated[list[str], msgspec.Meta(max_length=64)] = []
@@ -34,6 +40,10 @@ def check_options(options: XfrmOptions) -> XfrmOptions:
             f"sinks: the xfrm sink's state_dir {options.state_dir!r} is not an absolute path",
             remedy="Name a folder of the sink's own, for instance below the agent's state directory.",
         )
+    try:
+        ipaddress.ip_address(options.endpoint or "::")
+    except ValueError as error:
+        raise ConfigError(f"sinks: the xfrm sink's endpoint: {error}", remedy="Write one IP address.") from None
     for prefix in options.protect:
         try:
             ipaddress.ip_network(prefix)

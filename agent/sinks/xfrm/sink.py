@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.errors import SinkFailed, StateError
 from agent.hardening import wipe
-from agent.sinks._interface import HeldKeys, sink_options
+from agent.sinks._interface import DataPlaneFacts, HeldKeys, sink_options
 from agent.sinks.xfrm.client import (
     Connect,
     XfrmClient,
@@ -45,6 +45,14 @@ class XfrmSink:
         self._ledger = Ledger(Path(self._options.state_dir))
         self._now = now
         self._connect = connect
+
+    def serves(self, network: str) -> bool:
+        """Whether the network is one of those that the configuration names, or it names none."""
+        return not self._options.networks or network in self._options.networks
+
+    def facts(self) -> DataPlaneFacts:
+        """Where packets to this node shall go, if the configuration says so."""
+        return DataPlaneFacts(endpoint=self._options.endpoint)
 
     def install(self, bundle: KeyBundle) -> None:
         """Make the network's states and policies those of `bundle`: states, then policies, then the end of old states.

@@ -407,6 +407,7 @@ def test_two_networks_cannot_both_have_an_address(kernel: XfrmKernel, tmp_path: 
         ({"state_dir": "/x", "replay_window": 5000}, "replay_window"),
         ({"state_dir": "/x", "protect": ["10.9.0.1/16"]}, "10.9.0.1/16"),
         ({"state_dir": "/x", "priority": 0}, "priority"),
+        ({"state_dir": "/x", "endpoint": "10.1.2"}, "endpoint"),
         ({"state_dir": "/x", "mode": "beet"}, "mode"),
     ],
 )
@@ -417,3 +418,11 @@ def test_bad_options_are_named(options: dict[str, object], names: str) -> None:
 
 def test_the_sink_is_found_by_entry_point() -> None:
     assert isinstance(load_sink("xfrm", {"state_dir": "/nonexistent"}), XfrmSink)
+
+
+def test_the_sink_takes_the_networks_that_it_is_for_and_offers_its_endpoint(tmp_path: Path) -> None:
+    everything = XfrmSink({"state_dir": str(tmp_path)})
+    one = XfrmSink({"state_dir": str(tmp_path), "networks": ["blue"], "endpoint": "10.1.1.2"})
+    assert [sink.serves("blue") for sink in (everything, one)] == [True, True]
+    assert [sink.serves("green") for sink in (everything, one)] == [True, False]
+    assert [sink.facts().endpoint for sink in (everything, one)] == ["", "10.1.1.2"]
