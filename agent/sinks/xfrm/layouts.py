@@ -21,6 +21,8 @@ LIFETIMES = struct.Struct("=8Q")
 """xfrm_lifetime_cfg: soft and hard limits of bytes and of packets, then of seconds since addition and since use."""
 CURRENT = struct.Struct("=4Q")
 """xfrm_lifetime_cur: bytes, packets, add_time, use_time."""
+_KNOWN = 1 << 16
+"""Addresses that are remembered: making one costs more than all else that is done with an entry."""
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -36,7 +38,13 @@ class Selector:
         return f"{self.source} to {self.destination}"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(_KNOWN)
+def parse(text: str) -> IpAddress:
+    """An address in text; raises `ValueError`."""
+    return ipaddress.ip_address(text)
+
+
+@lru_cache(_KNOWN)
 def host(address: IpAddress) -> IpNetwork:
     """The network of one address."""
     return ipaddress.ip_network(address)
@@ -58,6 +66,7 @@ def pack_address(address: IpAddress) -> bytes:
     return address.packed.ljust(16, b"\0")
 
 
+@lru_cache(_KNOWN)
 def read_address(data: bytes, of_family: int) -> IpAddress:
     """The address of a family; raises `MalformedMessage` for another family."""
     if of_family == socket.AF_INET:
@@ -65,6 +74,11 @@ def read_address(data: bytes, of_family: int) -> IpAddress:
     if of_family == socket.AF_INET6:
         return ipaddress.IPv6Address(data)
     raise MalformedMessage(f"an address has the unknown family {of_family}")
+
+
+@lru_cache(_KNOWN)
+def _network(data: bytes, of_family: int, bits: int) -> IpNetwork:
+    return ipaddress.ip_network((read_address(data, of_family), bits), strict=False)
 
 
 def pack_selector(selector: Selector) -> bytes:
@@ -96,8 +110,8 @@ def read_selector(data: memoryview) -> Selector | None:
         return None
     try:
         return Selector(
-            ipaddress.ip_network((read_address(source, of_family), from_bits), strict=False),
-            ipaddress.ip_network((read_address(destination, of_family), to_bits), strict=False),
+            _network(source, of_family, from_bits),
+            _network(destination, of_family, to_bits),
             narrow=any((*fields[2:6], *fields[9:12])),
         )
     except ValueError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.sinks.xfrm.client import Held
 from agent.sinks.xfrm.constants import ESP, Action, Mode, PolicyDirection
-from agent.sinks.xfrm.layouts import IpAddress, IpNetwork, Selector, everything, host
+from agent.sinks.xfrm.layouts import IpAddress, IpNetwork, Selector, everything, host, parse
 from agent.sinks.xfrm.options import XfrmOptions
 from agent.sinks.xfrm.policies import Policy, Template, blocking
 from agent.sinks.xfrm.states import HeldState, StateId, WantedState, fingerprint
@@ -199,7 +199,7 @@ def _link(bundle: KeyBundle, peer: Peer | None, association: Association) -> _Li
 def _place(address: str, endpoint: str, whose: str) -> tuple[IpAddress, IpAddress]:
     if not address or not endpoint:
         raise Unfit(f"the mapping names no address or no endpoint of {whose}")
-    return ipaddress.ip_address(address), ipaddress.ip_address(endpoint)
+    return parse(address), parse(endpoint)
 
 
 def _guard_members(found: Wanted, bundle: KeyBundle, options: XfrmOptions) -> None:

@@ -100,7 +100,7 @@ def read_policy(body: memoryview) -> Policy | None:
     """A policy of a dump, `None` for one of a socket; raises `MalformedMessage`."""
     priority, _, direction, action, *_ = take(_TAIL, body, _AT_TAIL)
     selector = read_selector(body)
-    if direction > max(PolicyDirection) or selector is None:
+    if direction > PolicyDirection.FWD or selector is None:
         return None
     found = attributes(body[POLICY_BYTES:])
     return Policy(
