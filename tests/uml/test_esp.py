@@ -24,6 +24,16 @@ def test_a_thousand_rotations_between_two_nodes_lose_and_double_nothing(tmp_path
     assert result["counters"] == {"n1": {}, "n2": {}}
 
 
+@pytest.mark.timeout(3600)
+def test_a_thousand_rotations_by_the_authority_lose_and_double_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("authority.keys.rotation", reason="this authority does not rotate make-before-break")
+    result = run("run_authority", tmp_path, 2, 1000, 400, timeout_s=3500)
+    assert min(result["epochs"]) > 1000
+    assert result["sent"] > 10_000
+    assert [result[name] for name in ("lost", "duplicated", "pings_lost", "refused")] == [0, 0, 0, 0]
+    assert result["counters"] == {"n1": {}, "n2": {}}
+
+
 @pytest.mark.timeout(600)
 def test_the_control_that_swaps_in_one_step_does_lose(tmp_path: Path) -> None:
     result = run("run_rotations", tmp_path, 2, 20, 400, "naive", timeout_s=500)

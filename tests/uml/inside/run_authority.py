@@ -1,4 +1,4 @@
-"""Rotations by the authority's own code, under traffic; arguments: folder, nodes, rotations, packets a second and pair."""
+"""Rotations by the authority's code under traffic; arguments: folder, nodes, rotations, packets a second and pair."""
 
 from __future__ import annotations
 
