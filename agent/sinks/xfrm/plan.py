@@ -46,7 +46,8 @@ class Wanted:
 class Changes:
     """Steps in the order in which they are taken; an outbound state is of no use to anyone before `switches`.
 
-    `used` are the fingerprints of outbound keys to be recorded between `add` and `switches`.
+    `used` are the fingerprints of outbound keys to be recorded between `add` and `switches`; `unfit` and `lost` tell in
+    sentences what is left out, the latter since it was sent under before.
     """
 
     guards: list[Policy] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Changes:
     drop_policies: list[Policy] = field(default_factory=list)
     drop_states: list[StateId] = field(default_factory=list)
     unfit: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 def network_reqid(network: str) -> int:
@@ -263,15 +265,16 @@ def _compare_state(
     mark = fingerprint(state.key)
     outbound = state.id in want.outbound
     if there is not None and not is_ours(there.reqid):
-        _leave_out(changes, want, state, f"another program holds the state {state.id}")
+        changes.unfit.append(f"another program holds the state {state.id}")
+        _leave_out(want, state)
     elif there is not None and _is_same(there, state, mark):
         seconds = max(1, math.floor(state.expires_at) - there.added_at)
         if abs(seconds - there.hard_seconds) > _SLACK_S:
             changes.extend.append((state, seconds))
         changes.used += [mark] if outbound else []
     elif outbound and mark in used:
-        what = f"the key of state {state.id} was in use here before, and its sequence numbers are lost"
-        _leave_out(changes, want, state, what)
+        changes.lost.append(f"the key of state {state.id} was in use here before, and its sequence numbers are lost")
+        _leave_out(want, state)
     else:
         changes.replace += [state.id] if there is not None else []
         changes.add.append(state)
@@ -288,9 +291,8 @@ def _is_same(there: HeldState, state: WantedState, mark: bytes) -> bool:
     )
 
 
-def _leave_out(changes: Changes, want: Wanted, state: WantedState, why: str) -> None:
+def _leave_out(want: Wanted, state: WantedState) -> None:
     """Without its state, an outbound policy goes as well: nothing may be sent, in clear or otherwise."""
-    changes.unfit.append(why)
     for place, policy in list(want.policies.items()):
         if _names(policy, state.id, want.reqid):
             want.policies[place] = _shut(policy)

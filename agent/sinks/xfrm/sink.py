@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.errors import SinkFailed, StateError
+from agent.errors import KeysLost, SinkFailed, StateError
 from agent.hardening import wipe
 from agent.sinks._interface import DataPlaneFacts, HeldKeys, sink_options
 from agent.sinks.xfrm.client import (
@@ -57,7 +57,8 @@ class XfrmSink:
     def install(self, bundle: KeyBundle) -> None:
         """Make the network's states and policies those of `bundle`: states, then policies, then the end of old states.
 
-        What cannot be installed is left out, with a policy that blocks, and named in `SinkFailed` once the rest is in.
+        What cannot be installed is left out, with a policy that blocks, and named in `SinkFailed` once the rest is in:
+        in `KeysLost` where new keys are all that it takes.
         """
         with self._at_work(f"installing keys of {bundle.network}") as client:
             want = wanted(bundle, self._options, self._now())
@@ -68,11 +69,10 @@ class XfrmSink:
             finally:
                 for state in want.states.values():
                     wipe(state.key)
-        if changes.unfit:
-            raise SinkFailed(
-                f"xfrm sink: {len(changes.unfit)} left out: {'; '.join(changes.unfit[:5])}",
-                remedy="The authority issues other keys at its next rotation; see docs/sinks.md.",
-            )
+        left_out = [*changes.unfit, *changes.lost]
+        if left_out:
+            what = f"xfrm sink: {len(left_out)} left out: {'; '.join(left_out[:5])}"
+            raise SinkFailed(what, remedy="See docs/sinks.md.") if changes.unfit else KeysLost(what)
 
     def clear(self, network: str) -> None:
         """End every state of the network, and the policies under which its packets went; those that block stay."""

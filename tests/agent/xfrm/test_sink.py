@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.errors import ConfigError, SinkFailed
+from agent.errors import ConfigError, KeysLost, SinkFailed
 from agent.sinks import HeldKeys, load_sink
 from agent.sinks.xfrm import XfrmSink
 from agent.sinks.xfrm.constants import Action, MessageType, PolicyDirection
@@ -92,7 +92,7 @@ def test_a_key_that_the_kernel_lost_is_never_sent_under_again(kernel: XfrmKernel
     sink(kernel, tmp_path).install(STEADY)
     kernel.states.clear()
     kernel.policies.clear()
-    with pytest.raises(SinkFailed, match="in use here before"):
+    with pytest.raises(KeysLost, match="in use here before"):
         sink(kernel, tmp_path).install(STEADY)
     held = tables(kernel)
     assert spis(held, "10.1.2.2") == []
