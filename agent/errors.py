@@ -81,7 +81,7 @@ class SinkFailed(AgentError):
 
 
 class KeysLost(SinkFailed):
-    """All is installed but keys that were sent under here before, whose sequence numbers are lost: others are needed."""
+    """All is installed but keys that were sent under here before and lost their sequence numbers: others are needed."""
 
     default_remedy = (
         "Have the authority issue new keys for this node; what is sent to those peers is dropped until then."

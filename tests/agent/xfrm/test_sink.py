@@ -426,3 +426,29 @@ def test_the_sink_takes_the_networks_that_it_is_for_and_offers_its_endpoint(tmp_
     assert [sink.serves("blue") for sink in (everything, one)] == [True, True]
     assert [sink.serves("green") for sink in (everything, one)] == [True, False]
     assert [sink.facts().endpoint for sink in (everything, one)] == ["", "10.1.1.2"]
+
+
+def test_a_foreign_state_with_the_same_name_is_not_replaced(kernel: XfrmKernel, tmp_path: Path) -> None:
+    sink(kernel, tmp_path / "other").install(STEADY)
+    foreign = {name: bytes(state).replace(b"\x4b\x02\x00", b"\x01\x02\x00") for name, state in kernel.states.items()}
+    assert all(foreign[name] != bytes(state) for name, state in kernel.states.items())
+    kernel.states.update({name: bytearray(state) for name, state in foreign.items()})
+    kernel.policies.clear()
+    with pytest.raises(SinkFailed, match="another program holds the state"):
+        sink(kernel, tmp_path).install(STEADY)
+    assert {name: bytes(state) for name, state in kernel.states.items()} == foreign
+    assert sends_under(tables(kernel)) == 0
+
+
+def test_nothing_is_sent_under_a_key_that_could_not_be_recorded(kernel: XfrmKernel, tmp_path: Path) -> None:
+    one = sink(kernel, tmp_path)
+    one.install(STEADY)
+    used = tmp_path / "xfrm" / "used"
+    used.unlink()
+    used.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SinkFailed):
+        one.install(SWITCHED)
+    assert sends_under(tables(kernel)) == pair_spi(1, 1)
+    used.unlink()
+    one.install(SWITCHED)
+    assert sends_under(tables(kernel)) == pair_spi(1, 2)
