@@ -29,9 +29,19 @@ def test_a_thousand_rotations_by_the_authority_lose_and_double_nothing(tmp_path:
     pytest.importorskip("authority.keys.rotation", reason="this authority does not rotate make-before-break")
     result = run("run_authority", tmp_path, 2, 1000, 400, timeout_s=3500)
     assert min(result["epochs"]) > 1000
+    assert result["evicted"] == 0
     assert result["sent"] > 10_000
     assert [result[name] for name in ("lost", "duplicated", "pings_lost", "refused")] == [0, 0, 0, 0]
     assert result["counters"] == {"n1": {}, "n2": {}}
+
+
+@pytest.mark.timeout(3600)
+def test_five_nodes_rotated_by_the_authority_lose_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("authority.keys.rotation", reason="this authority does not rotate make-before-break")
+    result = run("run_authority", tmp_path, 5, 200, 40, timeout_s=3500)
+    assert min(result["epochs"]) > 200
+    assert result["restarts"] >= 3 * 200
+    assert [result[name] for name in ("lost", "duplicated", "pings_lost", "refused", "evicted")] == [0, 0, 0, 0, 0]
 
 
 @pytest.mark.timeout(600)

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.sinks.xfrm import XfrmSink, read_counters
 from authority import challenges
 from authority.keys import add_member, create_network, reissue, tick
+from authority.keys.stragglers import given_up
 from authority.runtime import Push
 from authority.trust import Policy
 from authority.trust.policy import DeliveryRules, RotationRules
@@ -44,6 +45,7 @@ def main(folder: Path, count: int, rotations: int, rate: float) -> None:
             site.rotate()
         took = time.monotonic() - started
         flows = traffic.stop()
+        evicted = len(given_up(world.conn, "core"))
     spans = sorted(site.spans)
     leave(
         folder,
@@ -58,6 +60,8 @@ def main(folder: Path, count: int, rotations: int, rate: float) -> None:
             "delivered_to_installed_ms_p50": round(1000 * statistics.median(spans), 2),
             "delivered_to_installed_ms_p99": round(1000 * spans[int(len(spans) * 0.99)], 2),
             "epochs": site.epochs(),
+            "restarts": site.restarts,
+            "evicted": evicted,
             "counters": {
                 node.name: within(node.name, lambda: read_counters(Path("/proc/thread-self/net/xfrm_stat")))
                 for node in places
@@ -67,20 +71,27 @@ def main(folder: Path, count: int, rotations: int, rate: float) -> None:
 
 
 class _Site:
-    """The authority, and nodes that open what it pushes, install it, and say so."""
+    """The authority, and nodes that open what it pushes, install it, and say so.
+
+    Of more than two, the last takes every delivery a turn later, and the second begins anew, with its ledger, for each.
+    """
 
     def __init__(self, world: World, places: list[Place]) -> None:
         self._world = world
         self._sinks: dict[str, XfrmSink] = {}
         self._held: dict[str, KeyBundle] = {}
         self._inbox: deque[Push] = deque()
+        self._late: list[Push] = []
+        self._places: dict[str, tuple[int, Place]] = {}
+        self.restarts = 0
         self.spans: list[float] = []
         self._now()
         create_network(world.conn, world.rt, "core", world.clock)
         for index, one in enumerate(places):
             node_id = world.node(one.name, state="active", score=900)
             world.set_node(node_id, endpoint=one.endpoint)
-            self._sinks[node_id] = XfrmSink({"state_dir": f"/run/sink-{index}"}, connect=connector(one.name))
+            self._places[node_id] = (index, one)
+            self._sinks[node_id] = self._sink(node_id)
             self._inbox += add_member(
                 world.conn, world.rt, "core", node_id, one.address, ResourceClass.NORMAL, self._now()
             )
@@ -93,15 +104,32 @@ class _Site:
 
     def settle(self) -> None:
         """Go on until every pair sends, and is received, under its source's newest epoch alone."""
-        while self._inbox or not self._settled():
+        while self._inbox or self._late or not self._settled():
+            late, self._late = self._late, []
             while self._inbox:
-                self._take(self._inbox.popleft())
+                self._hand(self._inbox.popleft())
+            for push in late:
+                self._take(push)
             self._inbox += tick(self._world.conn, self._world.rt, self._now())
             time.sleep(0.002)
 
     def epochs(self) -> list[int]:
         """The newest of every node."""
         return [bundle.epoch for bundle in self._held.values()]
+
+    def _hand(self, push: Push) -> None:
+        index, count = self._places[push[0]][0], len(self._sinks)
+        if count > 2 and index == count - 1:
+            self._late.append(push)
+            return
+        if count > 2 and index == 1:
+            self._sinks[push[0]] = self._sink(push[0])
+            self.restarts += 1
+        self._take(push)
+
+    def _sink(self, node_id: str) -> XfrmSink:
+        index, one = self._places[node_id]
+        return XfrmSink({"state_dir": f"/run/sink-{index}"}, connect=connector(one.name))
 
     def _take(self, push: Push) -> None:
         node_id, event = push
