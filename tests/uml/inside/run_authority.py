@@ -6,12 +6,12 @@ import statistics
 import sys
 import time
 from collections import deque
+from importlib import import_module
 from pathlib import Path
 
 from agent.sinks.xfrm import XfrmSink, read_counters
 from authority import challenges
 from authority.keys import add_member, create_network, reissue, tick
-from authority.keys.stragglers import given_up
 from authority.runtime import Push
 from authority.trust import Policy
 from authority.trust.policy import DeliveryRules, RotationRules
@@ -28,6 +28,7 @@ _LEASE_S = 3600.0
 
 
 def main(folder: Path, count: int, rotations: int, rate: float) -> None:
+    stragglers = import_module("authority.keys.stragglers")
     raise_nodes(count)
     places = [place(index) for index in range(1, count + 1)]
     policy = Policy(
@@ -45,7 +46,7 @@ def main(folder: Path, count: int, rotations: int, rate: float) -> None:
             site.rotate()
         took = time.monotonic() - started
         flows = traffic.stop()
-        evicted = len(given_up(world.conn, "core"))
+        evicted = len(stragglers.given_up(world.conn, "core"))
     spans = sorted(site.spans)
     leave(
         folder,
