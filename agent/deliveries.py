@@ -22,7 +22,7 @@ from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
-from agent.sinks import KeySink, serves, withdraw
+from agent.sinks import DataPlaneFacts, KeySink, offered, serves, withdraw
 from agent.state import StateDirectory
 from hal import DeviceError
 from protocol.codec import ProtocolViolation, decode, encode
@@ -148,6 +148,11 @@ class DeliveryDesk:
             for name in missing:
                 self._remember(name, msgspec.structs.replace(self._networks[name], installed=False))
             return min(self._networks[name].number for name in missing) - 1 if missing else None
+
+    def facts(self) -> DataPlaneFacts | None:
+        """What the sinks offer to the peers' data planes; none where none does. Raises `SinkFailed`."""
+        with self._lock:
+            return None if self._stopped else offered(self._sinks)
 
     def stop(self) -> None:
         """Let every sink end what would outlive its lease; nothing is installed from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -42,6 +42,15 @@ class DataPlaneFacts(msgspec.Struct, frozen=True):
     endpoint: str = ""
 
 
+@runtime_checkable
+class OffersFacts(Protocol):
+    """A sink that has facts for the peers' data planes."""
+
+    def facts(self) -> DataPlaneFacts:
+        """What it offers now; raises `SinkFailed`."""
+        ...
+
+
 class KeySink(Protocol):
     """A place where the keys of a network take effect. Methods are called from one thread at a time."""
 
@@ -67,17 +76,17 @@ class KeySink(Protocol):
         ...
 
 
-def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts:
-    """What the sinks offer together: of each fact the first that is given; raises `SinkFailed`."""
-    found = DataPlaneFacts()
-    for sink in sinks:
-        facts = getattr(sink, "facts", DataPlaneFacts)()
-        if not found.wireguard_public:
-            key = {"wireguard_public": facts.wireguard_public, "wireguard_port": facts.wireguard_port}
-            found = msgspec.structs.replace(found, **key)
-        if not found.endpoint:
-            found = msgspec.structs.replace(found, endpoint=facts.endpoint)
-    return found
+def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts | None:
+    """What the sinks offer together, of each fact the first that is given; none where no sink has `facts`.
+
+    Raises `SinkFailed`.
+    """
+    given = [sink.facts() for sink in sinks if isinstance(sink, OffersFacts)]
+    if not given:
+        return None
+    keyed = next((facts for facts in given if facts.wireguard_public), DataPlaneFacts())
+    endpoint = next((facts.endpoint for facts in given if facts.endpoint), "")
+    return msgspec.structs.replace(keyed, endpoint=endpoint)
 
 
 def serves(sink: KeySink, network: str) -> bool:

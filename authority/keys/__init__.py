@@ -1,7 +1,15 @@
 """The Key Orchestration Service: networks, versions, bundles, deliveries, and the keys that wrap stored secrets."""
 
 from authority.keys.kek import FileKek, KekError, KekProvider
-from authority.keys.networks import add_member, create_network, look_up, remove_member, rotate_versions
+from authority.keys.networks import (
+    add_member,
+    create_network,
+    look_up,
+    remove_member,
+    rotate_versions,
+    set_floor,
+    stage_version,
+)
 from authority.keys.orchestrator import reconcile, reissue, tick
 
 __all__ = [
@@ -15,5 +23,7 @@ __all__ = [
     "reissue",
     "remove_member",
     "rotate_versions",
+    "set_floor",
+    "stage_version",
     "tick",
 ]

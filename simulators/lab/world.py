@@ -25,6 +25,8 @@ T = TypeVar("T")
 START_S = 60.0
 NETWORK = "lab"
 RESOURCE_CLASSES = ("critical", "normal", "normal")
+FAILURE_AT_S = 18
+"""Sooner than the end of the lab's 28 s, so that nobody who watches waits for a failure longer than it takes."""
 Settings = Mapping[str, Mapping[str, object]]
 """Sections of an agent's configuration with the keys that differ from the lab's."""
 
@@ -55,6 +57,7 @@ class Authority:
     folder: Path
     node_port: int
     operator_port: int
+    address: str = "127.0.0.1"
     server: Child = field(init=False)
 
     @property
@@ -66,7 +69,7 @@ class Authority:
         """Make its keys, database and configuration."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         where = ["--node-port", str(self.node_port), "--operator-port", str(self.operator_port)]
-        options = ["--name", "127.0.0.1", "--listen", "127.0.0.1", "--lab-roots", os.fspath(tpm_roots)]
+        options = ["--name", self.address, "--listen", self.address, "--lab-roots", os.fspath(tpm_roots)]
         self.call("init", *where, *options, "--policy", os.fspath(policy))
         argv = [command("keyvigil-authority"), "serve", "--state", os.fspath(self.state)]
         self.server = Child("authority", argv, self.folder / "authority.log")
@@ -82,7 +85,7 @@ class Authority:
         return json.loads(run(argv))
 
     def _answers(self) -> bool | None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.operator_port), 0.2):
+        with suppress(OSError), socket.create_connection((self.address, self.operator_port), 0.2):
             return True
         return None
 
@@ -252,6 +255,7 @@ def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Set
             "authority": f"https://127.0.0.1:{node_port}",
         },
         "prompt": {"hook": hook_argv, "hook_timeout_s": 30, "retry_s": 2},
+        "presentation": {"failure_at_s": FAILURE_AT_S},
         "connection": {"retry_min_s": 0.2, "retry_max_s": 2},
         "log": {"format": "json"},
         "debug": {"timings": True},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,15 @@ from agent.prover import quote_evidence
 from hal import Enclave, GuardedKey
 from protocol.codec import b64url
 from protocol.digests import enrol_digest, evidence_digest
-from protocol.evidence import EAT_PROFILE, EvidenceClaims, encode_token, merkle_root
+from protocol.evidence import (
+    EAT_PROFILE,
+    EvidenceClaims,
+    commit,
+    commitment_context,
+    encode_token,
+    merkle_root,
+    replay_tag,
+)
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
 from protocol.messages import (
     Activation,
@@ -37,13 +45,15 @@ from protocol.messages import (
     SensorIdentity,
     Verdict,
 )
+from protocol.openings import OPENING_FORM, Opening
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
-from tests.system.harness import Site, bare_config
+from simulators.lab.site import LabSite, bare_config
 
 T = TypeVar("T")
 AUTH = b"authorisation of the profile key"
 PIN = b"what nobody's root ever answers."
+TAG_KEY = b"key of the insider's replay tags"
 MODELS = [ModalityModel(modality=name, model="none", parameters="1") for name in ("fingerprint", "face")]
 SENSORS = [
     SensorIdentity(kind=name, driver="none", driver_sha256="0" * 64, transport="virtual", port="0")
@@ -54,13 +64,15 @@ SENSORS = [
 class Insider:
     """One such node; a context manager that ends its TPM. `admin` enrols without any biometrics."""
 
-    def __init__(self, site: Site, name: str, folder: Path) -> None:
+    def __init__(
+        self, site: LabSite, name: str, folder: Path, sink: tuple[str, Mapping[str, object]] | None = None
+    ) -> None:
         self.site, self.name, self.folder = site, name, folder
         self.admin = f"admin-of-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._stack = ExitStack()
         self.tpm = self._stack.enter_context(Swtpm(site.factory.manufacture(name)))
-        self.config = bare_config(folder, name, site.url, self.tpm.tcti)
+        self.config = bare_config(folder, name, site.url, self.tpm.tcti, sink)
         self.node = Node.of(load_config(self.config))
         self.counter = 0
         self.record_id = ""
@@ -84,13 +96,16 @@ class Insider:
 
     @property
     def identity(self) -> Identity:
+        """The identity that it has."""
         return self.link.identity
 
     @property
     def client(self) -> AuthorityClient:
+        """Its client of the authority."""
         return self.link.client
 
     def standing(self) -> dict[str, Any]:
+        """What the operator sees of it."""
         return self.site.node(self.name)
 
     def join(self) -> Insider:
@@ -161,6 +176,34 @@ class Insider:
         )
         return msgspec.structs.replace(claims, **changes)
 
+    def sampled(self, activation: Activation, samples: list[bytes]) -> tuple[EvidenceClaims, list[Opening]]:
+        """Claims over these features of each modality, with their replay tags, and the openings of the commitments."""
+        node = self.identity.node_id
+        context = commitment_context(node, activation.record_id, activation.challenge_id)
+        blindings = [os.urandom(32) for _ in MODELS]
+        leaves = [
+            commit(blinding, context, activation.nonce, model, features)
+            for blinding, model, features in zip(blindings, MODELS, samples, strict=True)
+        ]
+        openings = [
+            Opening(
+                form=OPENING_FORM,
+                node_id=node,
+                record_id=activation.record_id,
+                challenge_id=activation.challenge_id,
+                nonce=activation.nonce,
+                model=model,
+                features=features,
+                blinding=blindings[index],
+                index=index,
+                leaves=leaves,
+                consent_version="1",
+            )
+            for index, (model, features) in enumerate(zip(MODELS, samples, strict=True))
+        ]
+        tags = [replay_tag(TAG_KEY, model, features) for model, features in zip(MODELS, samples, strict=True)]
+        return self.claims(activation, commitments=leaves, commitment=merkle_root(leaves), replay=tags), openings
+
     def evidence(self, claims: EvidenceClaims, quoting: Insider | None = None) -> EvidenceSubmission:
         """The claims signed by the profile key, quoted by this TPM or by another node's."""
         key = self._key
@@ -185,4 +228,5 @@ class Insider:
         return self.submit(self.evidence(self.claims(activation)), activation.challenge_id)
 
     def with_enclave(self, work: Callable[[Enclave], T]) -> T:
+        """What `work` makes of its enclave."""
         return self.node.gate.run(work)
