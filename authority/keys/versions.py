@@ -47,7 +47,7 @@ _row = schema.key_version
 _alive: ColumnElement[bool] = _row.c.state.in_(_ALIVE)
 
 
-def _newest(state: str) -> Select[Any]:
+def _newest(state: str) -> Select[str, Any]:
     """The highest version of a network (`net`) in a state: one step in an index, however many there are."""
     net = bindparam("net", type_=String)
     floor = select(schema.network.c.floor).where(schema.network.c.name == net).scalar_subquery()
