@@ -30,6 +30,7 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     GroupSubmission,
+    IndexRequest,
     JoinChallenge,
     JoinProof,
     JoinRequest,
@@ -37,6 +38,10 @@ from protocol.messages import (
     LogConsistency,
     Nonce,
     NonceRequest,
+    OwnerGrant,
+    OwnershipAnswer,
+    OwnershipReport,
+    RemovalRequest,
     RenewRequest,
     RenewResult,
     ResetGrant,
@@ -104,6 +109,22 @@ class AuthorityClient:
     def finish_enrolment(self, enrolment_id: str, finish: EnrolFinish) -> EnrolResult:
         """PUT /v1/enrolments/{enrolment_id}."""
         return self._call("PUT", f"/v1/enrolments/{_segment(enrolment_id)}", finish, EnrolResult)
+
+    def ownership_nonce(self) -> bytes:
+        """POST /v1/ownership/nonce: what the next report is over."""
+        return self._call("POST", "/v1/ownership/nonce", None, Nonce).nonce
+
+    def report_ownership(self, report: OwnershipReport) -> OwnershipAnswer:
+        """POST /v1/ownership: whose the TPM is, and what is to be set."""
+        return self._call("POST", "/v1/ownership", report, OwnershipAnswer)
+
+    def grant_index(self, enrolment_id: str, request: IndexRequest) -> OwnerGrant:
+        """POST /v1/enrolments/{enrolment_id}/index: what lets the TPM define the index of a profile key."""
+        return self._call("POST", f"/v1/enrolments/{_segment(enrolment_id)}/index", request, OwnerGrant)
+
+    def grant_removal(self, record_id: str, request: RemovalRequest) -> OwnerGrant:
+        """POST /v1/profiles/{record_id}/removal: what lets the TPM remove the index of one that is out of use."""
+        return self._call("POST", f"/v1/profiles/{_segment(record_id)}/removal", request, OwnerGrant)
 
     def reset(self, record_id: str, nonce: bytes) -> ResetGrant:
         """POST /v1/profiles/{record_id}/reset: what lifts the lock of a profile key, once an operator allowed it."""

@@ -27,6 +27,7 @@ class StateDirectory:
         """The directory, made when absent; raises `StateError` when others may read it."""
         private_directory(root)
         private_directory(root / "profiles")
+        private_directory(root / "openings")
         return cls(root)
 
     @property
@@ -38,6 +39,11 @@ class StateDirectory:
     def profiles(self) -> Path:
         """Folder of sealed profiles."""
         return self.root / "profiles"
+
+    @property
+    def openings(self) -> Path:
+        """Folder of sealed openings of commitments."""
+        return self.root / "openings"
 
     @property
     def holders(self) -> Path:

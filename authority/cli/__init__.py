@@ -15,6 +15,7 @@ from authority.cli import (
     mapping,
     networks,
     nodes,
+    openings,
     policy_check,
     quotes,
     records,
@@ -49,6 +50,7 @@ for command in (
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)
+audit_log.audit.add_command(openings.open_commitment)
 cli.add_command(records.policy)
 records.policy.add_command(policy_check.check)
 cli.add_command(signals.signals)

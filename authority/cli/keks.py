@@ -55,7 +55,7 @@ def show(state: Path, as_json: bool) -> None:
         entries, used = KekShelf(site.folder).entries(), peek(site, usage)
     except KekError as error:
         raise CommandFailed(str(error), error.remedy) from None
-    nothing = Usage(current=False, versions=0, shares=0)
+    nothing = Usage(current=False, versions=0, shares=0, owners=0)
     rows = [
         {
             "kek_id": entry.kek_id,
@@ -69,9 +69,10 @@ def show(state: Path, as_json: bool) -> None:
 
 
 def _print_keys(rows: list[dict[str, Any]]) -> None:
-    headings = ("kek_id", "kind", "in force", "versions", "shares")
+    headings = ("kek_id", "kind", "in force", "versions", "shares", "TPM owners")
     lines = [
-        [row["kek_id"], row["kind"], "yes" if row["current"] else "no", row["versions"], row["shares"]] for row in rows
+        [row["kek_id"], row["kind"], "yes" if row["current"] else "no", row["versions"], row["shares"], row["owners"]]
+        for row in rows
     ]
     table("Key-encryption keys", headings, lines)
 
@@ -95,7 +96,8 @@ def rotate(kind: str, options: tuple[str, ...], state: Path, as_json: bool) -> N
 
 
 def _print_rotation(answer: dict[str, Any]) -> None:
-    click.echo(f"{answer['versions']} key versions and {answer['shares']} shares are under {answer['to']} now.")
+    count = f"{answer['versions']} key versions, {answer['shares']} shares and {answer['owners']} owners of TPMs"
+    click.echo(f"{count} are under {answer['to']} now.")
     click.echo(f"Destroy the old key when the authority runs well: kek destroy {answer['from']}")
     if answer["warning"]:
         click.echo(f"warning: {answer['warning']}", err=True)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
-from authority import audit, releases
+from authority import audit, owner_custody, releases
 from authority.keys import versions
 from authority.keys.kek import AesKek, FileKek, KekError, KekProvider, overwrite_and_remove, write_new
 from authority.keys.kek_kinds import FIRST_FILE, LIST, Description, KekKind, Random, kind_of
@@ -121,7 +121,11 @@ def current(conn: Connection, shelf: KekShelf) -> KekProvider:
 
 def rewrap(conn: Connection, old: KekProvider, new: KekProvider, actor: str, now: float) -> dict[str, int]:
     """Put all that is wrapped under `new`, and name it, in this one transaction; how much. Raises `KekError`."""
-    done = {"versions": versions.rewrap(conn, old, new), "shares": releases.rewrap(conn, old, new)}
+    done = {
+        "versions": versions.rewrap(conn, old, new),
+        "shares": releases.rewrap(conn, old, new),
+        "owners": owner_custody.rewrap(conn, old, new),
+    }
     conn.execute(update(schema.meta).where(schema.meta.c.key == _CURRENT).values(value=new.kek_id))
     audit.append(conn, "kek-rotated", actor, None, {"from": old.kek_id, "to": new.kek_id, **done}, now)
     return done
@@ -134,10 +138,11 @@ class Usage:
     current: bool
     versions: int
     shares: int
+    owners: int
 
     def as_dict(self) -> dict[str, int | bool]:
         """The figures by name."""
-        return {"current": self.current, "versions": self.versions, "shares": self.shares}
+        return {"current": self.current, "versions": self.versions, "shares": self.shares, "owners": self.owners}
 
 
 def usage(conn: Connection) -> dict[str, Usage]:
@@ -146,9 +151,9 @@ def usage(conn: Connection) -> dict[str, Usage]:
     row = schema.key_version
     query = select(row.c.kek_id, func.count().label("rows")).where(row.c.wrapped != b"").group_by(row.c.kek_id)
     counted = {each.kek_id: each.rows for each in conn.execute(query)}
-    shares = releases.count(conn)
+    shares, owners = releases.count(conn), owner_custody.count(conn)
     return {
-        name: Usage(name == kek_id, counted.get(name, 0), shares if name == kek_id else 0)
+        name: Usage(name == kek_id, counted.get(name, 0), *((shares, owners) if name == kek_id else (0, 0)))
         for name in {kek_id, *counted} - {""}
     }
 

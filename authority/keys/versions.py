@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Row,
-    Select,
+    SelectBase,
     String,
     and_,
     bindparam,
@@ -47,7 +48,7 @@ _row = schema.key_version
 _alive: ColumnElement[bool] = _row.c.state.in_(_ALIVE)
 
 
-def _newest(state: str) -> Select[str, Any]:
+def _newest(state: str) -> SelectBase:
     """The highest version of a network (`net`) in a state: one step in an index, however many there are."""
     net = bindparam("net", type_=String)
     floor = select(schema.network.c.floor).where(schema.network.c.name == net).scalar_subquery()
@@ -55,7 +56,7 @@ def _newest(state: str) -> Select[str, Any]:
     return select(literal(state), func.max(_row.c.version)).where(mine)
 
 
-_NEWEST = union_all(*(_newest(state) for state in _ALIVE))
+_NEWEST: CompoundSelect[Any] = union_all(*(_newest(state) for state in _ALIVE))
 
 
 def numbers_by_state(conn: Connection, network: str) -> dict[VersionState, int]:

@@ -19,6 +19,7 @@ from authority.planes.hub import Hub, Push
 from authority.planes.key_routes import version_routes
 from authority.planes.log_and_group_routes import group_routes, log_routes
 from authority.planes.mapping_routes import mapping_routes
+from authority.planes.owner_routes import owner_route
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
@@ -118,6 +119,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_route(app, context, demand)
+    owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     check_access_declared(app)
     return app

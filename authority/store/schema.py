@@ -1,6 +1,7 @@
 """Tables of the authority. Times are POSIX seconds, scores thousandths, structured values JSON text.
 
-Nothing biometric is stored: no sample, no feature, no template, no helper data.
+Nothing biometric is stored: no sample, no feature, no template, no helper data. A replay tag is an HMAC under a key
+that only the node has.
 """
 
 from __future__ import annotations
@@ -67,9 +68,20 @@ node = Table(
     Column("endpoint", String(45), nullable=False, default="", server_default=""),
     Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
+    Column("ownership", String(16), nullable=False, default="none", server_default="none"),
     Column("endpoint_pinned", Boolean, nullable=False, default=False, server_default=false()),
 )
 """`endpoint_pinned`: an operator set the endpoint, so that what the node reports does not move it."""
+
+tpm_owner = Table(
+    "tpm_owner",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("drawn_at", Float, nullable=False),
+    Column("taken_at", Float),
+)
+"""Authorisation values of the owner and the lockout of a node's TPM, wrapped by the key-encryption key."""
 
 reference_value = Table(
     "reference_value",
@@ -177,6 +189,15 @@ profile = Table(
     Column("replaces", String(32)),
     Column("erased_at", Float),
     Column("gone_at", Float),
+    Column("tagged", Text, nullable=False, default="[]", server_default="[]"),
+)
+
+replay_tag = Table(
+    "replay_tag",
+    metadata,
+    Column("record_id", String(32), primary_key=True),
+    Column("tag", LargeBinary, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
 )
 
 challenge = Table(
@@ -198,6 +219,7 @@ challenge = Table(
     Column("verdict", Text),
     Column("claim", SmallInteger),
     Column("shared", Text),
+    Column("evidence_seq", Integer),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )

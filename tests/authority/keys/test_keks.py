@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select
 
-from authority import releases
+from authority import owner_custody, releases
 from authority.config import AuthorityConfig, Listener, Site
 from authority.keys import KekError, create_network, kek_kinds
 from authority.keys.kek_shelf import KekShelf, current, rewrap, usage
@@ -25,6 +25,7 @@ from authority.store import schema
 from simulators.devices.softhsm import SoftHsm
 
 SHARE = b"s" * 32
+OWNER = b"o" * 40
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,8 @@ def fill(conn: Connection, authority: Authority) -> None:
     times = {"created_at": 0.0, "expires_at": 1.0}
     row = {"record_id": "r", "enrolment_id": "e", "node_id": "n", "admin": "ada", "state": "active", "nonce": b""}
     conn.execute(insert(schema.profile).values(**row, **shares, **times, share_number=1))
+    owner = rt.kek.wrap(OWNER, owner_custody.context("n"))
+    conn.execute(insert(schema.tpm_owner).values(node_id="n", wrapped=owner, drawn_at=0.0))
 
 
 @pytest.fixture
@@ -78,6 +81,8 @@ def opens(authority: Authority) -> None:
     rt = authority.runtime
 
     def look(conn: Connection) -> None:
+        owner = conn.execute(select(schema.tpm_owner)).one()
+        assert rt.kek.unwrap(owner.wrapped, owner_custody.context("n")) == OWNER
         for version in (1, 2, 3):
             assert len(open_secret(conn, rt, "core", version)) == 32
         row = conn.execute(select(schema.profile)).one()
@@ -104,7 +109,7 @@ def test_a_rotation_puts_everything_under_the_new_key_and_the_old_one_opens_noth
     again = open_authority(authority.site)
     assert again.runtime.kek.kek_id == new != old.kek_id
     opens(again)
-    assert again.store.run(usage)[new].as_dict() == {"current": True, "versions": 3, "shares": 2}
+    assert again.store.run(usage)[new].as_dict() == {"current": True, "versions": 3, "shares": 2, "owners": 1}
     row = again.store.run(lambda conn: conn.execute(select(schema.profile)).one())
     with pytest.raises(KekError):
         old.unwrap(row.release_share, releases._context("r", 1))
