@@ -109,7 +109,7 @@ def open_authority(
         )
         store.run(lambda conn: _begin(conn, runtime, opened))
         authority = Authority(site, store, runtime, ca, fence)
-        store.run(lambda conn: keep_house(conn, authority))
+        _begin_house(authority)
     except BaseException:
         store.close()
         raise
@@ -132,6 +132,14 @@ def peek(site: Site, view: Callable[[Connection], T]) -> T:
         return store.run(view)
     finally:
         store.close()
+
+
+def _begin_house(authority: Authority) -> None:
+    """A full disk keeps no authority from starting: the beat tries again."""
+    try:
+        authority.store.run(lambda conn: keep_house(conn, authority))
+    except KekError as error:
+        _log.error("the keys of the keys are not in order", extra={"cause": str(error)})
 
 
 def keep_house(conn: Connection, authority: Authority) -> None:

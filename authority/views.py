@@ -12,12 +12,14 @@ from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust import distribute_key, effective_access
-from protocol.levels import NodeState, Ownership
+from protocol.levels import NodeState, Ownership, VersionState
 from protocol.merkle import leaf_hash
 
 View = dict[str, Any]
 _LARGEST = 2**63 - 1
 """Largest integer that the database takes."""
+DESTROYED_SHOWN = 20
+"""Destroyed versions that are listed of a network, which may have had thousands."""
 
 
 def node_list(conn: Connection, rt: Runtime) -> list[View]:
@@ -134,9 +136,12 @@ def network_list(conn: Connection) -> list[View]:
 
 
 def key_list(conn: Connection, network: str) -> list[View]:
-    """Key versions of a network: number, state, times."""
+    """Key versions of a network: number, state, times; of the destroyed ones the newest only."""
     versions = schema.key_version
-    rows = conn.execute(select(versions).where(versions.c.network == network).order_by(versions.c.version))
+    mine, dead = versions.c.network == network, versions.c.state == VersionState.DESTROYED
+    ended = select(versions).where(mine & dead).order_by(versions.c.version.desc()).limit(DESTROYED_SHOWN)
+    rows = [*conn.execute(ended), *conn.execute(select(versions).where(mine & ~dead))]
+    rows.sort(key=lambda row: int(row.version))
     return [_columns(row, "version", "state", "kek_id", "created_at", "destroyed_at") for row in rows]
 
 
