@@ -17,7 +17,7 @@ import msgspec
 
 from agent.answering import Answerer
 from agent.deliveries import DeliveryDesk, Receipt
-from agent.errors import AgentError
+from agent.errors import AgentError, AuthorityRefused
 from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
@@ -87,6 +87,7 @@ class Daemon:
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
+        self._unsaid: dict[int, DeliveryAck] = {}
         self._watch: tuple[str, Stopwatch] | None = None
 
     async def run(self) -> None:
@@ -195,7 +196,18 @@ class Daemon:
         receipt = self.desk.take(delivery)
         if receipt.installed_now:
             self._time(delivery.number, receipt)
-        self.answerer.link.client.acknowledge(delivery.number, receipt.ack)
+        self._unsaid[delivery.number] = receipt.ack
+        self._say()
+
+    def _say(self) -> None:
+        """Send what was not acknowledged yet; the authority waits for it with the next step of a rotation."""
+        for number, ack in [*self._unsaid.items()]:
+            try:
+                self.answerer.link.client.acknowledge(number, ack)
+            except AuthorityRefused:
+                self._unsaid.pop(number, None)
+                raise
+            self._unsaid.pop(number, None)
 
     def _time(self, number: int, receipt: Receipt) -> None:
         event(logging.INFO, "keys installed", network=receipt.network, number=number)
@@ -245,6 +257,8 @@ class Daemon:
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""
         await self._tried("missed deliveries", self._fetch_now)
+        self._unsaid |= dict(self.desk.lacking())
+        await self._tried("acknowledgements", self._say)
 
     def _fetch_now(self) -> None:
         """One delivery that is refused, for its lease say, does not keep the others out."""
@@ -260,6 +274,8 @@ class Daemon:
     async def _keep_leases(self) -> None:
         while True:
             await self._tried("expired leases", self.desk.expire)
+            if self._unsaid:
+                await self._tried("an acknowledgement", self._say)
             due = self.desk.next_expiry()
             wait = LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now()))
             self._wake_leases.clear()

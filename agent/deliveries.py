@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from agent import barring
+from agent.barring import NetworkRecord
 from agent.clocks import boot_seconds
 from agent.durable import read_struct, write_private
 from agent.enclave import EnclaveGate
@@ -30,26 +32,6 @@ from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info
 from protocol.hpke import open_sealed
 from protocol.levels import Access
 from protocol.messages import DeliveryAck, DeliveryEvent
-
-
-class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The newest accepted delivery of one network; written before its keys are installed.
-
-    `cleared` tells that the sinks were emptied since; `sha256` is that of the envelope.
-    """
-
-    generation: int
-    number: int
-    sha256: str
-    expires_at: float
-    tier: str
-    access: str
-    rotation: str
-    version: int | None
-    epoch: int
-    associations: int
-    installed: bool = False
-    cleared: bool = False
 
 
 class DeliveryLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +77,7 @@ class DeliveryDesk:
         self._taking = threading.Lock()
         self._lock = threading.RLock()
         self._stopped = False
+        self._taken: set[str] = set()
         self._foreign: set[str] = set()
         self._networks = self._load()
         self._ends = {name: self._end(record.expires_at) for name, record in self._networks.items()}
@@ -112,7 +95,7 @@ class DeliveryDesk:
             known = self._networks.get(sealed.network)
             self._check_order(sealed, digest, known)
             if known is not None and known.sha256 == digest and known.installed:
-                return Receipt(self._ack(""), sealed.network, installed_now=False)
+                return Receipt(self._ack("", lost=known.lacking), sealed.network, installed_now=False)
             bundle = self._open(sealed)
             with self._lock:
                 return self._accept(sealed, bundle, digest)
@@ -120,7 +103,9 @@ class DeliveryDesk:
     def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> Receipt:
         if self._stopped:
             raise AgentError("the agent stops: a delivery is left for its next start")
-        self._remember(sealed.network, _record(sealed, bundle, digest))
+        known = self._networks.get(sealed.network)
+        self._remember(sealed.network, barring.follow(_record(sealed, bundle, digest), bundle, known))
+        self._taken.add(sealed.network)
         self._ends[sealed.network] = self._end(bundle.expires_at)
         self._foreign.discard(sealed.network)
         return self._apply(bundle)
@@ -146,8 +131,15 @@ class DeliveryDesk:
             self.expire()
             missing = [name for name, record in self._networks.items() if self._missing(name, record)]
             for name in missing:
-                self._remember(name, msgspec.structs.replace(self._networks[name], installed=False))
+                record = barring.bar(self._networks[name], self._losers(name, self._networks[name]))
+                self._remember(name, msgspec.structs.replace(record, installed=False))
             return min(self._networks[name].number for name in missing) - 1 if missing else None
+
+    def lacking(self) -> list[tuple[int, DeliveryAck]]:
+        """Numbers and acknowledgements of what was installed without keys to send under; the authority is to know."""
+        with self._lock:
+            wanting = [record for record in self._networks.values() if record.lacking and record.installed]
+            return [(record.number, self._ack("", lost=True)) for record in wanting]
 
     def stop(self) -> None:
         """Let every sink end what would outlive its lease; nothing is installed from now on."""
@@ -198,10 +190,16 @@ class DeliveryDesk:
         error = self._clear_sinks(bundle.network) if keyless else self._install(bundle)
         if not error:
             self._mark(bundle.network, installed=True, cleared=keyless)
-        return Receipt(self._ack(error), bundle.network, installed_now=not error)
+        lost = not error and self._networks[bundle.network].lacking
+        return Receipt(self._ack(error, lost=lost), bundle.network, installed_now=not error)
 
     def _install(self, bundle: KeyBundle) -> str:
-        return self._each(bundle.network, "installed", lambda sink: sink.install(bundle))
+        barred = self._networks[bundle.network].barred
+        return self._each(
+            bundle.network,
+            "installed",
+            lambda sink: sink.install(barring.without(bundle, barred.get(sink.name, []))),
+        )
 
     def _clear_sinks(self, network: str) -> str:
         return self._each(network, "cleared", lambda sink: sink.clear(network))
@@ -217,8 +215,8 @@ class DeliveryDesk:
                 event(logging.ERROR, f"keys could not be {what}", sink=sink.name, network=network, error=str(error))
         return "; ".join(errors)[:500]
 
-    def _ack(self, error: str) -> DeliveryAck:
-        return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error)
+    def _ack(self, error: str, *, lost: bool) -> DeliveryAck:
+        return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error, lost=lost)
 
     def _clear(self, network: str) -> bool:
         if self._clear_sinks(network):
@@ -241,8 +239,13 @@ class DeliveryDesk:
     def _missing(self, name: str, record: NetworkRecord) -> bool:
         if record.cleared:
             return False
-        lost = record.associations > 0 and any(not self._holds(sink, name) for sink in self._sinks)
-        return lost or not record.installed
+        return not record.installed or bool(self._losers(name, record))
+
+    def _losers(self, name: str, record: NetworkRecord) -> list[str]:
+        """The sinks that held the network's keys, or may have before this start, and do not now."""
+        if record.associations == 0 or (name in self._taken and not record.installed):
+            return []
+        return [sink.name for sink in self._sinks if not self._holds(sink, name)]
 
     @staticmethod
     def _holds(sink: KeySink, network: str) -> bool:
@@ -252,8 +255,10 @@ class DeliveryDesk:
             return False
 
     def _mark(self, network: str, *, installed: bool, cleared: bool) -> None:
-        record = msgspec.structs.replace(self._networks[network], installed=installed, cleared=cleared)
-        self._remember(network, record)
+        record = self._networks[network]
+        if cleared:
+            record = barring.bar(record, [sink.name for sink in self._sinks])
+        self._remember(network, msgspec.structs.replace(record, installed=installed, cleared=cleared))
 
     def _remember(self, network: str, record: NetworkRecord) -> None:
         changed = self._networks | {network: record}

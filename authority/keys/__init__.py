@@ -2,18 +2,20 @@
 
 from authority.keys.kek import FileKek, KekError, KekProvider
 from authority.keys.networks import add_member, create_network, look_up, remove_member, rotate_versions
-from authority.keys.orchestrator import reconcile, reissue, tick
+from authority.keys.orchestrator import acknowledged, reconcile, reissue, replace_lost, tick
 
 __all__ = [
     "FileKek",
     "KekError",
     "KekProvider",
+    "acknowledged",
     "add_member",
     "create_network",
     "look_up",
     "reconcile",
     "reissue",
     "remove_member",
+    "replace_lost",
     "rotate_versions",
     "tick",
 ]

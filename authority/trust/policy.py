@@ -168,11 +168,15 @@ class CertificateRules(_Section, frozen=True):
 
 
 class RotationRules(_Section, frozen=True):
-    """Seconds between two key epochs of a node, by what its tier grants."""
+    """Seconds between two key epochs of a node, by what its tier grants.
+
+    `drain_s`: for how long a receiver still takes packets under a key that the sender has left.
+    """
 
     standard_s: float = DAY_S
     increased_s: float = HOUR_S
     very_fast_s: float = 300.0
+    drain_s: float = 5.0
 
     def period_s(self, rotation: Rotation) -> float:
         """Seconds between two epochs."""
@@ -328,7 +332,8 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "certificate.lifetime_s": (600, 7 * DAY_S, 10),
     "rotation.standard_s": (300, 30 * DAY_S, 1),
     "rotation.increased_s": (60, 7 * DAY_S, 1),
-    "rotation.very_fast_s": (30, DAY_S, 1),
+    "rotation.very_fast_s": (10, DAY_S, 1),
+    "rotation.drain_s": (1, 600, 0),
     "isolation.failures": (2, 10, 2),
     "isolation.recover_after": (1, 10, 1),
     "brake.percent": (1, 100, 1),

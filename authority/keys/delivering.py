@@ -1,0 +1,140 @@
+"""From what a node shall hold to a sealed bundle in its row."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from authority.keys.associations import Member
+from authority.keys.contents import write_identity
+from authority.keys.epochs import Alive
+from authority.keys.rotation import Contents, Epochs
+from authority.keys.sealing import delivery_key, seal
+from authority.keys.versions import open_secret
+from authority.runtime import Push, Runtime
+from authority.store import schema
+from protocol.codec import encode, length_prefixed
+from protocol.delivery import Association, Direction, KeyBundle, Peer
+from protocol.key_schedule import PairContext, PairKeys, pair_spi
+from protocol.messages import DeliveryEvent
+
+
+class _Secrets:
+    """Version secrets of one network, each unwrapped once and only if a key is derived from it."""
+
+    def __init__(self, conn: Connection, rt: Runtime, network: str) -> None:
+        self._open: Callable[[int], bytes] = functools.partial(open_secret, conn, rt, network)
+        self._opened: dict[int, PairKeys] = {}
+
+    def of(self, version: int) -> PairKeys:
+        """The keys under a version."""
+        if version not in self._opened:
+            self._opened[version] = PairKeys(self._open(version))
+        return self._opened[version]
+
+
+class Plan:
+    """All that the bundles of a network are made of, by slot."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        rt: Runtime,
+        network: str,
+        members: Mapping[int, Member],
+        epochs: Mapping[int, Alive],
+        places: Mapping[int, Peer],
+    ) -> None:
+        self._rt = rt
+        self._network = network
+        self._members = members
+        self._epochs = epochs
+        self._places = places
+        self._marks = {slot: hashlib.sha256(encode(place)).digest() for slot, place in places.items()}
+        self._secrets = _Secrets(conn, rt, network)
+
+    def deliver(self, conn: Connection, slot: int, contents: Contents, digest: str, now: float) -> Push:
+        """Seal what a member shall hold, keep it, and give what is to be pushed."""
+        member, row, rt = self._members[slot], schema.node, self._rt
+        mine = row.c.id == member.node_id
+        node = conn.execute(select(row.c.enclave_kind, row.c.delivery_public, row.c.next_delivery).where(mine)).one()
+        conn.execute(update(row).where(mine).values(next_delivery=node.next_delivery + 1))
+        recipient = delivery_key(node.enclave_kind, node.delivery_public)
+        envelope = seal(rt, member.node_id, recipient, node.next_delivery, self._bundle(slot, contents, now), now)
+        values = {"node_id": member.node_id, "number": node.next_delivery, "network": self._network}
+        identity = write_identity(digest, rt.generation, member.resource_class, contents)
+        conn.execute(insert(schema.delivery).values(**values, envelope=envelope, identity=identity, issued_at=now))
+        return member.node_id, DeliveryEvent(number=node.next_delivery, envelope=envelope)
+
+    def digest(self, slot: int, contents: Contents) -> str:
+        """SHA-256 over all that the bundle depends on; keys are named by generation and epoch, peers by their marks."""
+        rt, member, alive = self._rt, self._members[slot], self._epochs[slot]
+        period = str(rt.policy.rotation.period_s(member.grant.rotation))
+        places = b"".join(self._marks[each] for each in [slot, *sorted({*contents.inbound, *contents.outbound})])
+        held = msgspec.json.encode((sorted(contents.inbound.items()), sorted(contents.outbound.items())))
+        parts = (rt.generation, member.grant.tier, member.access, period, str(member.version), alive.number)
+        return hashlib.sha256(length_prefixed("keyvigil/bundle/2", *parts, places, held)).hexdigest()
+
+    def _bundle(self, slot: int, contents: Contents, now: float) -> KeyBundle:
+        rt, member, peers = self._rt, self._members[slot], sorted({*contents.inbound, *contents.outbound})
+        own = self._places[slot]
+        accepts = {self._epochs[source].find(each).version for source, each in _each(contents.inbound)}
+        return KeyBundle(
+            network=self._network,
+            tier=member.grant.tier,
+            access=member.access,
+            rotation=member.grant.rotation,
+            version=None if member.cut_off else member.version,
+            epoch=self._epochs[slot].number,
+            rotate_s=rt.policy.rotation.period_s(member.grant.rotation),
+            expires_at=now + rt.policy.delivery.lease_s,
+            associations=self._associations(slot, contents),
+            address=own.address,
+            endpoint=own.endpoint,
+            accepts=sorted(accepts),
+            peers=[self._places[peer] for peer in peers],
+        )
+
+    def _associations(self, slot: int, contents: Contents) -> list[Association]:
+        found = [
+            self._association(source, slot, number, Direction.INBOUND) for source, number in _each(contents.inbound)
+        ]
+        found += [
+            self._association(slot, destination, number, Direction.OUTBOUND)
+            for destination, number in _each(contents.outbound)
+        ]
+        return found
+
+    def _association(self, source: int, destination: int, number: int, direction: Direction) -> Association:
+        epoch = self._epochs[source].find(number)
+        sender, receiver = self._members[source], self._members[destination]
+        peer = receiver if direction is Direction.OUTBOUND else sender
+        pair = PairContext(
+            self._network,
+            epoch.version,
+            sender.node_id,
+            receiver.node_id,
+            receiver.resource_class,
+            epoch.number,
+            self._rt.generation,
+            epoch.fresh,
+        )
+        return Association(
+            peer=peer.node_id,
+            peer_name=peer.name,
+            direction=direction,
+            version=epoch.version,
+            epoch=epoch.number,
+            resource_class=receiver.resource_class,
+            spi=pair_spi(source, epoch.number),
+            key=self._secrets.of(epoch.version).key(pair),
+            not_before=epoch.not_before,
+        )
+
+
+def _each(held: Mapping[int, Epochs]) -> list[tuple[int, int]]:
+    return [(slot, number) for slot, epochs in sorted(held.items()) for number in epochs]
