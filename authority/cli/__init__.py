@@ -17,6 +17,7 @@ from authority.cli import (
     quotes,
     records,
     references,
+    rotations,
     signals,
 )
 from authority.cli.output import run_group
@@ -36,6 +37,7 @@ for command in (
     admins.admin,
     networks.network,
     networks.key,
+    rotations.rotation,
     records.alert,
     quotes.quote,
     references.reference,

@@ -94,8 +94,8 @@ def look_soon(conn: Connection) -> None:
 def _go_on(conn: Connection, rt: Runtime, network: str, now: float, *, at_once: bool) -> list[Push]:
     """The next step once everybody prompt has answered; before that now and then, with those that have."""
     row, member = schema.network, schema.member
-    known = conn.execute(select(row).where(row.c.name == network)).one()
-    if not at_once and not known.pending:
+    known = conn.execute(select(row).where(row.c.name == network)).first()
+    if known is None or not (at_once or known.pending):
         return []
     prompt = exists().where((member.c.network == network) & (member.c.outstanding_since > now - PROMPT_S))
     if at_once or not conn.scalar(select(prompt)):

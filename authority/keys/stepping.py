@@ -44,11 +44,19 @@ def carry_out(conn: Connection, rt: Runtime, network: str, order: Order, now: fl
     pushes = _deliver(conn, rt, view, contents)
     view.forget_epochs(contents)
     view.book.save(conn)
-    values: dict[str, Any] = {"look_at": _look_at(rt, view), "pending": view.moves()}
-    if renewed:
-        values["stepped_at"] = now
-    conn.execute(update(schema.network).where(schema.network.c.name == network).values(**values))
+    _note(conn, rt, view, renewed=renewed)
     return pushes
+
+
+def _note(conn: Connection, rt: Runtime, view: NetworkView, *, renewed: bool) -> None:
+    row = schema.network
+    mine = row.c.name == view.network
+    pending = view.moves()
+    if renewed:
+        conn.execute(update(row).where(mine).values(stepped_at=view.now))
+    if not pending:
+        conn.execute(update(row).where(mine if renewed else mine & row.c.pending).values(settled_at=view.now))
+    conn.execute(update(row).where(mine).values(look_at=_look_at(rt, view), pending=pending))
 
 
 class NetworkView:

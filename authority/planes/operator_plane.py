@@ -20,6 +20,7 @@ from authority.planes.log_and_group_routes import group_routes, log_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
+from authority.planes.rotation_routes import rotation_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
@@ -105,6 +106,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _profile_routes(app, context, demand)
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
+    rotation_routes(app, context, demand, _node, _network_name)
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
     log_routes(app, context, demand)

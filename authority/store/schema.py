@@ -268,9 +268,10 @@ network = Table(
     Column("look_at", Float, nullable=False, default=0.0, server_default="0"),
     Column("pending", Boolean, nullable=False, default=False, server_default=false()),
     Column("stepped_at", Float, nullable=False, default=0.0, server_default="0"),
+    Column("settled_at", Float, nullable=False, default=0.0, server_default="0"),
 )
 """`look_at`: when time alone brings something about; `pending`: an acknowledgement may bring its keys a step on;
-`stepped_at`: when the newest epoch was made.
+`stepped_at`: when the newest epoch was made; `settled_at`: when everybody last had the newest of all.
 """
 
 key_version = Table(

@@ -16,6 +16,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("look_at", sa.Float(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("pending", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.add_column(sa.Column("stepped_at", sa.Float(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("settled_at", sa.Float(), nullable=False, server_default="0"))
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.add_column(sa.Column("ended_at", sa.Float()))
         batch_op.create_index("ix_delivery_ended", ["network", "ended_at"])
@@ -76,6 +77,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_delivery_ended")
         batch_op.drop_column("ended_at")
     with op.batch_alter_table("network", schema=None) as batch_op:
+        batch_op.drop_column("settled_at")
         batch_op.drop_column("stepped_at")
         batch_op.drop_column("pending")
         batch_op.drop_column("look_at")
