@@ -170,7 +170,7 @@ def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: D
     """
     row = schema.delivery
     mine = (row.c.node_id == node_id) & (row.c.number == number)
-    known = conn.execute(select(row).where(mine)).first() if 0 < number <= _LARGEST else None
+    known = conn.execute(select(row.c.ack, row.c.network).where(mine)).first() if 0 < number <= _LARGEST else None
     if known is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no delivery {number} for this node")
     said = encode(ack).decode()
@@ -183,7 +183,7 @@ def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: D
             conn, "warning", "delivery-failed", node_id, f"delivery {number} could not be installed", detail, now
         )
         return []
-    return acknowledged(conn, rt, node_id, number, now, lost=ack.lost)
+    return acknowledged(conn, rt, known.network, node_id, number, now, lost=ack.lost)
 
 
 def deliveries_after(conn: Connection, node_id: str, after: int) -> list[DeliveryEvent]:

@@ -134,7 +134,7 @@ def measured(nodes: int, *, hub: bool) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one line of JSON for each measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mesh", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--spokes", type=int, nargs="*", default=[10, 100, 1000, 10000])
     parser.add_argument("--json", type=Path)

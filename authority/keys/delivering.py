@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, update
 
 from authority.keys.associations import Member
 from authority.keys.contents import write_identity
@@ -55,20 +56,27 @@ class Plan:
         self._epochs = epochs
         self._places = places
         self._marks = {slot: hashlib.sha256(encode(place)).digest() for slot, place in places.items()}
+        self._made: list[dict[str, Any]] = []
         self._secrets = _Secrets(conn, rt, network)
 
-    def deliver(self, conn: Connection, slot: int, contents: Contents, digest: str, now: float) -> Push:
-        """Seal what a member shall hold, keep it, and give what is to be pushed."""
-        member, row, rt = self._members[slot], schema.node, self._rt
-        mine = row.c.id == member.node_id
-        node = conn.execute(select(row.c.enclave_kind, row.c.delivery_public, row.c.next_delivery).where(mine)).one()
-        conn.execute(update(row).where(mine).values(next_delivery=node.next_delivery + 1))
-        recipient = delivery_key(node.enclave_kind, node.delivery_public)
-        envelope = seal(rt, member.node_id, recipient, node.next_delivery, self._bundle(slot, contents, now), now)
-        values = {"node_id": member.node_id, "number": node.next_delivery, "network": self._network}
-        identity = write_identity(digest, rt.generation, member.resource_class, contents)
-        conn.execute(insert(schema.delivery).values(**values, envelope=envelope, identity=identity, issued_at=now))
-        return member.node_id, DeliveryEvent(number=node.next_delivery, envelope=envelope)
+    def deliver(self, row: Row[Any], contents: Contents, digest: str, now: float) -> Push:
+        """Seal what a member (its row) shall hold, to be written by `save`; gives what is to be pushed."""
+        member, number = self._members[row.slot], row.next_delivery
+        recipient = delivery_key(row.enclave_kind, row.delivery_public)
+        envelope = seal(self._rt, row.node_id, recipient, number, self._bundle(row.slot, contents, now), now)
+        identity = write_identity(digest, self._rt.generation, member.resource_class, contents)
+        values = {"node_id": row.node_id, "number": number, "network": self._network, "envelope": envelope}
+        self._made.append(values | {"identity": identity, "issued_at": now})
+        return row.node_id, DeliveryEvent(number=number, envelope=envelope)
+
+    def save(self, conn: Connection) -> None:
+        """Write what was delivered, and that its numbers are used up."""
+        if not self._made:
+            return
+        row = schema.node
+        used = [{"of": each["node_id"], "following": each["number"] + 1} for each in self._made]
+        conn.execute(update(row).where(row.c.id == bindparam("of")).values(next_delivery=bindparam("following")), used)
+        conn.execute(insert(schema.delivery), self._made)
 
     def digest(self, slot: int, contents: Contents) -> str:
         """SHA-256 over all that the bundle depends on; keys are named by generation and epoch, peers by their marks."""

@@ -58,16 +58,14 @@ def replace_lost(conn: Connection, rt: Runtime, node_id: str, now: float) -> lis
 
 
 def acknowledged(
-    conn: Connection, rt: Runtime, node_id: str, number: int, now: float, *, lost: bool = False
+    conn: Connection, rt: Runtime, network: str, node_id: str, number: int, now: float, *, lost: bool = False
 ) -> list[Push]:
-    """Take note that a node installed a delivery, and go on with the rotation where that was waited for.
+    """Take note that a node installed a delivery of the network, and go on with the rotation where that was waited for.
 
     With `lost` it did so without the keys to send under, for those it had installed before and then lost.
     """
     row = schema.delivery
-    mine = row.c.node_id == node_id
-    network = conn.execute(select(row.c.network).where(mine & (row.c.number == number))).scalar_one()
-    here = mine & (row.c.network == network)
+    here = (row.c.node_id == node_id) & (row.c.network == network)
     earlier = here & (row.c.number < number) & row.c.ended_at.is_(None)
     conn.execute(update(row).where(earlier).values(ended_at=now))
     unanswered = here & row.c.acked_at.is_(None) & row.c.ended_at.is_(None)

@@ -44,9 +44,10 @@ NO_ORDER = Order()
 def member_rows(conn: Connection, network: str) -> Sequence[Row[Any]]:
     """The rows of a network's members, with what their nodes' rows say."""
     node = schema.node
-    columns = (node.c.name, node.c.state, node.c.lab, node.c.score, node.c.enclave_kind, node.c.delivery_public)
+    columns = (node.c.name, node.c.state, node.c.lab, node.c.score)
+    sealing = (node.c.enclave_kind, node.c.delivery_public, node.c.next_delivery)
     place = (node.c.endpoint, node.c.wireguard_public, node.c.wireguard_port)
-    query = select(schema.member, *columns, *place).join(node, node.c.id == schema.member.c.node_id)
+    query = select(schema.member, *columns, *sealing, *place).join(node, node.c.id == schema.member.c.node_id)
     return conn.execute(query.where(schema.member.c.network == network).order_by(schema.member.c.node_id)).all()
 
 

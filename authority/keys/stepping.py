@@ -184,10 +184,11 @@ def _deliver(conn: Connection, rt: Runtime, view: NetworkView, contents: Mapping
         silenced = member.state is NodeState.RETIRED or bool(why_unusable(row.enclave_kind, row.delivery_public))
         if silenced or nothing_to_take_back or (digest == sent.digest and not ageing):
             continue
-        pushes.append(plan.deliver(conn, row.slot, held, digest, view.now))
+        pushes.append(plan.deliver(row, held, digest, view.now))
         view.told(row.slot, held)
         if row.outstanding_since is None:
             owing.append({"of": row.node_id, "outstanding_since": view.now})
+    plan.save(conn)
     _update_members(conn, view.network, owing, "outstanding_since")
     return pushes
 

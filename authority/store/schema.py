@@ -340,7 +340,7 @@ delivery = Table(
     Column("acked_at", Float),
     Column("ack", Text),
     Column("ended_at", Float),
-    Index("ix_delivery_ended", "network", "ended_at"),
+    Index("ix_delivery_ended", "network", "ended_at", "node_id"),
 )
 """`ended_at`: when the node first acknowledged a later one."""
 

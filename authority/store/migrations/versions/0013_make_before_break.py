@@ -19,7 +19,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("settled_at", sa.Float(), nullable=False, server_default="0"))
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.add_column(sa.Column("ended_at", sa.Float()))
-        batch_op.create_index("ix_delivery_ended", ["network", "ended_at"])
+        batch_op.create_index("ix_delivery_ended", ["network", "ended_at", "node_id"])
     _carry_over(op.get_bind())
     with op.batch_alter_table("member", schema=None) as batch_op:
         batch_op.add_column(sa.Column("outstanding_since", sa.Float()))
