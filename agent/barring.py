@@ -1,8 +1,8 @@
-"""Which keys a sink is not to be given again: what it sent under and lost would repeat nonces."""
+"""Which keys a sink is given: those whose time has come, and none that it lost, for nonces would repeat."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -37,14 +37,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     lacking: bool = False
 
 
-def follow(record: NetworkRecord, bundle: KeyBundle, before: NetworkRecord | None) -> NetworkRecord:
+def follow(record: NetworkRecord, before: NetworkRecord | None) -> NetworkRecord:
     """The record of a new bundle, with what the one before knew of keys that were sent under or lost."""
-    barred = {} if before is None else before.barred
-    offered = sorted({_mark(each) for each in _outbound(bundle)})
-    old = [] if before is None else [each for each in before.sent_under if each not in offered]
-    lacking = any(mark in marks for mark in offered for marks in barred.values())
-    sent_under = [*old, *offered][-REMEMBERED:]
-    return msgspec.structs.replace(record, sent_under=sent_under, barred=barred, lacking=lacking)
+    if before is None:
+        return record
+    return msgspec.structs.replace(record, sent_under=before.sent_under, barred=before.barred)
 
 
 def bar(record: NetworkRecord, sinks: Iterable[str]) -> NetworkRecord:
@@ -52,12 +49,42 @@ def bar(record: NetworkRecord, sinks: Iterable[str]) -> NetworkRecord:
     return msgspec.structs.replace(record, barred=record.barred | dict.fromkeys(sinks, record.sent_under))
 
 
-def without(bundle: KeyBundle, marks: Collection[int]) -> KeyBundle:
-    """The bundle less the keys to send under that a sink lost."""
-    if not marks:
-        return bundle
-    kept = [each for each in bundle.associations if each.direction is Direction.INBOUND or _mark(each) not in marks]
+def select(bundle: KeyBundle, record: NetworkRecord, sink: str, now: float) -> KeyBundle:
+    """What a sink is to hold now: of each peer all keys to receive under, and one to send under.
+
+    That is the one whose time came last, even if the clock was set back since. Where a sink lost it, the next that it
+    never sent under takes its place, before its time: the peers hold it already.
+    """
+    chosen = {id(each) for each in _chosen(bundle, record, record.barred.get(sink, []), now)}
+    kept = [each for each in bundle.associations if each.direction is Direction.INBOUND or id(each) in chosen]
     return msgspec.structs.replace(bundle, associations=kept)
+
+
+def handed(record: NetworkRecord, selected: Mapping[str, KeyBundle], bundle: KeyBundle) -> NetworkRecord:
+    """The record once the sinks, by name, are given these selections of a bundle."""
+    marks = sorted({_mark(each) for one in selected.values() for each in _outbound(one)})
+    old = [each for each in record.sent_under if each not in marks]
+    offered = {_mark(each) for each in _outbound(bundle)}
+    lacking = any(offered & {*record.barred.get(sink, [])} for sink in selected)
+    return msgspec.structs.replace(record, sent_under=[*old, *marks][-REMEMBERED:], lacking=lacking)
+
+
+def next_change(bundle: KeyBundle, now: float) -> float | None:
+    """When another key to send under comes into force, in POSIX seconds."""
+    return min((each.not_before for each in _outbound(bundle) if each.not_before > now), default=None)
+
+
+def _chosen(bundle: KeyBundle, record: NetworkRecord, barred: Collection[int], now: float) -> list[Association]:
+    by_peer: dict[str, list[Association]] = {}
+    for each in sorted(_outbound(bundle), key=lambda each: (each.not_before, each.epoch)):
+        by_peer.setdefault(each.peer, []).append(each)
+    found = []
+    for offered in by_peer.values():
+        usable = [each for each in offered if _mark(each) not in barred]
+        due = [each for each in usable if each.not_before <= now or _mark(each) in record.sent_under]
+        lost = any(each.not_before <= now for each in offered if _mark(each) in barred)
+        found += due[-1:] or (usable[:1] if lost else [])
+    return found
 
 
 def _outbound(bundle: KeyBundle) -> list[Association]:

@@ -274,6 +274,7 @@ class Daemon:
     async def _keep_leases(self) -> None:
         while True:
             await self._tried("expired leases", self.desk.expire)
+            await self._tried("keys whose time has come", self.desk.switch)
             if self._unsaid:
                 await self._tried("an acknowledgement", self._say)
             due = self.desk.next_expiry()
@@ -329,7 +330,8 @@ class Daemon:
             await self._tried(f"loading the models for {name}", pipeline.warm_up)
 
     async def _resume(self) -> None:
-        """Evidence that an earlier run made and could not deliver."""
+        """Keys that sinks lost with the machine, and evidence that an earlier run made and could not deliver."""
+        await self._tried("stored keys", self.desk.restore)
         await self._tried("earlier evidence", self._resume_now)
 
     def _resume_now(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -24,6 +24,7 @@ from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
+from agent.sealed_store import SealedStore
 from agent.sinks import KeySink
 from agent.state import StateDirectory
 from hal import DeviceError
@@ -70,6 +71,7 @@ class DeliveryDesk:
         self._identity = identity
         self._kos = _kos_key(identity)
         self._state = state
+        self._store = SealedStore(state)
         self._gate = gate
         self._sinks = sinks
         self._now = now
@@ -78,6 +80,8 @@ class DeliveryDesk:
         self._lock = threading.RLock()
         self._stopped = False
         self._taken: set[str] = set()
+        self._bundles: dict[str, KeyBundle] = {}
+        self._changes: dict[str, float] = {}
         self._foreign: set[str] = set()
         self._networks = self._load()
         self._ends = {name: self._end(record.expires_at) for name, record in self._networks.items()}
@@ -98,17 +102,22 @@ class DeliveryDesk:
                 return Receipt(self._ack("", lost=known.lacking), sealed.network, installed_now=False)
             bundle = self._open(sealed)
             with self._lock:
-                return self._accept(sealed, bundle, digest)
+                return self._accept(sealed, bundle, digest, delivery.envelope)
 
-    def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> Receipt:
+    def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str, envelope: bytes) -> Receipt:
         if self._stopped:
             raise AgentError("the agent stops: a delivery is left for its next start")
         known = self._networks.get(sealed.network)
-        self._remember(sealed.network, barring.follow(_record(sealed, bundle, digest), bundle, known))
+        self._store.keep(sealed.network, envelope)
+        record = barring.follow(_record(sealed, bundle, digest), known)
+        selected = self._select(bundle, record)
+        self._remember(sealed.network, barring.handed(record, selected, bundle))
         self._taken.add(sealed.network)
+        self._bundles[sealed.network] = bundle
+        self._plan_change(bundle)
         self._ends[sealed.network] = self._end(bundle.expires_at)
         self._foreign.discard(sealed.network)
-        return self._apply(bundle)
+        return self._apply(bundle, selected)
 
     def expire(self) -> list[str]:
         """Empty the sinks of every network whose lease has passed; the networks concerned."""
@@ -118,9 +127,57 @@ class DeliveryDesk:
             return [name for name in passed if self._clear(name)]
 
     def next_expiry(self) -> float | None:
-        """When the next lease passes, in POSIX seconds."""
+        """When the next lease passes, or a key to send under comes into force, in POSIX seconds."""
         times = [record.expires_at for record in self._networks.values() if not record.cleared]
-        return min(times, default=None)
+        return min([*times, *self._changes.values()], default=None)
+
+    def switch(self) -> list[str]:
+        """Have the sinks send under what has come into force since they were given keys; the networks concerned."""
+        with self._lock:
+            due = [name for name, at in self._changes.items() if at <= self._now() and not self._stopped]
+            return [name for name in due if self._switch(name)]
+
+    def _switch(self, network: str) -> bool:
+        bundle, record = self._bundles[network], self._networks[network]
+        self._changes.pop(network)
+        if record.cleared:
+            return False
+        selected = self._select(bundle, record)
+        self._remember(network, barring.handed(record, selected, bundle))
+        self._plan_change(bundle)
+        return not self._install(network, selected)
+
+    def _plan_change(self, bundle: KeyBundle) -> None:
+        at = barring.next_change(bundle, self._now())
+        if at is None:
+            self._changes.pop(bundle.network, None)
+        else:
+            self._changes[bundle.network] = at
+
+    def restore(self) -> list[str]:
+        """At a start: install again what sinks lost, from what is kept sealed; the networks concerned.
+
+        So an agent goes on while the authority is away. It sends under no key that a sink lost. Where all kept their
+        keys, it only knows again what comes into force when. Raises as `take` does.
+        """
+        self.reconcile()
+        restored = []
+        for name, record in [*self._networks.items()]:
+            kept = None if record.cleared else self._store.find(name, record.number)
+            if kept is None or hashlib.sha256(kept.envelope).hexdigest() != record.sha256:
+                continue
+            if record.installed:
+                self._recall(kept)
+            elif self.take(kept).installed_now:
+                restored.append(name)
+        return restored
+
+    def _recall(self, kept: DeliveryEvent) -> None:
+        bundle = self._open(self._verify(kept))
+        if any(each.not_before > 0 for each in bundle.associations):
+            with self._lock:
+                self._bundles[bundle.network] = bundle
+                self._changes[bundle.network] = self._now()
 
     def reconcile(self) -> int | None:
         """After a start: networks that a sink lost count as not installed.
@@ -185,21 +242,19 @@ class DeliveryDesk:
         key = self._identity.delivery_key.certified()
         return self._gate.run(lambda enclave: enclave.agree(key, DELIVERY_KEY_AUTH, peer))
 
-    def _apply(self, bundle: KeyBundle) -> Receipt:
+    def _select(self, bundle: KeyBundle, record: NetworkRecord) -> dict[str, KeyBundle]:
+        return {sink.name: barring.select(bundle, record, sink.name, self._now()) for sink in self._sinks}
+
+    def _apply(self, bundle: KeyBundle, selected: Mapping[str, KeyBundle]) -> Receipt:
         keyless = bundle.access is Access.ISOLATED or bundle.version is None
-        error = self._clear_sinks(bundle.network) if keyless else self._install(bundle)
+        error = self._clear_sinks(bundle.network) if keyless else self._install(bundle.network, selected)
         if not error:
             self._mark(bundle.network, installed=True, cleared=keyless)
         lost = not error and self._networks[bundle.network].lacking
         return Receipt(self._ack(error, lost=lost), bundle.network, installed_now=not error)
 
-    def _install(self, bundle: KeyBundle) -> str:
-        barred = self._networks[bundle.network].barred
-        return self._each(
-            bundle.network,
-            "installed",
-            lambda sink: sink.install(barring.without(bundle, barred.get(sink.name, []))),
-        )
+    def _install(self, network: str, selected: Mapping[str, KeyBundle]) -> str:
+        return self._each(network, "installed", lambda sink: sink.install(selected[sink.name]))
 
     def _clear_sinks(self, network: str) -> str:
         return self._each(network, "cleared", lambda sink: sink.clear(network))
@@ -223,6 +278,7 @@ class DeliveryDesk:
             return False
         try:
             self._mark(network, installed=False, cleared=True)
+            self._store.drop(network)
         except StateError as error:
             event(logging.ERROR, "the end of a lease could not be recorded", network=network, error=str(error))
             return False

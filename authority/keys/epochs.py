@@ -45,7 +45,7 @@ class Alive:
 
     def target(self, now: float) -> int:
         """The newest whose time has come."""
-        return max(each.number for each in self.epochs if each.not_before <= now)
+        return max((each.number for each in self.epochs if each.not_before <= now), default=self.epochs[0].number)
 
     def find(self, number: int) -> Epoch:
         """The epoch of this number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,7 @@ def settle_epochs(
     book.keep(node_id, (each.number for each in alive.epochs if each.version in versions))
     newest = alive.newest
     if node_id in order.lost:
-        book.keep(node_id, ())
+        book.keep(node_id, (each.number for each in alive.epochs if each.not_before > now))
     elif newest is None or member.version < newest.version or node_id in order.at_once:
         book.keep(node_id, ())
         alive.at_once = True
@@ -134,4 +135,20 @@ def patience_s(rules: RotationRules, member: Member) -> float:
 
 def course_of(alive: Alive, patience_s: float, now: float) -> Course:
     """A source's epochs as the rotation sees them."""
-    return Course(alive.numbers(), alive.target(now), alive.at_once, patience_s)
+    target = alive.target(now)
+    overtaken = frozenset(each.number for each in alive.epochs if each.number < target and each.not_before > now)
+    return Course(alive.numbers(), target, overtaken, alive.at_once, patience_s)
+
+
+def issue_ahead(book: EpochBook, member: Member, times: Iterable[float], now: float) -> None:
+    """Epochs of a source for the `times` to come, but for those that it has."""
+    alive = book.of(member.node_id)
+    latest = max((each.not_before for each in alive.epochs if each.number > alive.target(now)), default=now)
+    for at in times:
+        if at > latest and member.version is not None:
+            book.add(member.node_id, member.version, now, at)
+
+
+def times_ahead(first: float, period_s: float, until: float) -> list[float]:
+    """When a source is due from `first` on, until a moment: once at least."""
+    return [first + index * period_s for index in range(max(1, 1 + math.floor((until - first) / period_s)))]

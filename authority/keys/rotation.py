@@ -67,11 +67,13 @@ UNKNOWN = Record()
 class Course:
     """A source's epochs: all that are alive, and the newest that it shall send under now.
 
-    `at_once`: it changes to it without waiting for anybody. `patience_s` is how long a pair waits for an end.
+    `overtaken` are those before it whose time had not come: nobody begins to send under them. `at_once`: it changes
+    to the newest without waiting for anybody. `patience_s` is how long a pair waits for an end.
     """
 
     alive: Epochs
     target: int
+    overtaken: frozenset[int] = frozenset()
     at_once: bool = False
     patience_s: float = math.inf
 
@@ -107,7 +109,12 @@ class Network:
     def moves(self, source: int) -> bool:
         """Whether a step of the source's rotation is still to come."""
         course, pairs = self.courses[source], self.pairs[source]
-        return bool(pairs) and (course.alive[0] < course.target or len(self.record(source).sent.outbound) < len(pairs))
+        outbound = self.record(source).sent.outbound
+        return bool(pairs) and (
+            course.alive[0] < course.target
+            or len(outbound) < len(pairs)
+            or (course.alive[-1] > course.target and any(each[-1] != course.alive[-1] for each in outbound.values()))
+        )
 
     def contents(self) -> dict[int, Contents]:
         """What every node shall hold from now on."""
@@ -154,7 +161,8 @@ class Network:
         course, sent = self.courses.get(source), self.record(source).sent.outbound
         if course is None:
             return {}
-        if sent.keys() == set(self.pairs[source]) and all(epochs == course.alive for epochs in sent.values()):
+        alone = course.alive[0] == course.target and sent.keys() == set(self.pairs[source])
+        if alone and all(epochs == course.alive for epochs in sent.values()):
             return dict(sent)
         chosen = {each: self._sends_under(source, each, course) for each in self.pairs[source]}
         return {destination: epochs for destination, epochs in chosen.items() if epochs}
@@ -167,6 +175,7 @@ class Network:
             usable = [*course.alive]
         else:
             usable = [each for each in course.alive if each in before or receiver.surely_receives(source, each)]
+        usable = [each for each in usable if each not in course.overtaken]
         due = [each for each in usable if each <= course.target]
         return (*due[-1:], *usable[len(due) :])
 

@@ -17,18 +17,20 @@ from authority.keys.planning import (
     Order,
     course_of,
     due,
+    issue_ahead,
     member_of,
     member_rows,
     patience_s,
     place_of,
     settle_epochs,
+    times_ahead,
     why_unusable,
 )
 from authority.keys.rotation import NOTHING, UNKNOWN, Contents, Network
 from authority.keys.versions import numbers_by_state
 from authority.runtime import Push, Runtime
 from authority.store import schema
-from protocol.levels import NodeState
+from protocol.levels import NodeState, Tier
 
 FAR = 1e15
 """POSIX seconds of a time that never comes."""
@@ -89,6 +91,11 @@ class NetworkView:
         }
         return Network(self._pairs, courses, self._records)
 
+    def has_come(self, row: Row[Any]) -> bool:
+        """Whether the epoch that the source is due for was issued ahead, and its time has come."""
+        alive = self.book.of(row.node_id)
+        return any(row.rotate_at <= each.not_before <= self.now for each in alive.epochs if each.not_before > 0)
+
     def give_up_on_stragglers(self) -> list[tuple[int, int, str]]:
         """Take the pairs out whose time is over: source, destination, and the id of the node waited for in vain."""
         found = []
@@ -140,15 +147,19 @@ def _settle(conn: Connection, rt: Runtime, view: NetworkView) -> bool:
     """New epochs for the sources that are to have one; whether there are any."""
     rotating, rules = view.rotating(), rt.policy.rotation
     renew = due(view.rows, view.members, rules, view.now)
-    changes = []
-    any_renewed = False
+    changes: list[dict[str, Any]] = []
+    any_renewed, outage_s = False, rt.policy.delivery.outage_s
     for row in view.rows:
         member = view.members[row.slot]
-        wanted = row.slot in renew or rotating.gained(row.slot)
-        renewed = settle_epochs(view.book, member, view.versions, view.order, wanted, view.now)
+        came = row.slot in renew and view.has_come(row)
+        wanted = (row.slot in renew and not came) or rotating.gained(row.slot)
+        renewed = settle_epochs(view.book, member, view.versions, view.order, wanted, view.now) or came
         any_renewed |= renewed
-        rotate_at = view.now + rules.period_s(member.grant.rotation) if renewed else row.rotate_at
+        period = rules.period_s(member.grant.rotation)
+        rotate_at = (row.rotate_at if came else view.now) + period if renewed else row.rotate_at
         view.rotate_at[row.node_id] = rotate_at
+        if outage_s > 0 and member.grant.tier is Tier.HIGH and not member.cut_off:
+            issue_ahead(view.book, member, times_ahead(rotate_at, period, view.now + outage_s), view.now)
         changes += _changed(row, member, rotate_at)
     _update_members(conn, view.network, changes, "version", "rotate_at")
     return any_renewed

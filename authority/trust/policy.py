@@ -219,9 +219,14 @@ class LockoutRules(_Section, frozen=True):
 
 
 class DeliveryRules(_Section, frozen=True):
-    """How long a delivered bundle is good for; it is renewed at half of that."""
+    """How long a delivered bundle is good for; it is renewed at half of that.
+
+    `outage_s`: for so long a high node can go on rotating without the authority; it holds that many epochs ahead, and
+    one at least. None with 0.
+    """
 
     lease_s: float = 26 * HOUR_S
+    outage_s: float = 0.0
 
 
 class SchedulerRules(_Section, frozen=True):
@@ -344,6 +349,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "lockout.duration_s": (60, 7 * DAY_S, 1),
     "lockout.releases_per_day": (5, 100_000, 1),
     "delivery.lease_s": (300, 30 * DAY_S, 5),
+    "delivery.outage_s": (0, 7 * DAY_S, 0),
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
     **behaviour_rules.RANGES,
@@ -411,6 +417,8 @@ def _problems(policy: Policy) -> Iterator[str]:
     for first, second in _ORDERED:
         if _value(policy, first) > _value(policy, second):
             yield f"{first} must not be above {second}"
+    if policy.delivery.outage_s > policy.delivery.lease_s / 2:
+        yield "delivery.outage_s must not be above half of delivery.lease_s, which is what is left of every lease"
     if policy.lockout.failures > MOST_FAILURES and not policy.lab:
         yield f"lockout.failures must not be above {MOST_FAILURES}{_hint(policy).replace('lower', 'higher')}"
     yield from _weight_problems(policy.weights)

@@ -20,20 +20,38 @@ class Sink:
     outbound: dict[str, bytes] = field(default_factory=dict)
     versions: dict[bytes, int] = field(default_factory=dict)
     left: dict[tuple[str, bytes], float] = field(default_factory=dict)
+    bundle: KeyBundle | None = None
 
     def install(self, bundle: KeyBundle, now: float) -> bool:
-        """Make the keys those of the bundle, but for outbound ones that were lost; whether there were such."""
-        offered = {each.peer: each.key for each in bundle.associations if each.direction is Direction.OUTBOUND}
-        barred = {peer for peer, key in offered.items() if (peer, key) in self.left}
-        self._leave({peer: key for peer, key in offered.items() if peer not in barred}, now)
+        """Make the keys those that are in force of the bundle, but for lost ones; whether there were such."""
+        self.bundle = bundle
+        offered = sorted(
+            (each.not_before, each.epoch, each.peer, each.key)
+            for each in bundle.associations
+            if each.direction is Direction.OUTBOUND
+        )
+        due: dict[str, bytes] = {}
+        barred: set[str] = set()
+        for not_before, _, peer, key in offered:
+            if (peer, key) in self.left and not_before <= now:
+                barred.add(peer)
+            elif (peer, key) not in self.left and (not_before <= now or (peer in barred and peer not in due)):
+                due[peer] = key
+        self._leave(due, now)
         self.inbound = {
             (each.peer, each.key): each.epoch for each in bundle.associations if each.direction is Direction.INBOUND
         }
         self.versions = {each.key: each.version for each in bundle.associations}
         return bool(barred)
 
+    def switch(self, now: float) -> None:
+        """Time went by: send under what has come into force."""
+        if self.bundle is not None:
+            self.install(self.bundle, now)
+
     def lose(self, now: float) -> None:
         """The machine starts anew."""
+        self.bundle = None
         self._leave({}, now)
         self.inbound = {}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from authority.keys import add_member, create_network, reissue, remove_member, rotations, tick
@@ -14,7 +15,7 @@ from authority.refusal import Refused
 from authority.runtime import Push
 from authority.store import schema
 from authority.trust import Policy
-from authority.trust.policy import RotationRules
+from authority.trust.policy import DeliveryRules, RotationRules
 from protocol.levels import ResourceClass
 from protocol.messages import DeliveryAck, DeliveryEvent
 from tests.authority.keys.data_plane import Node
@@ -85,17 +86,21 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     with open_world(POLICY) as world:
-        made = Site(world)
-        create_network(world.conn, world.rt, "core", world.clock)
-        for index, name in enumerate(NAMES, 1):
-            made.nodes[name] = Node(world, world.node(name, state="active", score=900))
-            node_id, address = made.nodes[name].node_id, f"10.7.0.{index}"
-            made.post(add_member(world.conn, world.rt, "core", node_id, address, ResourceClass.NORMAL, world.clock))
-        made.exchange()
-        made.wait(DRAIN_S)
-        made.exchange()
-        made.deliveries = 0
-        yield made
+        yield settled(world)
+
+
+def settled(world: World) -> Site:
+    made = Site(world)
+    create_network(world.conn, world.rt, "core", world.clock)
+    for index, name in enumerate(NAMES, 1):
+        made.nodes[name] = Node(world, world.node(name, state="active", score=900))
+        node_id, address = made.nodes[name].node_id, f"10.7.0.{index}"
+        made.post(add_member(world.conn, world.rt, "core", node_id, address, ResourceClass.NORMAL, world.clock))
+    made.exchange()
+    made.wait(DRAIN_S)
+    made.exchange()
+    made.deliveries = 0
+    return made
 
 
 def test_a_receiver_has_the_new_key_before_the_sender_uses_it_and_the_old_one_after(site: Site) -> None:
@@ -297,3 +302,71 @@ def test_a_network_in_which_nothing_is_due_is_not_looked_at(site: Site) -> None:
     assert site.deliveries == 0
     site.wait(PERIOD_S)
     assert site.deliveries == len(NAMES)
+
+
+@pytest.fixture
+def ahead() -> Iterator[Site]:
+    """As `site`, with epochs for an outage of the authority of two and a half periods."""
+    delivery = DeliveryRules(lease_s=600.0, outage_s=2.5 * PERIOD_S)
+    with open_world(replace(POLICY, delivery=delivery)) as world:
+        yield settled(world)
+
+
+def test_epochs_are_held_ahead_and_used_when_their_time_comes_without_the_authority(ahead: Site) -> None:
+    first = ahead.sends("ada", "bob")
+    assert len(ahead.receives("bob", "ada")) == 3
+    used = [first]
+    for _ in range(2):
+        ahead.world.clock += PERIOD_S
+        for node in ahead.nodes.values():
+            node.sink.switch(ahead.world.clock)
+        assert all(ahead.passes(one, other) for one in NAMES for other in NAMES if one != other)
+        used.append(ahead.sends("ada", "bob"))
+    assert len({*used}) == 3
+
+
+def test_a_machine_that_starts_anew_in_an_outage_sends_under_the_next_epoch_before_its_time(ahead: Site) -> None:
+    first, bundle = ahead.sends("ada", "bob"), ahead.nodes["ada"].sink.bundle
+    ahead.nodes["ada"].sink.lose(ahead.world.clock)
+    assert bundle is not None
+    assert ahead.nodes["ada"].sink.install(bundle, ahead.world.clock)
+    assert ahead.sends("ada", "bob") not in {None, first}
+    assert ahead.passes("ada", "bob")
+
+
+def test_epochs_ahead_lose_no_packet_and_are_retired_in_their_turn(ahead: Site) -> None:
+    for _ in range(8):
+        before = ahead.receives("bob", "ada")
+        ahead.wait(PERIOD_S / 2)
+        for node in ahead.nodes.values():
+            node.sink.switch(ahead.world.clock)
+        assert ahead.passes("ada", "bob")
+        ahead.exchange()
+        assert ahead.passes("ada", "bob")
+        ahead.wait(DRAIN_S)
+        ahead.exchange()
+        assert ahead.passes("ada", "bob")
+        assert len(ahead.receives("bob", "ada")) <= 4
+    assert min(ahead.receives("bob", "ada")) > min(before) - 2
+
+
+def test_an_epoch_out_of_turn_overtakes_those_ahead(ahead: Site) -> None:
+    ahead.advance("ada")
+    ahead.exchange()
+    ahead.wait(DRAIN_S)
+    ahead.exchange()
+    used = ahead.sends("ada", "bob")
+    ahead.wait(PERIOD_S / 2)
+    for node in ahead.nodes.values():
+        node.sink.switch(ahead.world.clock)
+    ahead.exchange()
+    assert ahead.sends("ada", "bob") == used
+    assert ahead.passes("ada", "bob")
+
+
+def test_a_node_below_the_high_tier_holds_nothing_ahead(ahead: Site) -> None:
+    ahead.world.set_node(ahead.nodes["ada"].node_id, score=600)
+    ahead.advance("ada")
+    ahead.exchange()
+    assert len(ahead.receives("bob", "ada")) == 1
+    assert len(ahead.receives("ada", "bob")) == 3
