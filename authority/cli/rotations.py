@@ -27,11 +27,10 @@ def rotation() -> None:
 def show(network: str | None, watch: bool, as_json: bool, **options: Any) -> None:
     """Pairs by phase, who is waited for, pairs given up, and when the next rotation is due."""
     api = connect(options)
-    path = "/v1/rotations" + (f"?network={segment(network)}" if network else "")
-    emit(api.get(path), as_json, _print)
+    emit(api.get("/v1/rotations", network=network), as_json, _print)
     while watch:
         time.sleep(WATCH_S)
-        found = api.get(path)
+        found = api.get("/v1/rotations", network=network)
         if not as_json:
             click.clear()
         emit(found, as_json, _print)

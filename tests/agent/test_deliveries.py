@@ -416,3 +416,77 @@ def test_an_installation_that_failed_is_tried_again_in_whole(world: World) -> No
     assert world.desk.reconcile() == 0
     assert not world.desk.take(delivery).ack.lost
     assert outbound(world.sink.bundles["blue"])
+
+
+def ahead(*starts: float) -> KeyBundle:
+    """A bundle with a key to send under from each of these times on, for one peer, epochs ascending."""
+    first = bundle()
+    one = next(each for each in first.associations if each.direction is Direction.OUTBOUND)
+    keys = [
+        msgspec.structs.replace(one, epoch=epoch, spi=4096 + epoch, key=bytes([epoch]) * 32, not_before=start)
+        for epoch, start in enumerate(starts, 1)
+    ]
+    return msgspec.structs.replace(first, associations=keys, expires_at=5000.0)
+
+
+def test_of_keys_held_ahead_the_one_in_force_is_installed_and_the_next_at_its_time(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0, 1200.0), 1))
+    assert outbound(world.sink.bundles["blue"]) == [b"\x01" * 32]
+    assert world.desk.next_expiry() == 1100.0
+    assert world.desk.switch() == []
+    world.time[0] = 1100.0
+    assert world.desk.switch() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+    assert world.desk.next_expiry() == 1200.0
+
+
+def test_a_clock_that_was_set_back_brings_no_key_back(world: World) -> None:
+    delivery = world.kos.deliver(ahead(0.0, 1100.0), 1)
+    world.time[0] = 1150.0
+    world.desk.take(delivery)
+    world.time[0] = 1050.0
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 2))
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+
+
+def test_a_machine_that_starts_anew_without_the_authority_goes_on_under_a_key_it_never_used(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 1))
+    world.sink.bundles.clear()
+    restarted = world.make()
+    assert restarted.restore() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+    assert [ack.lost for _, ack in restarted.lacking()] == [True]
+    world.sink.bundles.clear()
+    again = world.make()
+    again.restore()
+    assert outbound(world.sink.bundles["blue"]) == []
+
+
+def test_an_agent_whose_sinks_kept_their_keys_changes_over_in_time(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 1))
+    restarted = world.make()
+    assert restarted.restore() == []
+    world.time[0] = 1100.0
+    assert restarted.switch() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+
+
+def test_what_is_kept_for_an_outage_is_sealed_and_private(world: World, state: StateDirectory) -> None:
+    sent = ahead(0.0)
+    world.desk.take(world.kos.deliver(sent, 1))
+    [kept] = state.bundles.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert not any(key in kept.read_bytes() for key in outbound(sent))
+    world.time[0] = 5000.0
+    world.desk.expire()
+    assert [*state.bundles.iterdir()] == []
+    assert world.make().restore() == []
+
+
+def test_what_was_changed_on_disk_is_not_restored(world: World, state: StateDirectory) -> None:
+    world.desk.take(world.kos.deliver(bundle(), 1))
+    [kept] = state.bundles.iterdir()
+    kept.write_bytes(world.kos.deliver(bundle(), 1).envelope)
+    world.sink.bundles.clear()
+    assert world.make().restore() == []
+    assert world.sink.bundles == {}
