@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,11 +21,14 @@ from agent.errors import (
     StateError,
 )
 from agent.extension import KeptAtDevice, Modality
+from agent.failing import ReportTime
 from agent.gathering import Gathering
 from agent.link import Link
 from agent.log import event, printable
 from agent.measuring import Measurer
+from agent.openings import OpeningStore
 from agent.outbox import Outbox, PendingEvidence
+from agent.owning import Owning
 from agent.pipelines import Pipelines
 from agent.presence import require_presence
 from agent.presentation import Answer, Presentation
@@ -41,16 +43,6 @@ from protocol.messages import Activation, ModalityModel, PresenceClaim, RosterEn
 
 SENSOR_WAIT_S = 10.0
 ERASE_WAIT_S = 300.0
-FAILURE_STEP_S = 5.0
-"""Failure reports leave at multiples of this since the activation, so that their time does not tell what failed."""
-SUBMIT_S = 2.0
-"""So long before the deadline a failure report leaves whatever the step."""
-
-
-def until_step(elapsed_s: float, deadline_s: float) -> float:
-    """Seconds to wait from `elapsed_s` after the activation until a failure report may leave."""
-    step = math.ceil(elapsed_s / FAILURE_STEP_S) * FAILURE_STEP_S
-    return max(0.0, min(step, deadline_s - SUBMIT_S) - elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,11 @@ class Answerer:
     clock: Clock
     random: Callable[[int], bytes]
     measurer: Measurer | None = None
+
+    @property
+    def openings(self) -> OpeningStore:
+        """Where the openings of commitments are kept, where policy and consent want any."""
+        return OpeningStore(self.state.openings, self.random, self.now)
 
     def answer(self, summons: Summons, watch_started: Callable[[str, Stopwatch], None]) -> Verdict | None:
         """Try until somebody has presented themselves or the summons expires; the verdict, if there is one.
@@ -237,8 +234,6 @@ class Answerer:
     def _present(self, begun: _Begun, watch: Stopwatch, before: dict[str, float]) -> Verdict:
         activation = begun.activation
         answer = self._presentation(begun, watch).perform()
-        if answer.evidence is None:
-            self.clock.sleep(until_step(watch.elapsed(), activation.deadline_s))
         give_up_at = self.now() + max(0.0, activation.deadline_s - watch.elapsed())
         with watch.stage("submit"):
             verdict = self._submit(activation.challenge_id, answer, give_up_at)
@@ -277,8 +272,10 @@ class Answerer:
             settings=settings,
             random=self.random,
             watch=watch,
+            report=ReportTime(watch, self.clock, activation.deadline_s, settings.failure_at_s),
             presence=begun.presence,
             measurer=self.measurer,
+            openings=self.openings,
         )
 
     def erase(self, record_id: str) -> None:
@@ -287,7 +284,8 @@ class Answerer:
             self.link.identity.name, "", "enrolment", self.devices, self.modalities, self.prompter, self.clock
         )
         with self.state.sensor_lock(Deadline.after(ERASE_WAIT_S, self.clock)):
-            for left in Eraser(self.vault, self.gate, booth).erase(record_id):
+            permit = Owning(self.link.identity, self.link.client, self.gate).permit_removal
+            for left in Eraser(self.vault, self.gate, booth, self.openings, permit).erase(record_id):
                 event(logging.ERROR, "an erasure is not complete", record=record_id, left=left)
         self.link.client.erased(record_id)
 

@@ -26,6 +26,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 _COMMANDS = {
     "agent": ("agent.commands.run", "The node's daemon."),
+    "audit": ("agent.commands.audit", "List and open what evidence committed to, where this node keeps it."),
     "capture": ("agent.commands.capture", "Capture once from a sensor, and show it."),
     "checkin": ("agent.commands.checkin", "Ask the authority for a summons now, and answer it at the sensors."),
     "devices": ("agent.commands.devices", "List drivers, hashes, attached devices, and what is missing."),

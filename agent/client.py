@@ -6,6 +6,7 @@ import ssl
 import time
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from agent.errors import AuthorityRefused, AuthorityUnreachable
 from agent.log import printable
 from protocol.codec import ProtocolViolation, decode
+from protocol.mapping import DataPlaneReport, MappingAnswer
 from protocol.messages import (
     Activation,
     AttestResult,
@@ -28,6 +30,7 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     GroupSubmission,
+    IndexRequest,
     JoinChallenge,
     JoinProof,
     JoinRequest,
@@ -35,6 +38,10 @@ from protocol.messages import (
     LogConsistency,
     Nonce,
     NonceRequest,
+    OwnerGrant,
+    OwnershipAnswer,
+    OwnershipReport,
+    RemovalRequest,
     RenewRequest,
     RenewResult,
     ResetGrant,
@@ -103,6 +110,22 @@ class AuthorityClient:
         """PUT /v1/enrolments/{enrolment_id}."""
         return self._call("PUT", f"/v1/enrolments/{_segment(enrolment_id)}", finish, EnrolResult)
 
+    def ownership_nonce(self) -> bytes:
+        """POST /v1/ownership/nonce: what the next report is over."""
+        return self._call("POST", "/v1/ownership/nonce", None, Nonce).nonce
+
+    def report_ownership(self, report: OwnershipReport) -> OwnershipAnswer:
+        """POST /v1/ownership: whose the TPM is, and what is to be set."""
+        return self._call("POST", "/v1/ownership", report, OwnershipAnswer)
+
+    def grant_index(self, enrolment_id: str, request: IndexRequest) -> OwnerGrant:
+        """POST /v1/enrolments/{enrolment_id}/index: what lets the TPM define the index of a profile key."""
+        return self._call("POST", f"/v1/enrolments/{_segment(enrolment_id)}/index", request, OwnerGrant)
+
+    def grant_removal(self, record_id: str, request: RemovalRequest) -> OwnerGrant:
+        """POST /v1/profiles/{record_id}/removal: what lets the TPM remove the index of one that is out of use."""
+        return self._call("POST", f"/v1/profiles/{_segment(record_id)}/removal", request, OwnerGrant)
+
     def reset(self, record_id: str, nonce: bytes) -> ResetGrant:
         """POST /v1/profiles/{record_id}/reset: what lifts the lock of a profile key, once an operator allowed it."""
         return self._call("POST", f"/v1/profiles/{_segment(record_id)}/reset", ResetRequest(nonce=nonce), ResetGrant)
@@ -147,6 +170,15 @@ class AuthorityClient:
     def deliveries(self, after: int) -> list[DeliveryEvent]:
         """GET /v1/deliveries?after=N."""
         return self._call("GET", f"/v1/deliveries?after={after}", None, list[DeliveryEvent])
+
+    def report_data_plane(self, report: DataPlaneReport) -> None:
+        """PUT /v1/data-plane: what the peers' data planes need to know of this node."""
+        self._send("PUT", "/v1/data-plane", report)
+
+    def look_up(self, network: str, address: str) -> MappingAnswer:
+        """GET /v1/mapping/{network}/{address}: who is there, of the peers that this node may associate with."""
+        path = f"/v1/mapping/{quote(network, safe='')}/{quote(address, safe='')}"
+        return self._call("GET", path, None, MappingAnswer)
 
     def consistency(self, first: int, second: int) -> LogConsistency:
         """GET /v1/log/consistency?from=N&to=M."""

@@ -81,11 +81,16 @@ class PresenceSection(DeviceSection, frozen=True):
 
 
 class PresentationSection(Section, frozen=True):
-    """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send."""
+    """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send.
+
+    Failure reports leave `failure_at_s` after the activation; with 0, and where that has passed, shortly before the
+    deadline.
+    """
 
     minimum_modalities: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
     deadline_margin_s: Seconds = 5.0
     capture_timeout_s: Seconds = 25.0
+    failure_at_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
 
 
 class EnrolmentSection(Section, frozen=True):

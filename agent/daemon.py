@@ -16,12 +16,14 @@ from typing import TypeVar
 import msgspec
 
 from agent.answering import Answerer
+from agent.data_plane import FactsReporter
 from agent.deliveries import DeliveryDesk, Receipt
 from agent.errors import AgentError, AuthorityRefused
 from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
 from agent.logbook import LogBook
+from agent.owning import Owning
 from agent.prover import Prover
 from agent.signals import NetworkWatcher
 from agent.threads import in_thread
@@ -49,6 +51,8 @@ LEASE_CHECK_S = 10.0
 
 A machine that slept, or whose clock was set, is noticed within so many seconds.
 """
+FACTS_CHECK_S = 10.0
+"""Longest wait between two looks at what the sinks offer to peers."""
 SOON_S = 1.0
 TIMED_DELIVERY_S = 60.0
 """The first delivery this soon after a presentation is taken to be its consequence in the timings."""
@@ -86,16 +90,21 @@ class Daemon:
         self._erasures: asyncio.Queue[ErasureOrder] = asyncio.Queue(MOST_ERASURES)
         self._wake_leases = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._wake_facts = asyncio.Event()
+        self._reporter = FactsReporter(self.desk.facts)
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
         self._unsaid: dict[int, DeliveryAck] = {}
         self._watch: tuple[str, Stopwatch] | None = None
+        self._opening_ends: float | None = None
 
     async def run(self) -> None:
         """Serve; raises what ended a task that should not end."""
         self._install_signals()
+        await self._tried("openings of before", self.answerer.openings.recover)
         duties = (self._listen(), self._present(), self._attest(), self._receive(), self._follow_log(), self._erase())
-        work = (*duties, self._keep_leases(), self._keep_certificate(), self._watch_network())
-        tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume())]
+        upkeep = (self._keep_leases(), self._keep_certificate(), self._keep_openings())
+        work = (*duties, *upkeep, self._watch_network(), self._offer_facts())
+        tasks = [asyncio.create_task(part) for part in (*work, self._warm_up(), self._resume(), self._own_tpm())]
         stopped = asyncio.create_task(self._stopping.wait())
         permanent = tasks[: len(work)]
         await asyncio.wait([stopped, *permanent], return_when=asyncio.FIRST_COMPLETED)
@@ -236,10 +245,17 @@ class Daemon:
     def _attest_now(self, request: AttestRequest) -> None:
         link = self.answerer.link
         digest = attest_digest(link.identity.node_id, request.nonce)
-        prover = Prover.of(link.identity)
-        quote = self.answerer.gate.run(lambda enclave: prover.evidence(enclave, digest, request.pcr_selection))
+        prover, measurer = Prover.of(link.identity), self.answerer.measurer
+        with self.answerer.gate.use() as enclave:
+            quote = prover.evidence(enclave, digest, request.pcr_selection)
+            nv = measurer.prove(enclave, digest, counted=False) if measurer and prover.attests else None
         log = read_event_log(self.answerer.config.attestation.event_log) if request.event_log else None
-        sent = AttestSubmission(nonce=request.nonce, quote=quote, event_log=msgspec.UNSET if log is None else log)
+        sent = AttestSubmission(
+            nonce=request.nonce,
+            quote=quote,
+            nv=nv or msgspec.UNSET,
+            event_log=msgspec.UNSET if log is None else log,
+        )
         result = link.client.attest(sent)
         level = logging.DEBUG if result.outcome is Outcome.ACCEPTED else logging.WARNING
         event(level, "machine attestation", outcome=result.outcome.value, reason=result.reason)
@@ -259,6 +275,8 @@ class Daemon:
         await self._tried("missed deliveries", self._fetch_now)
         self._unsaid |= dict(self.desk.lacking())
         await self._tried("acknowledgements", self._say)
+        self._reporter.forget()
+        self._wake_facts.set()
 
     def _fetch_now(self) -> None:
         """One delivery that is refused, for its lease say, does not keep the others out."""
@@ -280,10 +298,34 @@ class Daemon:
             due = self.desk.next_expiry()
             wait = LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now()))
             self._wake_leases.clear()
-            try:
-                await asyncio.wait_for(self._wake_leases.wait(), wait)
-            except TimeoutError:
-                continue
+            # `wait_for` may lose a cancellation that comes together with the event (CPython 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake_leases.wait()
+
+    async def _offer_facts(self) -> None:
+        """What the sinks offer to peers is told with every connection, and looked at again now and then."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FACTS_CHECK_S):
+                    await self._wake_facts.wait()
+            self._wake_facts.clear()
+            await self._tried("the report of the data plane", self._tell_facts)
+
+    def _tell_facts(self) -> None:
+        self._reporter.tell(self.answerer.link.client)
+
+    async def _keep_openings(self) -> None:
+        """Erase each opening when its window ends."""
+        while True:
+            await self._tried("openings past their window", self._sweep_openings)
+            due = self._opening_ends
+            await asyncio.sleep(LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now())))
+
+    def _sweep_openings(self) -> None:
+        openings = self.answerer.openings
+        openings.sweep()
+        self._opening_ends = openings.next_end()
 
     async def _keep_certificate(self) -> None:
         link, settings = self.answerer.link, self.answerer.config.connection
@@ -328,6 +370,17 @@ class Daemon:
     async def _warm_up(self) -> None:
         for name, pipeline in self.answerer.pipelines.items():
             await self._tried(f"loading the models for {name}", pipeline.warm_up)
+
+    async def _own_tpm(self) -> None:
+        """Once, or as often as it takes: a join may have been interrupted, or be older than this."""
+        delay = self.answerer.config.connection.retry_min_s
+        while not await self._tried("giving the TPM to the authority", self._own_tpm_now):
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, self.answerer.config.connection.retry_max_s)
+
+    def _own_tpm_now(self) -> None:
+        answerer = self.answerer
+        Owning(answerer.link.identity, answerer.link.client, answerer.gate, answerer.measurer).settle()
 
     async def _resume(self) -> None:
         """Keys that sinks lost with the machine, and evidence that an earlier run made and could not deliver."""

@@ -25,7 +25,7 @@ from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
 from agent.sealed_store import SealedStore
-from agent.sinks import KeySink
+from agent.sinks import DataPlaneFacts, KeySink, offered, serves, withdraw
 from agent.state import StateDirectory
 from hal import DeviceError
 from protocol.codec import ProtocolViolation, decode, encode
@@ -198,6 +198,11 @@ class DeliveryDesk:
             wanting = [record for record in self._networks.values() if record.lacking and record.installed]
             return [(record.number, self._ack("", lost=True)) for record in wanting]
 
+    def facts(self) -> DataPlaneFacts | None:
+        """What the sinks offer to the peers' data planes; none where none does. Raises `SinkFailed`."""
+        with self._lock:
+            return None if self._stopped else offered(self._sinks)
+
     def stop(self) -> None:
         """Let every sink end what would outlive its lease; nothing is installed from now on."""
         with self._lock:
@@ -247,7 +252,7 @@ class DeliveryDesk:
 
     def _apply(self, bundle: KeyBundle, selected: Mapping[str, KeyBundle]) -> Receipt:
         keyless = bundle.access is Access.ISOLATED or bundle.version is None
-        error = self._clear_sinks(bundle.network) if keyless else self._install(bundle.network, selected)
+        error = self._end_keys(bundle) if keyless else self._install(bundle.network, selected)
         if not error:
             self._mark(bundle.network, installed=True, cleared=keyless)
         lost = not error and self._networks[bundle.network].lacking
@@ -256,13 +261,17 @@ class DeliveryDesk:
     def _install(self, network: str, selected: Mapping[str, KeyBundle]) -> str:
         return self._each(network, "installed", lambda sink: sink.install(selected[sink.name]))
 
+    def _end_keys(self, bundle: KeyBundle) -> str:
+        isolated = bundle.isolated
+        return self._each(bundle.network, "cleared", lambda sink: withdraw(sink, bundle.network, isolated=isolated))
+
     def _clear_sinks(self, network: str) -> str:
         return self._each(network, "cleared", lambda sink: sink.clear(network))
 
     def _each(self, network: str, what: str, work: Callable[[KeySink], None]) -> str:
         """Do `work` on every sink, whatever the others say; the failures as one line."""
         errors = []
-        for sink in self._sinks:
+        for sink in self._serving(network):
             try:
                 work(sink)
             except (AgentError, DeviceError) as error:
@@ -301,7 +310,10 @@ class DeliveryDesk:
         """The sinks that held the network's keys, or may have before this start, and do not now."""
         if record.associations == 0 or (name in self._taken and not record.installed):
             return []
-        return [sink.name for sink in self._sinks if not self._holds(sink, name)]
+        return [sink.name for sink in self._serving(name) if not self._holds(sink, name)]
+
+    def _serving(self, network: str) -> list[KeySink]:
+        return [sink for sink in self._sinks if serves(sink, network)]
 
     @staticmethod
     def _holds(sink: KeySink, network: str) -> bool:

@@ -18,12 +18,13 @@ from agent.errors import AgentError, AuthorityRefused, AuthorityUnreachable, Con
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.identity import Identity
 from agent.log import event, printable
+from agent.owning import Owning
 from agent.pipelines import Bindable, Examined, FeatureVector, KeepsBeside, Pipelines, RefusesReplays
 from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed, Sealing, can_bind
 from agent.prompting import Feedback
 from agent.prover import Prover
 from agent.releasing import open_shares
-from hal import Deadline, DeviceError, KeyUse, TimedOut
+from hal import Deadline, DeviceError, Enclave, Grant, KeyUse, TimedOut
 from protocol.digests import enrol_digest
 from protocol.hpke import POINT_BYTES
 from protocol.messages import (
@@ -35,6 +36,7 @@ from protocol.messages import (
     EnrolSession,
     EnrolStart,
 )
+from protocol.openings import check_consent
 from protocol.release import enrolment_release_info
 
 SEND_TRIES = 4
@@ -275,18 +277,28 @@ class Enrolment:
         with self.gate.use() as enclave:
             prover.check(enclave)
             shares = open_shares(self.identity, enclave, session.sealed_share, info)
-            sealing = Sealing(node_id, shares, session.approval_key, prover.attests, digest)
+            grant = self._leave(enclave, session) if session.granted else None
+            sealing = Sealing(node_id, shares, session.approval_key, prover.attests, digest, grant)
             made = self.vault.seal(enclave, draft, sealing)
             key = prover.key(enclave, made.key.certified, KeyUse.SIGN, digest)
         if not prover.attests:
             return key, msgspec.UNSET, msgspec.UNSET
         return key, _guard(made.key), _floor(made)
 
+    def _leave(self, enclave: Enclave, session: EnrolSession) -> Grant:
+        """The leave of the TPM's owner to make the profile key's guard."""
+        command = enclave.plan_guard(session.record_id, session.approval_key)
+        return self._owning().permit_index(session.enrolment_id, command)
+
+    def _owning(self) -> Owning:
+        return Owning(self.identity, self.client, self.gate)
+
     def _discard(self, record_id: str) -> None:
         """Take back what was sealed, in the enclave as well."""
+        key, permit = self.vault.header(record_id).key, self._owning().permit_removal
         try:
-            self.gate.run(self.vault.header(record_id).key.forget)
-        except DeviceError as error:
+            self.gate.run(lambda enclave: key.forget(enclave, permit))
+        except (AgentError, DeviceError) as error:
             event(logging.WARNING, "the enclave keeps an index that nothing uses", error=str(error))
         self.vault.discard(record_id)
 
@@ -329,5 +341,6 @@ class _Unconfirmed(AgentError):
 
 
 def consent_to(session: EnrolSession, now: float) -> Consent:
-    """Consent to exactly the text that the session showed."""
+    """Consent to exactly the text that the session showed; raises `ProtocolViolation` for one that hides something."""
+    check_consent(session.consent_version, session.consent_text)
     return Consent(session.consent_version, hashlib.sha256(session.consent_text.encode()).hexdigest(), now)

@@ -1,4 +1,4 @@
-"""Erasing a profile from a node: its files, its guard in the enclave, and what a device keeps of the person."""
+"""Erasing a profile from a node: its files, its openings, its guard in the enclave, and what a device keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from agent.enclave import EnclaveGate
 from agent.errors import AgentError, ProfileError
 from agent.extension import KeptAtDevice, PersonAbsent
 from agent.log import event
-from agent.profile import ProfileVault, RecordHeader
+from agent.openings import OpeningStore
+from agent.profile import Permit, ProfileVault, RecordHeader
 from hal import Deadline, DeviceError
 
 WITHDRAW_S = 30.0
@@ -18,11 +19,16 @@ WITHDRAW_S = 30.0
 
 @dataclass(frozen=True)
 class Eraser:
-    """Removes profiles of this node; `booth` opens the devices that keep templates."""
+    """Removes profiles of this node; `booth` opens the devices that keep templates.
+
+    `permit` asks the TPM's owner for what only he may remove.
+    """
 
     vault: ProfileVault
     gate: EnclaveGate
     booth: Booth
+    openings: OpeningStore
+    permit: Permit | None = None
 
     def erase(self, record_id: str) -> list[str]:
         """Remove everything of a record, one that is not readable or not there included; what could not be removed.
@@ -32,6 +38,7 @@ class Eraser:
         header = self._header(record_id)
         left = [] if header is None else [*self._withdrawn(header), *self._unguarded(header)]
         self.vault.discard(record_id)
+        self.openings.discard(record_id)
         event(logging.WARNING, "a profile was erased", record=record_id, left=len(left))
         return left
 
@@ -58,7 +65,7 @@ class Eraser:
     def _unguarded(self, header: RecordHeader) -> list[str]:
         try:
             with self.gate.use() as enclave:
-                header.key.forget(enclave)
-        except DeviceError as error:
+                header.key.forget(enclave, self.permit)
+        except (AgentError, DeviceError) as error:
             return [f"the enclave keeps the index of the profile key: {error}"]
         return []

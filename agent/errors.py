@@ -43,6 +43,12 @@ class ProfileError(AgentError):
     default_remedy = "Enrol the administrator again with `keyvigil enroll`."
 
 
+class OpeningUnavailable(AgentError):
+    """An opening of a commitment is not kept, or does not open."""
+
+    default_remedy = "Run `keyvigil audit list`; what is not there cannot be had any more."
+
+
 class AuthorityUnreachable(AgentError):
     """The authority did not answer; `sent` tells whether it may have seen the request."""
 

@@ -64,15 +64,16 @@ class Measurer:
         enclave.measure(AGENT_LABEL, self.digest)
         return measured
 
-    def prove(self, enclave: Enclave, digest: bytes) -> NvEvidence | None:
-        """Advance the counter, and have it and the measurement certified over `digest` (32 bytes).
+    def prove(self, enclave: Enclave, digest: bytes, *, counted: bool = True) -> NvEvidence | None:
+        """Have the counter and the measurement certified over `digest` (32 bytes); what is `counted` advances it first.
 
         Nothing where the enclave has neither.
         """
         if not enclave.info.capabilities >= _NEEDED:
             return None
         measured = self.measure(enclave)
-        enclave.advance(COUNTER_LABEL)
+        if counted:
+            enclave.advance(COUNTER_LABEL)
         return NvEvidence(
             counter=_public(enclave.certify_counter(COUNTER_LABEL, digest)),
             measurement=_public(enclave.certify_measurement(AGENT_LABEL, digest)),

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from agent.clocks import StoppableClock
 from agent.config import Config
-from agent.devices import Devices
+from agent.devices import Devices, configured_pins
 from agent.enclave import EnclaveGate
 from agent.extension import Modality
 from agent.identity import IdentityStore
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
+from agent.measuring import Measurer, code_digest
 from agent.modalities import load_modalities
+from agent.openings import OpeningStore
 from agent.profile import ProfileVault
 from agent.state import StateDirectory
 
@@ -48,6 +50,11 @@ class Node:
         store, vault = IdentityStore(state), ProfileVault(state, os.urandom)
         return cls(config, state, devices, modalities, gate, store, vault, clock, abort)
 
+    @property
+    def openings(self) -> OpeningStore:
+        """Openings of commitments that this node keeps."""
+        return OpeningStore(self.state.openings, os.urandom, time.time)
+
     def joining(self) -> Joining:
         """Joins the configured authority."""
         connect = anonymous_connector(self.config.node.authority, self.config.connection.timeout_s)
@@ -63,6 +70,10 @@ class Node:
             yield link
         finally:
             link.close()
+
+    def measurer(self) -> Measurer:
+        """Measures the agent that runs; raises `NotFound`."""
+        return Measurer(self.state.measured, code_digest(configured_pins(self.config).values()))
 
     def link(self) -> Link:
         """The connection of a node that has joined; raises `NotJoined`."""

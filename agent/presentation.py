@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -12,11 +12,13 @@ from agent import __version__
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError
+from agent.failing import ReportTime
 from agent.gathering import Gathering, Sample
 from agent.identity import Identity
 from agent.log import event
 from agent.measuring import Measurer
 from agent.offering import Offer, Offering, margin_of
+from agent.openings import OpeningStore
 from agent.pipelines import Pipelines
 from agent.profile import OpenProfile, Probes, ProfileVault, RecordHeader, Unlocked, agreeing
 from agent.prover import Prover
@@ -26,6 +28,7 @@ from hal import AuthorisationFailed, DeviceError, Enclave, Locked, NotFound
 from protocol.codec import b64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import (
+    BLINDING_BYTES,
     EAT_PROFILE,
     EvidenceClaims,
     commit,
@@ -34,6 +37,7 @@ from protocol.evidence import (
     encode_token,
     level,
     merkle_root,
+    replay_tag,
 )
 from protocol.messages import (
     Activation,
@@ -42,9 +46,8 @@ from protocol.messages import (
     PresenceClaim,
     QuoteEvidence,
 )
+from protocol.openings import OPENING_FORM, Opening, agreed_window_s
 from protocol.release import ReleasedShares
-
-OPENING_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ class _Shown:
 
     offers: Mapping[str, Offer]
     margin: int
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """The token with its claims, and what blinds each of its commitments (32 bytes each)."""
+
+    token: str
+    claims: EvidenceClaims
+    blindings: Sequence[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,22 +92,37 @@ class Presentation:
     settings: PresentationSection
     random: Callable[[int], bytes]
     watch: Stopwatch
+    report: ReportTime
     presence: PresenceClaim | None = None
     measurer: Measurer | None = None
+    openings: OpeningStore | None = None
 
     def perform(self) -> Answer:
-        """Capture, unlock and sign; raises `DeviceError` only when the enclave fails."""
+        """Capture, unlock and sign; raises `DeviceError` only when the enclave fails.
+
+        A failure report is made when everything of the profile is closed again, and at a time of its own: the quote
+        tells the TPM's clock.
+        """
         samples = self.gathering.all(self.modalities)
         self.watch.mark("captured")
+        found = self._found(samples)
+        if isinstance(found, Answer):
+            return found
+        with self.watch.stage("held back"):
+            self.report.wait()
+        return self._failure(found)
+
+    def _found(self, samples: Mapping[str, Sample]) -> Answer | int:
+        """Evidence, or how many modalities matched."""
         if len(samples) < self.settings.minimum_modalities:
-            return self._failure()
+            return 0
         try:
             return self._answer(samples)
         except (AgentError, AuthorisationFailed, NotFound) as error:
             event(logging.ERROR, "the sealed profile is not usable", error=str(error), remedy=error.remedy)
-            return self._failure()
+            return 0
 
-    def _answer(self, samples: Mapping[str, Sample]) -> Answer:
+    def _answer(self, samples: Mapping[str, Sample]) -> Answer | int:
         with self.watch.stage("unlock"), self.gate.use() as enclave:
             shares = activated_shares(self.identity, enclave, self.activation)
             profile = self._opened(enclave, shares)
@@ -106,7 +133,7 @@ class Presentation:
                 return answer
             with self.watch.stage("remember"):
                 self.vault.remember(profile, _digests(offers, released_only=True))
-            return self._failure(len(offers))
+            return len(offers)
         finally:
             profile.wipe()
 
@@ -123,14 +150,25 @@ class Presentation:
         released = frozenset(offers) - frozenset(probes)
         with self.watch.stage("decode"):
             attempts = profile.attempts(probes, released)
+        try:
+            return self._first(attempts, offers, probes, shares)
+        finally:
+            for attempt in attempts:
+                attempt.wipe()
+
+    def _first(
+        self, attempts: Sequence[Unlocked], offers: Mapping[str, Offer], probes: Probes, shares: ReleasedShares
+    ) -> Answer | None:
+        released = frozenset(offers) - frozenset(probes)
         with self.gate.use() as enclave:
             for attempt in attempts:
                 with self.watch.stage("agree"):
                     shown = self._shown(attempt, offers, probes, released)
                 with self.watch.stage("sign"):
-                    token = self._signed(enclave, attempt, shown)
-                if token is not None:
-                    return self._evidence(enclave, attempt, shown, shares, token)
+                    signed = self._signed(enclave, attempt, shown)
+                if signed is not None:
+                    self._keep(enclave, attempt, shown, signed)
+                    return self._evidence(enclave, attempt, shown, shares, signed.token)
         return None
 
     def _shown(
@@ -141,17 +179,55 @@ class Presentation:
         margins = [margin_of(distances[name]) if name in distances else offers[name].margin for name in names]
         return _Shown({name: offers[name] for name in names}, min(margins))
 
-    def _signed(self, enclave: Enclave, attempt: Unlocked, shown: _Shown) -> str | None:
+    def _signed(self, enclave: Enclave, attempt: Unlocked, shown: _Shown) -> _Signed | None:
         """The token, if the profile key answers to the attempt's root; raises `Locked`."""
         if len(shown.offers) < self.settings.minimum_modalities:
             return None
-        claims = self._claims([*shown.offers.values()], shown.margin, attempt.version.number + 1)
+        blindings = [self.random(BLINDING_BYTES) for _ in shown.offers]
+        claims = self._claims(shown, attempt, blindings)
         try:
-            return encode_token(claims, lambda digest: attempt.sign(enclave, digest))
+            token = encode_token(claims, lambda digest: attempt.sign(enclave, digest))
+            return _Signed(token, claims, blindings)
         except Locked:
             raise
         except AuthorisationFailed:
             return None
+
+    def _keep(self, enclave: Enclave, attempt: Unlocked, shown: _Shown, signed: _Signed) -> None:
+        """Keep the openings where policy and the consent behind this profile let it; otherwise nobody has them again.
+
+        Evidence is given all the same when they cannot be kept.
+        """
+        asked = self.activation.opening_s
+        consent = attempt.version.header.consent_version
+        window_s = 0.0 if isinstance(asked, msgspec.UnsetType) else min(asked, agreed_window_s(consent))
+        if self.openings is None or window_s < 1:
+            return
+        try:
+            with self.watch.stage("openings"):
+                selection = Prover.of(self.identity).selection(self.activation.pcr_selection)
+                self.openings.keep(enclave, selection, self._openings(shown, signed, consent), window_s)
+        except (AgentError, DeviceError) as error:
+            event(logging.ERROR, "the openings were not kept", error=str(error), remedy=error.remedy)
+
+    def _openings(self, shown: _Shown, signed: _Signed, consent: str) -> list[Opening]:
+        claims = signed.claims
+        return [
+            Opening(
+                form=OPENING_FORM,
+                node_id=claims.iss,
+                record_id=claims.record,
+                challenge_id=claims.challenge,
+                nonce=self.activation.nonce,
+                model=one.model,
+                features=one.features,
+                blinding=blinding,
+                index=index,
+                leaves=claims.commitments,
+                consent_version=consent,
+            )
+            for index, (one, blinding) in enumerate(zip(shown.offers.values(), signed.blindings, strict=True))
+        ]
 
     def _evidence(
         self, enclave: Enclave, attempt: Unlocked, shown: _Shown, shares: ReleasedShares, token: str
@@ -171,13 +247,13 @@ class Presentation:
         evidence = EvidenceSubmission(token=token, quote=quote, nv=msgspec.UNSET if nv is None else nv, share=share)
         return Answer(evidence, None, len(shown.offers))
 
-    def _claims(self, matched: Sequence[Offer], margin: int, counter: int) -> EvidenceClaims:
+    def _claims(self, shown: _Shown, attempt: Unlocked, blindings: Sequence[bytes]) -> EvidenceClaims:
+        matched, tag_key = [*shown.offers.values()], attempt.version.tag_key()
         node, record, challenge = self.identity.node_id, self.header.record_id, self.activation.challenge_id
         context = commitment_context(node, record, challenge)
-        # The opening is not kept: nobody, this node included, can check the commitment later (default policy).
         leaves = [
-            commit(self.random(OPENING_BYTES), context, self.activation.nonce, one.model, one.features)
-            for one in matched
+            commit(blinding, context, self.activation.nonce, one.model, one.features)
+            for one, blinding in zip(matched, blindings, strict=True)
         ]
         return EvidenceClaims(
             eat_profile=EAT_PROFILE,
@@ -192,13 +268,14 @@ class Presentation:
             commitment=merkle_root(leaves),
             elapsed=elapsed_bucket(self.watch.elapsed()),
             quality=level(min(one.quality for one in matched)),
-            margin=level(margin),
-            counter=counter,
+            margin=level(shown.margin),
+            counter=attempt.version.number + 1,
             agent=f"keyvigil/{__version__}",
             presence=self.presence or msgspec.UNSET,
+            replay=[replay_tag(tag_key, one.model, one.features) if one.digest else b"" for one in matched],
         )
 
-    def _failure(self, matched: int = 0) -> Answer:
+    def _failure(self, matched: int) -> Answer:
         challenge, nonce = self.activation.challenge_id, self.activation.nonce
         digest = failure_digest(challenge, self.activation.record_id, nonce)
         with self.watch.stage("quote"), self.gate.use() as enclave:

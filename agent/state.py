@@ -28,6 +28,7 @@ class StateDirectory:
         private_directory(root)
         private_directory(root / "profiles")
         private_directory(root / "bundles")
+        private_directory(root / "openings")
         return cls(root)
 
     @property
@@ -39,6 +40,11 @@ class StateDirectory:
     def profiles(self) -> Path:
         """Folder of sealed profiles."""
         return self.root / "profiles"
+
+    @property
+    def openings(self) -> Path:
+        """Folder of sealed openings of commitments."""
+        return self.root / "openings"
 
     @property
     def holders(self) -> Path:

@@ -13,10 +13,10 @@ from joserfc.jwk import ECKey
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
-from authority import profiles
+from authority import profiles, samples
+from authority.admitting import VIRTUAL
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
-from authority.joining import VIRTUAL
 from authority.measurements import MAX_COUNTER, check_measurements
 from authority.runtime import Runtime
 from authority.tpm import TpmFormatError, TpmRejected
@@ -84,10 +84,13 @@ def _check(
     claims = read_claims(evidence.token)
     _check_signature(evidence.token, enrolled.key)
     _check_binding(claims, presented)
+    objection = samples.note(conn, rt, presented.profile, claims, evidence.token, now)
     _check_content(rt, claims, enrolled, presented)
     digest, nv = evidence_digest(evidence.token), None if isinstance(evidence.nv, UnsetType) else evidence.nv
     check_quote(conn, rt, presented.node, evidence.quote, digest, now)
     check_measurements(conn, presented.node, nv, digest, now, required=rt.policy.attestation.require_nv)
+    if objection:
+        raise _Unsound(objection)
     return claims
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from authority import audit
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change
+from authority.operators import name_is_taken
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust.brake import FALLEN, BrakeDecision, decided, trips, worsens
@@ -16,6 +17,8 @@ from protocol.levels import NodeState
 
 _AUTHORITY = "authority"
 _NOT_OF_THE_FLEET = (NodeState.PENDING.value, NodeState.BANNED.value, NodeState.RETIRED.value)
+VOTE_S = 86400.0
+"""A vote that found no second one for so long counts no more."""
 _NOT_ENGAGED = 0
 """`brake_vote.brake` of votes that would engage it."""
 
@@ -46,7 +49,7 @@ def vote(conn: Connection, decision: BrakeDecision, operator: str, reason: str, 
     row = schema.brake_vote
     conn.execute(insert(row).values(brake=number, operator=operator, decision=decision.value, reason=reason, at=now))
     audit.append(conn, f"brake-vote-{decision.value}", operator, None, {"brake": number, "reason": reason}, now)
-    match decided(_votes(conn, number)), current:
+    match decided(_votes(conn, number, now)), current:
         case BrakeDecision.HOLD, None:
             _engage(conn, operator, reason or "two operators", now)
         case BrakeDecision.RELEASE, Row():
@@ -99,7 +102,9 @@ def _release(conn: Connection, number: int, actor: str, now: float) -> None:
     raise_alert(conn, Severity.WARNING, "brake-released", None, text, {"by": actor}, now)
 
 
-def _votes(conn: Connection, number: int) -> list[tuple[str, BrakeDecision]]:
+def _votes(conn: Connection, number: int, now: float) -> list[tuple[str, BrakeDecision]]:
+    """Votes of the last day by operators whose token is still good: a thief's word goes with the token."""
     row = schema.brake_vote
-    query = select(row.c.operator, row.c.decision).where(row.c.brake == number).order_by(row.c.seq)
-    return [(operator, BrakeDecision(decision)) for operator, decision in conn.execute(query)]
+    query = select(row.c.operator, row.c.decision).where((row.c.brake == number) & (row.c.at > now - VOTE_S))
+    votes = conn.execute(query.order_by(row.c.seq)).all()
+    return [(operator, BrakeDecision(decision)) for operator, decision in votes if name_is_taken(conn, operator, now)]

@@ -9,13 +9,14 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import approvals, audit, checkpoints, ear, groups, profiles, releases, scheduler, standing
+from authority import approvals, audit, checkpoints, consent, ear, groups, profiles, releases, scheduler, standing
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.joining import take_nonce
 from authority.keys import KekError, acknowledged
 from authority.keys.sealing import DeliveryKeyUnusable
+from authority.measurements import check_measurements
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
 from authority.scheduler import ATTEST_PURPOSE
@@ -39,7 +40,6 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     Outcome,
-    QuoteEvidence,
     StateApproval,
     Verdict,
 )
@@ -82,6 +82,7 @@ def begin(
         deadline_s=rt.policy.challenge.activation_s,
         pcr_selection=[*rt.policy.attestation.pcr_selection],
         approval=approval,
+        opening_s=consent.opening_s(rt.policy, profile),
     )
 
 
@@ -109,7 +110,7 @@ def submit_evidence(
     now: float,
 ) -> tuple[Verdict, list[Push]]:
     """Decide a challenge by evidence. The same evidence again gives the same verdict; other evidence is refused."""
-    digest = _fingerprint("evidence", evidence.token, evidence.quote)
+    digest = _fingerprint("evidence", evidence)
     row = _challenge(conn, node_id, challenge_id)
     decided = _decided_before(conn, row, digest, now)
     if decided is not None:
@@ -125,7 +126,7 @@ def report_failure(
     conn: Connection, rt: Runtime, node_id: str, challenge_id: str, report: FailureSubmission, now: float
 ) -> tuple[Verdict, list[Push]]:
     """Enter the node's own word that the presentation failed; it says nothing about what failed."""
-    digest = _fingerprint("failure", "", report.quote)
+    digest = _fingerprint("failure", report)
     row = _challenge(conn, node_id, challenge_id)
     decided = _decided_before(conn, row, digest, now)
     if decided is not None:
@@ -152,7 +153,10 @@ def attest(
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     try:
         log = None if isinstance(submission.event_log, UnsetType) else submission.event_log
-        check_quote(conn, rt, node, submission.quote, attest_digest(node_id, submission.nonce), now, log)
+        digest = attest_digest(node_id, submission.nonce)
+        check_quote(conn, rt, node, submission.quote, digest, now, log)
+        nv = None if isinstance(submission.nv, UnsetType) else submission.nv
+        check_measurements(conn, node, nv, digest, now, required=rt.policy.attestation.require_nv, counted=False)
     except RegistrationUnreadable as error:
         _tell_fault(conn, node_id, str(error), {}, now)
         return AttestResult(outcome=Outcome.UNDECIDED, reason=_UNDECIDED_TEXT), []
@@ -369,5 +373,6 @@ def _count_success(conn: Connection, presented: Presented, counter: int) -> None
     conn.execute(update(row).where(row.c.record_id == profile.record_id).values(counter=counter))
 
 
-def _fingerprint(kind: str, token: str, quote: QuoteEvidence) -> str:
-    return hashlib.sha256(length_prefixed(kind, token, encode(quote))).hexdigest()
+def _fingerprint(kind: str, submission: EvidenceSubmission | FailureSubmission) -> str:
+    """Of the whole of it: what is not in here could be exchanged under a verdict that stands."""
+    return hashlib.sha256(length_prefixed(kind, encode(submission))).hexdigest()

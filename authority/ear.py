@@ -25,10 +25,11 @@ from protocol.levels import EnclaveKind, NodeState, Tier
 
 EAR_PROFILE = "tag:ietf.org,2026:rats/ear#04"
 MALFUNCTION, NOT_UNDERSTOOD, NO_CLAIM = -1, 1, 0
-RECOGNISED, UNRECOGNISED, COMPROMISED = 2, 96, 97
-"""instance-identity: known and not known to be compromised; not recognised; recognised, and given up."""
-GENUINE, APPROVED, UNACCEPTABLE = 2, 2, 96
-"""hardware that its maker vouches for; configuration or executables that are approved; a configuration that is not."""
+RECOGNISED, COMPROMISED, UNRECOGNISED = 2, 96, 97
+"""instance-identity: known and not known to be compromised; recognised, and given up; not recognised."""
+GENUINE, APPROVED, APPROVED_AT_BOOT, UNACCEPTABLE = 2, 2, 3, 96
+"""Hardware that its maker vouches for; an approved configuration; executables that were approved when they were loaded,
+of which nothing is known after that; a configuration that is not approved."""
 
 try:
     VERSION = version("keyvigil")
@@ -71,7 +72,7 @@ def worst(statuses: Iterable[Status]) -> Status:
 def sign_ear(claims: Mapping[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
     """Compact JWS of an EAR."""
     jwk = _jwk(key)
-    return jwt.encode({"alg": "ES256", "typ": "ear+jwt", "kid": jwk.thumbprint()}, dict(claims), jwk, ["ES256"])
+    return jwt.encode({"alg": "ES256", "typ": "eat+jwt", "kid": jwk.thumbprint()}, dict(claims), jwk, ["ES256"])
 
 
 def signed(conn: Connection, rt: Runtime, node_id: str, now: float, nonce: str | None = None) -> str:
@@ -108,7 +109,8 @@ def _node(rt: Runtime, node: Row[Any], now: float) -> dict[str, Any]:
     elif NodeState(node.state) in CUT_OFF:
         by_policy = Status.CONTRAINDICATED
     appraisal = _appraisal(rt, vector, by_policy)
-    return {**appraisal, "keyvigil_score": node.score, "keyvigil_tier": node.tier, "keyvigil_state": node.state}
+    by_us = {"keyvigil_score": node.score, "keyvigil_tier": node.tier, "keyvigil_state": node.state}
+    return {**appraisal, "ear_verifier_claims": by_us}
 
 
 def _machine_vector(rt: Runtime, node: Row[Any], now: float) -> Vector:
@@ -125,7 +127,7 @@ def _machine_vector(rt: Runtime, node: Row[Any], now: float) -> Vector:
     if now - attested > rt.policy.attestation.overdue_after_s:
         return vector | {"configuration": NO_CLAIM}
     vector["configuration"] = APPROVED
-    return vector if node.nv_counter is None else vector | {"executables": APPROVED}
+    return vector if node.nv_counter is None else vector | {"executables": APPROVED_AT_BOOT}
 
 
 def _admin(conn: Connection, rt: Runtime, node: Row[Any], now: float) -> dict[str, Any]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from authority import approvals, audit, profiles, releases
+from authority import approvals, audit, consent, owning, profiles, releases
+from authority.admitting import VIRTUAL
 from authority.alerts import raise_alert
 from authority.enclaves import check_key
-from authority.joining import VIRTUAL, create_join_token
+from authority.joining import create_join_token
 from authority.keys.sealing import DeliveryKeyUnusable
 from authority.refusal import Refused
 from authority.runtime import Push, Runtime
@@ -32,20 +32,17 @@ from authority.tpm import (
     verify_guarded_key,
     verify_nv,
 )
-from authority.weak import MATCH_ONLY_MODALITIES
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import enrol_digest
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
-from protocol.levels import EnclaveKind
+from protocol.levels import EnclaveKind, Ownership
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart, ResetGrant, ResetRequest
 from protocol.problems import ErrorCode
 from protocol.release import SHARE_BYTES, enrolment_release_info
 from protocol.tokens import Ticket, parse_ticket
 
 __all__ = [
-    "CONSENT_VERSION",
     "approve",
-    "consent_text",
     "create_join_token",
     "create_ticket",
     "finish_enrolment",
@@ -56,24 +53,6 @@ __all__ = [
 PIN_DIGITS = 8
 PIN_TRIES = 5
 ENROLMENT_S = 900.0
-CONSENT_VERSION = "1"
-CONSENT_TEXT = (
-    "This machine will measure your {modalities}, and keep a template of each, encrypted, on this machine only. "
-    "Nothing biometric leaves it. The authority keeps your name, this consent, and a public key. You may have the "
-    "profile erased at any time."
-)
-MATCH_ONLY_TEXT = (
-    " For {modalities} the template is kept by the reader or its service on this machine instead, "
-    "which Keyvigil does not encrypt."
-)
-
-
-def consent_text(modalities: Sequence[str]) -> str:
-    """What a person agrees to where the policy allows these modalities."""
-    *others, last = modalities
-    text = CONSENT_TEXT.format(modalities=f"{', '.join(others)} and {last}" if others else last)
-    kept = [name for name in modalities if name in MATCH_ONLY_MODALITIES]
-    return text + MATCH_ONLY_TEXT.format(modalities=", ".join(kept)) if kept else text
 
 
 def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:
@@ -103,9 +82,10 @@ def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: 
 
 def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolStart, now: float) -> EnrolSession:
     """Use the ticket up and open an enrolment; raises `Refused` in the same words for ticket and PIN."""
+    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
+    owning.check_enrollable(rt, node)
     row = _check_ticket(conn, node_id, request, now)
     conn.execute(update(schema.ticket).where(schema.ticket.c.id == row.id).values(used_at=now))
-    node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).one()
     replaces = _replaced(conn, node_id, request)
     record_id, enrolment_id = rt.random(16).hex(), rt.random(16).hex()
     nonce, share = rt.random(32), rt.random(SHARE_BYTES)
@@ -125,6 +105,7 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
             expires_at=now + ENROLMENT_S,
         )
     )
+    version, text = consent.offered(rt.policy)
     audit.append(conn, "enrolment-opened", node_id, node_id, {"admin": row.admin, "record": record_id}, now)
     return EnrolSession(
         enrolment_id=enrolment_id,
@@ -133,9 +114,10 @@ def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolS
         sealed_share=sealed,
         approval_key=approvals.approval_point(rt),
         modalities=[*rt.policy.enrolment.modalities],
-        consent_version=CONSENT_VERSION,
-        consent_text=consent_text(rt.policy.enrolment.modalities),
+        consent_version=version,
+        consent_text=text,
         expires_at=now + ENROLMENT_S,
+        granted=node.ownership == Ownership.TAKEN,
     )
 
 
@@ -153,19 +135,19 @@ def finish_enrolment(
     _check_content(rt, request)
     _check_sensors(conn, node, request, now)
     _check_key(conn, rt, node, row, request, now)
-    consent = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
+    agreed = {"version": request.consent_version, "sha256": request.consent_sha256, "at": request.consent_at}
     values = {
         "state": profiles.PENDING,
         "public": request.profile_key.public,
         "modalities": encode(request.modalities).decode(),
         "sensors": encode(request.sensors).decode(),
-        "consent": json.dumps(consent),
+        "consent": json.dumps(agreed),
         "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
         "guard_change": b"" if isinstance(request.guard, UnsetType) else request.guard.change_key,
     }
     conn.execute(update(schema.profile).where(mine).values(**values))
     detail = {"admin": row.admin, "record": row.record_id, "modalities": [each.modality for each in request.modalities]}
-    audit.append(conn, "enrolled", node_id, node_id, {**detail, "consent": consent}, now)
+    audit.append(conn, "enrolled", node_id, node_id, {**detail, "consent": agreed}, now)
     return EnrolResult(record_id=row.record_id, state=profiles.PENDING)
 
 
@@ -184,12 +166,12 @@ def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: floa
 
 
 def revoke_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
-    """Stop accepting a profile; raises `Refused`."""
+    """Stop accepting a profile, and order its node to remove what is left of it; raises `Refused`."""
     del rt
     row = _profile(conn, record_id)
-    if row.state not in {profiles.REVOKED, profiles.ERASED}:
-        profiles.revoke(conn, row, actor, "by order", now)
-    return []
+    if row.state in {profiles.REVOKED, profiles.ERASED}:
+        return []
+    return profiles.revoke(conn, row, actor, "by order", now)
 
 
 def erase_profile(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
@@ -328,8 +310,8 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
                 "(docs/agent.md names them), and enrol again."
             )
             raise Refused(ErrorCode.CONFLICT, 409, f"the policy does not take this profile: {objection}", remedy)
-    consent = hashlib.sha256(consent_text(allowed).encode()).hexdigest()
-    if request.consent_version != CONSENT_VERSION or request.consent_sha256 != consent:
+    version, text = consent.offered(rt.policy)
+    if (request.consent_version, request.consent_sha256) != (version, hashlib.sha256(text.encode()).hexdigest()):
         raise Refused(ErrorCode.CONFLICT, 409, "consent was given to another text", "Enrol again; read the new text.")
 
 

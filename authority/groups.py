@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
@@ -22,7 +23,7 @@ from authority.trust import OPEN_CHALLENGES, ChallengeState, PresentationKind
 from authority.verdict import Accepted, Basis
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import group_digest
-from protocol.levels import EnclaveKind, NodeState
+from protocol.levels import EnclaveKind, NodeState, Tier
 from protocol.messages import GroupSubmission, GroupSummons, Outcome, Verdict
 from protocol.problems import ErrorCode
 
@@ -54,11 +55,12 @@ def add(conn: Connection, name: str, node_id: str, actor: str, now: float) -> No
 
 
 def remove(conn: Connection, name: str, node_id: str, actor: str, now: float) -> None:
-    """Take a node out of the group; it keeps what it has and grows stale. Raises `Refused`."""
+    """Take a node out of the group; it keeps what it has, is asked nothing more and grows stale. Raises `Refused`."""
     row = schema.group_member
     gone = conn.execute(delete(row).where((row.c.node_id == node_id) & (row.c.group == _group(conn, name).name)))
     if gone.rowcount == 0:
         raise Refused(ErrorCode.NOT_FOUND, 404, "the node is not in this group", "List groups with `group list`.")
+    _withdraw(conn, node_id)
     audit.append(conn, "group-member-removed", actor, node_id, {"group": name}, now)
 
 
@@ -79,16 +81,29 @@ def listing(conn: Connection) -> list[dict[str, Any]]:
     ]
 
 
+def knows(conn: Connection, node_id: str) -> bool:
+    """Whether the node is a member of a group, or the sensor node of one."""
+    member, group = schema.group_member, schema.challenge_group
+    found = select(member.c.node_id).where(member.c.node_id == node_id)
+    return conn.scalar(found.union(select(group.c.sensor_node_id).where(group.c.sensor_node_id == node_id))) is not None
+
+
 def fan_out(conn: Connection, rt: Runtime, sensor_node: str, token: str, found: Accepted, now: float) -> list[Push]:
-    """After evidence was accepted at a sensor node: every member is asked for its quote over it."""
-    group, member, node, row = schema.challenge_group, schema.group_member, schema.node, schema.challenge
-    busy = exists().where((row.c.node_id == node.c.id) & row.c.state.in_(OPEN_CHALLENGES))
-    query = select(node.c.id).join(member, member.c.node_id == node.c.id).join(group, group.c.name == member.c.group)
-    free = (group.c.sensor_node_id == sensor_node) & node.c.state.not_in(_OUT) & ~busy
+    """After evidence was accepted at a sensor node: every member it may vouch for is asked for its quote over it.
+
+    What the two nodes are is asked anew each time: either may have joined again, or lost its standing, since the
+    operator put them together.
+    """
+    sensor = conn.execute(select(schema.node).where(schema.node.c.id == sensor_node)).one()
+    members = _free_members(conn, sensor_node)
+    objections = {member.id: _low(sensor) or _objection(sensor, member) for member in members}
+    for node_id, cause in objections.items():
+        if cause:
+            audit.append(conn, "group-not-shared", "authority", node_id, {"sensor": sensor_node, "cause": cause}, now)
     digest = hashlib.sha256(token.encode()).hexdigest()
     shared: dict[str, Any] = {"evidence": digest, "speed": found.speed, "quality": found.quality, "weak": found.weak}
     shared |= {"models": found.basis.models, "modalities": found.basis.modalities, "elapsed_s": found.basis.elapsed_s}
-    return [_ask(conn, rt, node_id, shared, now) for node_id in conn.scalars(query.where(free)).all()]
+    return [_ask(conn, rt, node_id, shared, now) for node_id, cause in objections.items() if not cause]
 
 
 def open_summons(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[GroupSummons]:
@@ -155,6 +170,14 @@ def _decided(
     )
 
 
+def _free_members(conn: Connection, sensor_node: str) -> Sequence[Row[Any]]:
+    """Members of the sensor node's group that are in service and have no challenge open."""
+    group, member, node, row = schema.challenge_group, schema.group_member, schema.node, schema.challenge
+    busy = exists().where((row.c.node_id == node.c.id) & row.c.state.in_(OPEN_CHALLENGES))
+    query = select(node).join(member, member.c.node_id == node.c.id).join(group, group.c.name == member.c.group)
+    return conn.execute(query.where((group.c.sensor_node_id == sensor_node) & node.c.state.not_in(_OUT) & ~busy)).all()
+
+
 def _ask(conn: Connection, rt: Runtime, node_id: str, shared: dict[str, Any], now: float) -> Push:
     plan = schema.schedule
     mine = plan.c.node_id == node_id
@@ -206,16 +229,33 @@ def _group(conn: Connection, name: str) -> Row[Any]:
     return row
 
 
+def _withdraw(conn: Connection, node_id: str) -> None:
+    row = schema.challenge
+    mine = (row.c.node_id == node_id) & (row.c.reason == GROUP) & (row.c.state == ChallengeState.ACTIVATED)
+    conn.execute(update(row).where(mine).values(state=ChallengeState.WITHDRAWN.value))
+
+
 def _refuse_better(conn: Connection, sensor_node: str, node_id: str) -> None:
-    """A presentation is worth no more than where it was made: simulations and keys in files vouch for no better one."""
     node = schema.node
     rows = {row.id: row for row in conn.execute(select(node).where(node.c.id.in_((sensor_node, node_id))))}
-    sensor, member = rows[sensor_node], rows[node_id]
+    cause = _objection(rows[sensor_node], rows[node_id])
+    if cause:
+        raise Refusal(cause, "Choose a sensor node with real sensors and a TPM.")
+
+
+def _objection(sensor: Row[Any], member: Row[Any]) -> str:
+    """A presentation is worth no more than where it was made: simulations and keys in files vouch for no better one."""
     if sensor.lab and not member.lab:
-        raise Refusal("a lab node vouches for no other than lab nodes", "Choose a sensor node with real sensors.")
+        return "a lab node vouches for no other than lab nodes"
     tpm = EnclaveKind.TPM2.value
-    if member.enclave_kind == tpm != sensor.enclave_kind:
-        raise Refusal("a node without a TPM vouches for no node with one", "Choose a sensor node with a TPM.")
+    return (
+        "a node without a TPM vouches for no node with one" if member.enclave_kind == tpm != sensor.enclave_kind else ""
+    )
+
+
+def _low(sensor: Row[Any]) -> str:
+    """A node that is low even after somebody answered there, hostile or isolated say, lifts nobody else."""
+    return "the sensor node is in the low tier itself" if sensor.tier == Tier.LOW else ""
 
 
 def _refuse_member(conn: Connection, node_id: str) -> None:

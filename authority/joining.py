@@ -5,20 +5,27 @@ Where the policy allows it, an enclave that attests to nothing joins by the stat
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from authority import audit, profiles, references
-from authority.alerts import raise_alert
+from authority.admitting import (
+    allowed_kind,
+    check_identity,
+    check_lab,
+    check_side,
+    find_token,
+    identified,
+    refuse_token,
+)
 from authority.attesting import (
     ClockWentBack,
     RegistrationUnreadable,
@@ -26,7 +33,7 @@ from authority.attesting import (
     check_quote,
     register_texts,
 )
-from authority.enclaves import check_key, statement_node_id, verify_statement
+from authority.enclaves import check_key, verify_statement
 from authority.keys import replace_lost
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
 from authority.references import Kind
@@ -36,19 +43,16 @@ from authority.store import schema
 from authority.tpm import (
     CertifiedUse,
     Credential,
-    EkIdentity,
-    EndorsementRejected,
     Quote,
     TpmFormatError,
     TpmRejected,
     make_credential,
-    verify_endorsement,
     verify_quote,
 )
 from authority.tpm import name as tpm_name
-from protocol.codec import ProtocolViolation, decode, encode
+from protocol.codec import decode, encode
 from protocol.digests import join_digest, renew_digest
-from protocol.levels import EnclaveKind, NodeState
+from protocol.levels import EnclaveKind, NodeState, Ownership
 from protocol.messages import (
     PROTOCOL_VERSION,
     JoinChallenge,
@@ -60,14 +64,12 @@ from protocol.messages import (
     RenewRequest,
     RenewResult,
 )
-from protocol.names import check_name
 from protocol.problems import ErrorCode
-from protocol.tokens import JoinToken, parse_join_token
+from protocol.tokens import JoinToken
 
 JOIN_S = 120.0
 NONCE_S = 60.0
 RENEW_PURPOSE = "renew"
-VIRTUAL = "virtual"
 _ANONYMOUS = "anonymous"
 
 
@@ -92,12 +94,12 @@ def start_join(
     """Check token, name, endorsement and devices; answer with MakeCredential. Raises `Refused`."""
     if request.version != PROTOCOL_VERSION:
         raise Refused(ErrorCode.MALFORMED, 400, f"protocol version {request.version} is not spoken here")
-    token = _find_token(conn, request, now)
-    kind = _allowed_kind(conn, rt, request, now)
-    node_id, lab_only = _identified(conn, kind, request, roots, lab_roots, now)
-    _check_lab(conn, request, token, lab_only=lab_only, now=now)
-    _check_identity(conn, request, node_id, now)
-    _check_side(conn, node_id, lab=token.lab)
+    token = find_token(conn, request, now)
+    kind = allowed_kind(conn, rt, request, now)
+    node_id, lab_only = identified(conn, kind, request, roots, lab_roots, now)
+    check_lab(conn, request, token, lab_only=lab_only, now=now)
+    check_identity(conn, request, node_id, now)
+    check_side(conn, node_id, lab=token.lab)
     nonce, join_id = rt.random(32), rt.random(16).hex()
     try:
         request_key(request.csr)
@@ -141,8 +143,8 @@ def finish_join(
     request = decode(attempt.request, JoinRequest)
     quote = _check_proof(conn, rt, attempt, request, proof, now)
     token = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == attempt.token)).one()
-    _check_identity(conn, request, attempt.node_id, now)
-    _check_side(conn, attempt.node_id, lab=token.lab)
+    check_identity(conn, request, attempt.node_id, now)
+    check_side(conn, attempt.node_id, lab=token.lab)
     _use_token(conn, token, now)
     certificate = ca.issue_node(request.csr, request.name, attempt.node_id, now, rt.policy.certificate.lifetime_s)
     _register(conn, rt, _Joined(attempt.node_id, token.lab, request, proof, quote, certificate), now)
@@ -206,150 +208,12 @@ def take_nonce(conn: Connection, nonce: bytes, node_id: str, purpose: str, now: 
     return conn.execute(update(row).where(mine & unused).values(used_at=now)).rowcount == 1
 
 
-def _find_token(conn: Connection, request: JoinRequest, now: float) -> Row[Any]:
-    """The unused token for this name; every wrong one is refused in the same words."""
-    try:
-        check_name("node", request.name)
-        lookup = parse_join_token(request.token).lookup
-    except ProtocolViolation as error:
-        raise Refused(ErrorCode.MALFORMED, 400, str(error)) from None
-    row = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == lookup)).first()
-    cause = _token_flaw(row, request.name, now)
-    if row is None or cause:
-        _refuse_token(conn, request.name, cause, now)
-    return row
-
-
-def _refuse_token(conn: Connection, name: str, cause: str, now: float) -> NoReturn:
-    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": name, "cause": cause}, now)
-    raise Refused(
-        ErrorCode.TOKEN_INVALID, 403, "the join token is not valid", "Ask an operator for a new one: `node token`."
-    )
-
-
-def _token_flaw(row: Row[Any] | None, name: str, now: float) -> str:
-    if row is None:
-        return "unknown token"
-    if row.used_at is not None:
-        return "token used before"
-    if row.expires_at <= now:
-        return "token expired"
-    return "" if row.name == name else "token of another name"
-
-
-def _allowed_kind(conn: Connection, rt: Runtime, request: JoinRequest, now: float) -> EnclaveKind:
-    """The kind of enclave, if the policy lets it join; an unknown one is refused like one that it does not."""
-    if request.enclave_kind in rt.policy.enclaves.allowed:
-        _check_said(request)
-        return EnclaveKind(request.enclave_kind)
-    cause = f"an enclave of kind {request.enclave_kind[:16]!r} is not allowed"
-    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
-    raise Refused(
-        ErrorCode.ENDORSEMENT_REJECTED,
-        403,
-        f"this authority takes no node with an enclave of kind {request.enclave_kind[:16]!r}",
-        "An operator may allow the kind, capped, in the policy: [enclaves] allowed; docs/trust.md.",
-    )
-
-
-def _check_said(request: JoinRequest) -> None:
-    """A node's own list of devices may not call an enclave software that it joins as something better with."""
-    software = EnclaveKind.SOFTWARE.value
-    enclaves = {device.driver for device in request.devices if device.kind == "enclave"}
-    if software in enclaves and request.enclave_kind != software:
-        raise Refused(ErrorCode.MALFORMED, 400, f"a {request.enclave_kind} node lists a software enclave as its own")
-
-
-def _identified(
-    conn: Connection,
-    kind: EnclaveKind,
-    request: JoinRequest,
-    roots: Sequence[x509.Certificate],
-    lab_roots: Sequence[x509.Certificate],
-    now: float,
-) -> tuple[str, bool]:
-    """The node's id, and whether only a lab root vouches for it: the hash of the EK, or of the identity key."""
-    if kind is EnclaveKind.TPM2:
-        identity, lab_only = _endorsed(conn, request, roots, lab_roots, now)
-        return identity.node_id, lab_only
-    if request.ek_public or request.ek_certificates:
-        raise Refused(ErrorCode.MALFORMED, 400, f"an enclave of kind {kind.value} has no endorsement key")
-    try:
-        return statement_node_id(request.ak_public), False
-    except ValueError as error:
-        raise Refused(ErrorCode.MALFORMED, 400, f"the identity key is {error}") from None
-
-
 def _credential(rt: Runtime, kind: EnclaveKind, request: JoinRequest) -> tuple[bytes, Credential]:
     """A secret, and MakeCredential over it; both empty where there is no EK that could open it."""
     if kind is not EnclaveKind.TPM2:
         return b"", Credential(b"", b"")
     secret = rt.random(32)
     return secret, make_credential(request.ek_public, tpm_name(request.ak_public), secret, rt.random)
-
-
-def _endorsed(
-    conn: Connection,
-    request: JoinRequest,
-    roots: Sequence[x509.Certificate],
-    lab_roots: Sequence[x509.Certificate],
-    now: float,
-) -> tuple[EkIdentity, bool]:
-    """The TPM's identity, and whether only a lab root vouches for it."""
-    at = dt.datetime.fromtimestamp(now, dt.UTC)
-    try:
-        return verify_endorsement(request.ek_public, request.ek_certificates, roots, at), False
-    except EndorsementRejected as error:
-        first = error
-    try:
-        return verify_endorsement(request.ek_public, request.ek_certificates, lab_roots, at), True
-    except EndorsementRejected as second:
-        cause = str(second if lab_roots else first)
-    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
-    raise Refused(
-        ErrorCode.ENDORSEMENT_REJECTED,
-        403,
-        f"the TPM's endorsement is not accepted: {cause}",
-        "Configure the TPM maker's root certificate at the authority ([endorsement] roots).",
-    )
-
-
-def _check_lab(conn: Connection, request: JoinRequest, token: Row[Any], *, lab_only: bool, now: float) -> None:
-    virtual = [device.driver for device in request.devices if device.transport == VIRTUAL]
-    if token.lab or not (lab_only or virtual):
-        return
-    cause = f"virtual devices: {', '.join(virtual)}" if virtual else "a TPM that only a lab root vouches for"
-    audit.append(conn, "join-refused", _ANONYMOUS, None, {"name": request.name, "cause": cause}, now)
-    raise Refused(
-        ErrorCode.VIRTUAL_DEVICE,
-        403,
-        f"this node has simulated hardware ({cause}), and its token is not one for the lab",
-        "Make the token with `node token --lab`; such a node never reaches a production network.",
-    )
-
-
-def _check_identity(conn: Connection, request: JoinRequest, node_id: str, now: float) -> None:
-    """A name never moves to another enclave, of whatever kind, and an enclave never gets a second name."""
-    named = conn.execute(select(schema.node).where(schema.node.c.name == request.name)).first()
-    known = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
-    if named is not None and named.id != node_id:
-        detail = {"name": request.name, "endorsement": node_id}
-        audit.append(conn, "re-registration-refused", _ANONYMOUS, named.id, detail, now)
-        what = "TPM" if {request.enclave_kind, named.enclave_kind} == {EnclaveKind.TPM2.value} else "enclave"
-        text = f"{request.name}: another {what} tried to join under this name"
-        raise_alert(conn, "warning", "re-registration-refused", named.id, text, detail, now)
-        raise Refused(
-            ErrorCode.NAME_TAKEN,
-            409,
-            f"this name belongs to another {what}",
-            f"Choose another name; a name stays with its {what}.",
-        )
-    if known is not None and known.enclave_kind != request.enclave_kind:
-        raise Refused(ErrorCode.CONFLICT, 409, "this key is registered as an enclave of another kind", "Join as that.")
-    if known is not None and known.name != request.name:
-        raise Refused(ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name.")
-    if known is not None and known.state in {NodeState.BANNED, NodeState.RETIRED}:
-        raise Refused(ErrorCode.NODE_BANNED, 403, f"this node is {known.state}", "An operator must release it first.")
 
 
 def _check_proof(
@@ -386,7 +250,7 @@ def _proved(rt: Runtime, request: JoinRequest, proof: JoinProof, digest: bytes) 
 def _use_token(conn: Connection, token: Row[Any], now: float) -> None:
     unused = (schema.join_token.c.lookup == token.lookup) & schema.join_token.c.used_at.is_(None)
     if conn.execute(update(schema.join_token).where(unused).values(used_at=now)).rowcount != 1:
-        _refuse_token(conn, token.name, "token used meanwhile", now)
+        refuse_token(conn, token.name, "token used meanwhile", now)
 
 
 @dataclass(frozen=True)
@@ -429,7 +293,8 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
         row = {**joined.values(), "id": joined.node_id, "state": NodeState.PENDING.value, "joined_at": now}
         conn.execute(insert(schema.node).values(**row))
     else:
-        conn.execute(update(schema.node).where(mine).values(**joined.values()))
+        again = {"ownership": _ownership_after(known.ownership)}
+        conn.execute(update(schema.node).where(mine).values(**joined.values(), **again))
         if known.ak_public != joined.request.ak_public:
             cause = "joined again with another attestation key"
             profiles.revoke_all(conn, known.id, known.id, cause, now)
@@ -440,14 +305,7 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
     audit.append(conn, "joined" if known is None else "re-joined", joined.node_id, joined.node_id, detail, now)
 
 
-def _check_side(conn: Connection, node_id: str, *, lab: bool) -> None:
-    """Lab nodes and others share no network, so a node does not change sides while it is a member of one."""
-    node, member = schema.node, schema.member
-    moving = select(node.c.id).where((node.c.id == node_id) & (node.c.lab != lab))
-    if conn.scalar(moving.where(exists().where(member.c.node_id == node_id))) is not None:
-        raise Refused(
-            ErrorCode.CONFLICT,
-            409,
-            "this node is a member of networks, and the token would make it a lab node or end its being one",
-            "Take it out of its networks first, or make a token of the same kind.",
-        )
+def _ownership_after(known: str) -> str:
+    """Whose a TPM is taken for when it joins again: an operator's token lets one be taken that was not to be had."""
+    again = {Ownership.LOST.value, Ownership.FOREIGN.value}
+    return Ownership.NONE.value if known in again else known

@@ -21,11 +21,19 @@ MAX_COUNTER = 2**53
 
 
 def check_measurements(
-    conn: Connection, node: Row[Any], evidence: NvEvidence | None, digest: bytes, now: float, *, required: bool
+    conn: Connection,
+    node: Row[Any],
+    evidence: NvEvidence | None,
+    digest: bytes,
+    now: float,
+    *,
+    required: bool,
+    counted: bool = True,
 ) -> None:
     """Check both certifications over `digest`, the one that the quote is over, and keep the counter.
 
-    A node that has shown them once has to from then on. Raises `authority.tpm.TpmRejected` when one does not hold,
+    A node that has shown them once has to from then on. Evidence that is not `counted` is fresh by its nonce alone: it
+    may overtake what was counted before it, or be overtaken. Raises `authority.tpm.TpmRejected` when one does not hold,
     `ClockWentBack` for a counter that did not grow, and `StateChanged` for an agent that nobody accepted.
     """
     if node.enclave_kind != EnclaveKind.TPM2:
@@ -36,12 +44,13 @@ def check_measurements(
         return
     counter = int.from_bytes(_content(node, evidence.counter, digest, _COUNTER), "big")
     measured = _content(node, evidence.measurement, digest, _AGENT)
-    if counter > MAX_COUNTER or (node.nv_counter is not None and counter <= node.nv_counter):
+    if counted and (counter > MAX_COUNTER or (node.nv_counter is not None and counter <= node.nv_counter)):
         raise ClockWentBack("the TPM's counter of evidence did not grow")
     if not evidence.measured or extended(evidence.measured) != measured:
         raise CertificationRejected(Reason.OTHER_OBJECT, "what the agent measured does not lead to what the TPM holds")
     _check_agents(conn, node, evidence.measured, now)
-    conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(nv_counter=counter))
+    if counted:
+        conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(nv_counter=counter))
 
 
 def _content(node: Row[Any], given: CertifiedPublic, digest: bytes, index: Any) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from authority.runtime import Runtime
 from authority.store import schema
@@ -61,6 +61,13 @@ def name_is_taken(conn: Connection, name: str, now: float) -> bool:
     row = schema.operator_token
     mine = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
     return conn.execute(select(row.c.lookup).where(mine)).first() is not None
+
+
+def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
+    """End the token of this name at once; whether there was one."""
+    row = schema.operator_token
+    mine = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    return conn.execute(update(row).where(mine).values(revoked_at=now)).rowcount > 0
 
 
 def _lookup(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from authority import audit
+from authority import audit, samples
 from authority.runtime import Push, Runtime
 from authority.store import schema
 from authority.trust.policy import LockoutRules
@@ -18,12 +18,17 @@ LONGEST_LOCK_S = 86400.0
 _NO_SHARES = {"release_share": b"", "following_share": b""}
 
 
-def revoke(conn: Connection, row: Row[Any], actor: str, reason: str, now: float) -> None:
-    """Stop accepting a profile; its release shares are destroyed, so that the node's record opens no more."""
+def revoke(conn: Connection, row: Row[Any], actor: str, reason: str, now: float) -> list[Push]:
+    """Stop accepting a profile; its release shares are destroyed, so that the node's record opens no more.
+
+    The node is ordered to remove the record and the openings that it keeps of this person.
+    """
     mine = schema.profile.c.record_id == row.record_id
-    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, **_NO_SHARES))
+    conn.execute(update(schema.profile).where(mine).values(state=REVOKED, erased_at=now, **_NO_SHARES))
+    samples.forget(conn, row.record_id)
     detail = {"admin": row.admin, "record": row.record_id, "reason": reason}
     audit.append(conn, "revoked", actor, row.node_id, detail, now)
+    return [(row.node_id, ErasureOrder(record_id=row.record_id))]
 
 
 def erase(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]:
@@ -37,6 +42,7 @@ def erase(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]
     mine = schema.profile.c.record_id == row.record_id
     nothing = {**_NO_SHARES, "modalities": "[]", "sensors": "[]", "consent": "{}", "guard_public": b"", "nonce": b""}
     conn.execute(update(schema.profile).where(mine).values(state=ERASED, erased_at=now, **nothing))
+    samples.forget(conn, row.record_id)
     audit.append(conn, "erased", actor, row.node_id, {"admin": row.admin, "record": row.record_id}, now)
     return [(row.node_id, ErasureOrder(record_id=row.record_id))]
 
@@ -44,7 +50,7 @@ def erase(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]
 def supersede(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]:
     """Revoke a profile that a renewed one has taken the place of, and order the node to remove it."""
     if row.state != REVOKED:
-        revoke(conn, row, actor, "renewed", now)
+        return revoke(conn, row, actor, "renewed", now)
     conn.execute(update(schema.profile).where(schema.profile.c.record_id == row.record_id).values(erased_at=now))
     return [(row.node_id, ErasureOrder(record_id=row.record_id))]
 

@@ -12,6 +12,7 @@ from msgspec import UnsetType
 from sqlalchemy import Connection, Row, func, select, update
 
 from authority import audit
+from authority.keys.kek import KekProvider
 from authority.keys.sealing import delivery_key, seal_to
 from authority.refusal import Refused
 from authority.runtime import Runtime
@@ -78,6 +79,30 @@ def check_rate(conn: Connection, rt: Runtime, row: Row[Any], now: float) -> None
         "this profile was presented too often within a day",
         "Wait; an operator may raise lockout.releases_per_day in the policy.",
     )
+
+
+def rewrap(conn: Connection, old: KekProvider, new: KekProvider) -> int:
+    """Put every share under another KEK; how many. Raises `KekError`."""
+    done = 0
+    for row in conn.execute(select(schema.profile)).all():
+        numbered = {"release_share": row.share_number, "following_share": row.share_number + 1}
+        values = {}
+        for column, number in numbered.items():
+            wrapped = getattr(row, column)
+            if wrapped:
+                context = _context(row.record_id, number)
+                values[column] = new.wrap(old.unwrap(wrapped, context), context)
+        if values:
+            conn.execute(update(schema.profile).where(_is(row)).values(**values))
+        done += len(values)
+    return done
+
+
+def count(conn: Connection) -> int:
+    """How many shares are stored."""
+    row = schema.profile
+    columns = (row.c.release_share, row.c.following_share)
+    return sum(conn.scalar(select(func.count()).where(column != b"")) or 0 for column in columns)
 
 
 def _following(rt: Runtime, row: Row[Any]) -> tuple[bytes, bytes]:

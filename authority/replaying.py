@@ -22,7 +22,7 @@ from authority.conduct import signal_of
 from authority.standing import presentation_of
 from authority.store import StoreUnavailable, schema
 from authority.trust import OperatorAction, Order, Performed, Policy, Signal, Story
-from protocol.levels import NodeState, Tier
+from protocol.levels import NodeState, Ownership, Tier
 
 _ORDERS = {f"node-{action.value}": action for action in OperatorAction}
 _RANK = {Tier.LOW.value: 0, Tier.MEDIUM.value: 1, Tier.HIGH.value: 2}
@@ -55,7 +55,14 @@ def stories(conn: Connection) -> dict[str, Story]:
     performed, orders, failed, signals = _performed(conn), _orders(conn), _failed(conn), _signals(conn)
     nodes = conn.execute(select(schema.node).order_by(schema.node.c.name)).all()
     return {
-        row.name: Story(performed[row.id], orders[row.id], signals[row.id], failed[row.id], row.enclave_kind)
+        row.name: Story(
+            performed[row.id],
+            orders[row.id],
+            signals[row.id],
+            failed[row.id],
+            row.enclave_kind,
+            row.ownership == Ownership.TAKEN,
+        )
         for row in nodes
     }
 

@@ -15,6 +15,7 @@ from protocol.problems import ErrorCode
 if TYPE_CHECKING:
     from authority.checkpoints import LogSigner
     from authority.keys.kek import KekProvider
+    from authority.keys.shredding import ShredKeys
     from authority.trust.policy import Policy
 
 Push = tuple[str, Event]
@@ -34,7 +35,8 @@ class Runtime:
 
     `kos_key` signs key deliveries, `approval_key` the states of machines and the lifting of locks, `ear_key`
     attestation results (P-256 all). `generation` grows with every restore of the authority. Without `log` no checkpoint
-    of the audit log is signed. Only `policies.adopt` changes anything of it, and only the policy.
+    of the audit log is signed, without `shreds` new key versions lie under the KEK alone. Only `policies.adopt` changes
+    anything of it, and only the policy.
     """
 
     policy: Policy
@@ -46,3 +48,4 @@ class Runtime:
     generation: int
     ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
     log: LogSigner | None = field(default=None, repr=False)
+    shreds: ShredKeys | None = field(default=None, repr=False)

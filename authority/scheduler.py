@@ -73,8 +73,8 @@ def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now:
         return [(node_id, summons(conn, rt, waiting, now))] if waiting.state == ChallengeState.SUMMONED else []
     if not _roster(conn, rt, node_id, now):
         raise Refusal(
-            "nobody is enrolled at this node, or every profile is locked",
-            "Enrol and approve somebody.",
+            "nobody who is enrolled at this node may answer now",
+            "Enrol and approve somebody, unlock a profile, or wait for whoever the roster has on duty.",
         )
     return _issue(conn, rt, node, reason, now)
 

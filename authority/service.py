@@ -12,10 +12,11 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 from cryptography import x509
@@ -24,7 +25,10 @@ from sqlalchemy import URL, Connection
 from authority import audit, policies, scheduler
 from authority.alerts import AlertPump, AlertSink, FileSink, Origin, parse_sink
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
-from authority.keys import FileKek
+from authority.keys import KekError, fencing, shredding, versions
+from authority.keys.fencing import FenceFile
+from authority.keys.kek_shelf import KekShelf, current
+from authority.keys.shredding import ShredKeys
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, create_node_app, node_server, operator_server
@@ -33,6 +37,7 @@ from authority.runtime import Runtime
 from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
 
+T = TypeVar("T")
 BEAT_S = 0.5
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -49,14 +54,19 @@ class Authority:
     store: Store
     runtime: Runtime
     ca: CertificateAuthority
+    fence: FenceFile
 
 
 def initialise(
-    site: Site, names: list[str], now: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+    site: Site,
+    names: list[str],
+    now: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = os.urandom,
+    kek: tuple[str, Mapping[str, str]] = ("file", {}),
 ) -> None:
-    """Make CA, KEK, database and the first operator's token in an empty state folder."""
+    """Make CA, KEK (of a kind, with its options), database and the first operator's token in an empty state folder."""
     CertificateAuthority.create(site.path("ca"), names, now())
-    FileKek.create(site.path("kek.key"), random)
+    KekShelf(site.folder, random).add(*kek)
     authority = open_authority(site, now, random)
     try:
         authority.store.run(lambda conn: _first_operator(conn, authority))
@@ -75,21 +85,62 @@ def _first_operator(conn: Connection, authority: Authority) -> None:
 def open_authority(
     site: Site, now: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
 ) -> Authority:
-    """Load keys and policy, open the store and bring its schema up to date."""
-    ca = CertificateAuthority.load(site.path("ca"))
-    runtime = Runtime(
-        policy=load_policy(site.path(site.config.policy)),
-        now=now,
-        random=random,
-        kek=FileKek.open(site.path("kek.key"), random),
-        kos_key=ca.kos_key,
-        approval_key=ca.approval_key,
-        generation=1,
-        ear_key=ca.ear_key(),
-        log=ca.log_signer(now()),
-    )
+    """Load keys and policy, open the store, bring its schema up to date, and see whether it was restored."""
+    ca, policy = CertificateAuthority.load(site.path("ca")), load_policy(site.path(site.config.policy))
+    shelf, fence = KekShelf(site.folder, random), FenceFile(site.folder)
+    shreds = ShredKeys(site.path(shredding.FOLDER), random)
     store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
-    return Authority(site, store, runtime, ca)
+    try:
+        kek = store.run(lambda conn: current(conn, shelf))
+        opened = store.run(lambda conn: fencing.settle(conn, fence.read(), now()))
+        runtime = Runtime(
+            policy=policy,
+            now=now,
+            random=random,
+            kek=kek,
+            kos_key=ca.kos_key,
+            approval_key=ca.approval_key,
+            generation=opened.generation,
+            ear_key=ca.ear_key(),
+            log=ca.log_signer(now()),
+            shreds=shreds,
+        )
+        store.run(lambda conn: _begin(conn, runtime, opened))
+        authority = Authority(site, store, runtime, ca, fence)
+        store.run(lambda conn: keep_house(conn, authority))
+    except BaseException:
+        store.close()
+        raise
+    if opened.cause:
+        _log.warning("a new generation begins", extra={"generation": opened.generation, "cause": opened.cause})
+    return authority
+
+
+def _begin(conn: Connection, rt: Runtime, opened: fencing.Opened) -> None:
+    """New versions for those that were lost, and new keys in a new generation; nodes get them when they connect."""
+    versions.replace_lost(conn, rt, rt.now())
+    if opened.cause:
+        fencing.renew_all(conn, rt, rt.now())
+
+
+def peek(site: Site, view: Callable[[Connection], T]) -> T:
+    """What `view` finds in the database, beside an authority that may be serving it."""
+    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
+    try:
+        return store.run(view)
+    finally:
+        store.close()
+
+
+def keep_house(conn: Connection, authority: Authority) -> None:
+    """What waits for a transaction of its own: the fence follows, shred keys of destroyed versions go.
+
+    The fence comes first, for it may tell of nothing that could still be rolled back.
+    """
+    rt = authority.runtime
+    authority.fence.keep(conn, rt.generation)
+    versions.shred(conn, rt, rt.now())
+    versions.destroy_old(conn, rt, rt.now())
 
 
 def roots_of(site: Site, names: list[str]) -> list[x509.Certificate]:
@@ -221,6 +272,9 @@ async def beat(authority: Authority, hub: Hub) -> None:
             sweep = partial(scheduler.sweep, rt=rt, now=rt.now(), first=first)
             await hub.push(await authority.store.arun(sweep))
             first = False
+            await authority.store.arun(lambda conn: keep_house(conn, authority))
         except StoreUnavailable as error:
             _log.error("the store is unavailable", extra={"cause": str(error)})
+        except KekError as error:
+            _log.error("the keys of the keys are not in order", extra={"cause": str(error)})
         await asyncio.sleep(BEAT_S)

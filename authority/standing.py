@@ -37,7 +37,7 @@ from authority.trust import (
 )
 from authority.verdict import NO_BASIS, Basis
 from protocol.codec import ProtocolViolation, decode
-from protocol.levels import NodeState, Tier
+from protocol.levels import NodeState, Ownership, Tier
 from protocol.messages import StatusEvent
 from protocol.problems import ErrorCode
 
@@ -217,6 +217,7 @@ def _circumstances(row: Row[Any], history: _History, *, overdue: bool) -> Circum
         attestation_failed=row.attestation_failed,
         attestation_overdue=overdue,
         enclave=row.enclave_kind,
+        owned=row.ownership == Ownership.TAKEN,
         recovering=row.state == NodeState.ISOLATED or (row.counted_after > 0 and not _accepted_since(row, history)),
     )
 

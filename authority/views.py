@@ -11,7 +11,7 @@ from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust import distribute_key, effective_access
-from protocol.levels import NodeState
+from protocol.levels import NodeState, Ownership
 from protocol.merkle import leaf_hash
 
 View = dict[str, Any]
@@ -41,7 +41,8 @@ def node_view(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
         "reason": row.reason,
         "lab": row.lab,
         "enclave": row.enclave_kind,
-        "enclave_cap": rt.policy.enclave_cap(row.enclave_kind),
+        "enclave_cap": rt.policy.enclave_cap(row.enclave_kind, owned=row.ownership == Ownership.TAKEN),
+        "ownership": row.ownership,
         "score": row.score,
         "explanation": row.explanation,
         "tier": row.tier,

@@ -4,20 +4,23 @@ Nothing here performs I/O. Drivers implement these interfaces; simulators stand 
 """
 
 from hal._camera import Camera, CameraFormat, Frame
-from hal._enclave import (
+from hal._enclave import Enclave
+from hal._enclave_values import (
     Approval,
     Attestation,
     CertifiedKey,
-    Enclave,
     EnclaveClock,
     EnclaveKind,
     EnclaveStatus,
     Endorsement,
+    Grant,
     GuardedKey,
     KeyUse,
     LockoutStatus,
     NvCertification,
     OwnerAuth,
+    OwnerCommand,
+    OwnershipProof,
     PcrSelection,
     PcrValues,
     PinState,
@@ -86,6 +89,7 @@ __all__ = [
     "FingerprintImage",
     "FingerprintReader",
     "Frame",
+    "Grant",
     "GuardedKey",
     "KeyUse",
     "Locked",
@@ -97,6 +101,8 @@ __all__ = [
     "NotFound",
     "NvCertification",
     "OwnerAuth",
+    "OwnerCommand",
+    "OwnershipProof",
     "PackageCode",
     "PcrSelection",
     "PcrValues",

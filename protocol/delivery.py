@@ -61,7 +61,7 @@ class KeyBundle(Message, frozen=True):
     """Cleartext of a delivery: all that this node shall hold in this network from now on, and nothing else.
 
     `address` and `endpoint` are this node's own, virtual and physical; `accepts` are the versions that a peer may send
-    under.
+    under; `isolated` says that the node itself is cut off, not merely without a key here.
     """
 
     network: Name
@@ -75,6 +75,7 @@ class KeyBundle(Message, frozen=True):
     associations: list[Association]
     address: Address = ""
     endpoint: Address = ""
+    isolated: bool = False
     accepts: list[Number] = msgspec.field(default_factory=list)
     peers: list[Peer] = msgspec.field(default_factory=list)
 

@@ -27,6 +27,11 @@ def attest_digest(node_id: str, nonce: bytes) -> bytes:
     return transcript("keyvigil/attest/1", node_id, nonce)
 
 
+def ownership_digest(node_id: str, nonce: bytes) -> bytes:
+    """Binds what a TPM says of its owner to the authority's question."""
+    return transcript("keyvigil/ownership/1", node_id, nonce)
+
+
 def failure_digest(challenge_id: str, record_id: str, nonce: bytes) -> bytes:
     """Binds a failure report to the activated challenge; it says nothing about what failed."""
     return transcript("keyvigil/failure/1", challenge_id, record_id, nonce)

@@ -18,12 +18,15 @@ ELAPSED_BOUNDS_S = (10, 20, 30, 45, 60)
 SIGNATURE_BYTES = 64
 LEVELS = 5
 """Quality and margin come in the buckets 0 (poor) to 4 (good)."""
+BLINDING_BYTES = 32
+TAG_BYTES = 32
 
 
 class EvidenceClaims(Message, frozen=True):
     """Claims of the token. `commitment` is the Merkle root over `commitments` in the order of `modalities`.
 
-    `presence` is there only where the node asked whether somebody is at it, and somebody was.
+    `presence` is there only where the node asked whether somebody is at it, and somebody was. `replay` has a replay tag
+    for each modality, empty for one whose samples are not told apart; a node of before there were any sends none.
     """
 
     eat_profile: str
@@ -42,14 +45,28 @@ class EvidenceClaims(Message, frozen=True):
     counter: Number
     agent: str
     presence: PresenceClaim | msgspec.UnsetType = msgspec.UNSET
+    replay: list[bytes] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def tags(self) -> dict[str, bytes]:
+        """Replay tags by modality, of those that have one."""
+        if isinstance(self.replay, msgspec.UnsetType):
+            return {}
+        return {model.modality: tag for model, tag in zip(self.modalities, self.replay, strict=True) if tag}
 
 
 def commit(opening: bytes, context: bytes, nonce: bytes, model: ModalityModel, features: bytes) -> bytes:
     """Hiding commitment to int16 little-endian features: HMAC-SHA256 keyed by 32 fresh bytes."""
-    if len(opening) != 32:
+    if len(opening) != BLINDING_BYTES:
         raise ValueError("an opening has 32 bytes")
     bound = length_prefixed("keyvigil/commitment/1", context, nonce, model.modality, model.model, features)
     return hmac.new(opening, bound, hashlib.sha256).digest()
+
+
+def replay_tag(key: bytes, model: ModalityModel, features: bytes) -> bytes:
+    """HMAC-SHA256 of one sample under a key that only this profile on this node has: equal for equal samples."""
+    said = length_prefixed("keyvigil/replay-tag/1", model.modality, model.model, features)
+    return hmac.new(key, said, hashlib.sha256).digest()
 
 
 def commitment_context(node_id: str, record_id: str, challenge_id: str) -> bytes:
@@ -109,7 +126,17 @@ def _check_claims(claims: EvidenceClaims) -> None:
         raise ProtocolViolation("a commitment has another length than 32 bytes")
     if claims.commitment != merkle_root(claims.commitments):
         raise ProtocolViolation("the commitments do not hash to their root")
+    _check_tags(claims)
     if not (0 <= claims.quality < LEVELS and 0 <= claims.margin < LEVELS):
         raise ProtocolViolation("a bucket of the evidence is out of range")
     if not (0 <= claims.elapsed <= len(ELAPSED_BOUNDS_S) and claims.counter >= 0):
         raise ProtocolViolation("a bucket of the evidence is out of range")
+
+
+def _check_tags(claims: EvidenceClaims) -> None:
+    if isinstance(claims.replay, msgspec.UnsetType):
+        return
+    if len(claims.replay) != len(claims.modalities):
+        raise ProtocolViolation("modalities and replay tags of the evidence do not pair up")
+    if any(len(tag) not in {0, TAG_BYTES} for tag in claims.replay):
+        raise ProtocolViolation(f"a replay tag has another length than {TAG_BYTES} bytes")

@@ -66,3 +66,17 @@ class EnclaveKind(StrEnum):
     TPM2 = "tpm2"
     PKCS11 = "pkcs11"
     SOFTWARE = "software"
+
+
+class Ownership(StrEnum):
+    """Whose a node's TPM is.
+
+    `TAKEN` when its owner's authorisation lies at the authority, `DRAWN` while the node is to set it, `FOREIGN` when
+    somebody else set one, `LOST` when it was taken and has no owner any more, `NONE` before anything is known.
+    """
+
+    NONE = "none"
+    DRAWN = "drawn"
+    TAKEN = "taken"
+    FOREIGN = "foreign"
+    LOST = "lost"

@@ -34,6 +34,25 @@ def test_the_threat_model_names_tests_so_the_check_has_something_to_check() -> N
     assert len(named_tests((ROOT / "docs/threat-model.md").read_text())) >= 8
 
 
+def rows_without_a_test(text: str) -> list[str]:
+    """Rows of the threat model's tables whose last column names no test."""
+    rows = [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|-")]
+    return [row for row in rows if not row.endswith("| test |") and not named_tests(row.rpartition(" | ")[2])]
+
+
+def test_every_row_of_the_threat_model_names_its_test() -> None:
+    assert rows_without_a_test((ROOT / "docs/threat-model.md").read_text()) == []
+    assert rows_without_a_test("| who | test |\n|---|---|\n| a thief | trust us |\n") == ["| a thief | trust us |"]
+
+
+def test_every_test_that_the_threat_model_names_holds_tests() -> None:
+    named = {ROOT / name for name in named_tests((ROOT / "docs/threat-model.md").read_text())}
+    files = [each for each in named if each.suffix == ".py"]
+    assert [each for each in files if "\ndef test_" not in each.read_text()] == []
+    flaws = {each.name for each in (ROOT / "tests/security").glob("test_*.py")}
+    assert flaws <= {each.name for each in files}, "a flaw's test that the threat model does not name"
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_locks_pin_by_hash_and_name_no_address(lock: Path) -> None:
     text = lock.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import sys
 import time
@@ -138,6 +139,7 @@ def _ask_pin() -> str:
 
 def _consent(session: EnrolSession, console: Console, *, accepted: bool) -> Consent:
     """Show the text and wait for agreement; raises `ConfigError` without it."""
+    consent = consent_to(session, time.time())
     for line in session.consent_text.splitlines():
         console.print(printable(line, limit=len(line)), markup=False, highlight=False)
     if not accepted:
@@ -146,7 +148,7 @@ def _consent(session: EnrolSession, console: Console, *, accepted: bool) -> Cons
         console.print("Type yes to consent: ", end="")
         if sys.stdin.readline().strip().lower() != "yes":
             raise ConfigError("consent was not given; nothing was captured", remedy="Nothing needs to be done.")
-    return consent_to(session, time.time())
+    return dataclasses.replace(consent, at=time.time())
 
 
 def _prompter(node: Node, console: Console) -> Prompter:

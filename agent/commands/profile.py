@@ -13,11 +13,13 @@ from agent.commands._common import config_option, configured, json_option, print
 from agent.commands.enroll import SENSOR_WAIT_S, Request, enrol, report
 from agent.erasing import Eraser
 from agent.errors import AgentError, AuthorityUnreachable, ConfigError, ProfileError
+from agent.link import Link
 from agent.log import printable
 from agent.node import Node
-from agent.profile import RecordHeader
+from agent.owning import Owning
+from agent.profile import Permit, RecordHeader
 from agent.prompting import build_prompter
-from hal import Deadline
+from hal import Deadline, Grant, OwnerCommand
 
 
 @click.group()
@@ -50,7 +52,7 @@ def erase(record: str, config_path: Path, as_json: bool) -> None:
     with node.link_scope() as link, node.state.sensor_lock(Deadline.after(SENSOR_WAIT_S, node.clock)):
         prompter = build_prompter(node.config.prompt, node.abort, console=Console(stderr=True))
         booth = Booth(node.config.node.name, "", "enrolment", node.devices, node.modalities, prompter, node.clock)
-        left = Eraser(node.vault, node.gate, booth).erase(record)
+        left = Eraser(node.vault, node.gate, booth, node.openings, _permit(node, link)).erase(record)
         try:
             link.client.erased(record)
         except AuthorityUnreachable as error:
@@ -88,6 +90,16 @@ def renew(
     admin = _owner(node, record)
     request = Request(admin, ticket_file, pin_file, accept_consent, unattended, replaces=record)
     report(enrol(node, request), request, as_json=as_json)
+
+
+def _permit(node: Node, link: Link) -> Permit:
+    """The leave to remove the guard, which the authority gives of a profile that it knows to be erased."""
+
+    def permit(record_id: str, command: OwnerCommand) -> Grant:
+        link.client.erased(record_id)
+        return Owning(link.identity, link.client, node.gate).permit_removal(record_id, command)
+
+    return permit
 
 
 def _owner(node: Node, record: str) -> str:

@@ -16,10 +16,8 @@ from agent.answering import Answerer
 from agent.commands._common import config_option, configured
 from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
-from agent.devices import configured_pins
 from agent.log import event
 from agent.logbook import LogBook
-from agent.measuring import Measurer, code_digest
 from agent.modalities import load_pipelines
 from agent.node import Node
 from agent.outbox import Outbox
@@ -75,7 +73,7 @@ def build_daemon(node: Node) -> Daemon:
         now=time.time,
         clock=node.clock,
         random=os.urandom,
-        measurer=Measurer(node.state.measured, code_digest(configured_pins(config).values())),
+        measurer=node.measurer(),
     )
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)

@@ -1,7 +1,7 @@
 """Sealed profiles: a root bound to biometrics, opened by enclave and authority, that the profile key answers to."""
 
 from agent.profile._files import ProfileFiles
-from agent.profile._key import ProfileKey
+from agent.profile._key import Permit, ProfileKey
 from agent.profile._open import OpenProfile, OpenVersion, Probes, Unlocked, agreeing
 from agent.profile._record import RecordFile, RecordHeader
 from agent.profile._vault import Bound, ProfileDraft, ProfileVault, Sealed, Sealing, can_bind
@@ -10,6 +10,7 @@ __all__ = [
     "Bound",
     "OpenProfile",
     "OpenVersion",
+    "Permit",
     "Probes",
     "ProfileDraft",
     "ProfileFiles",

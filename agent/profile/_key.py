@@ -7,18 +7,35 @@ nothing; the authority caps what such a node is worth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from agent.hardening import wipe
 from agent.identity import StoredKey
-from hal import Capability, CertifiedKey, Enclave, GuardedKey, KeyUse, NvCertification, PinState
+from hal import (
+    AuthorisationFailed,
+    Capability,
+    CertifiedKey,
+    Enclave,
+    Grant,
+    GuardedKey,
+    KeyUse,
+    NvCertification,
+    OwnerCommand,
+    PinState,
+)
 from protocol.codec import length_prefixed
 from protocol.guard import PIN_LIMIT
+from protocol.hpke import POINT_BYTES
 
 AUTH_BYTES = 32
+Permit = Callable[[str, OwnerCommand], Grant]
+"""Asks the TPM's owner to allow a command, by the label that it is about."""
 
 
 class StoredGuard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,8 +69,10 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """A new key that signs for `root`; `auth` is 32 random bytes. Raises `DeviceError`."""
         if Capability.GUARD not in enclave.info.capabilities:
             return cls(StoredKey.of(enclave.create_key(KeyUse.SIGN, auth, wanted.qualifying)))
-        pin = pin_of(root, wanted.label)
-        made = enclave.create_guarded_key(wanted.label, pin, auth, PIN_LIMIT, wanted.reset_key, wanted.qualifying)
+        with _pin(root, wanted.label) as pin:
+            made = enclave.create_guarded_key(
+                wanted.label, pin, auth, PIN_LIMIT, wanted.reset_key, wanted.qualifying, owner=wanted.grant or b""
+            )
         index = made.index
         guard = StoredGuard(
             made.label, index.public, index.attest, index.signature, made.gate, made.reset_key, made.change
@@ -69,14 +88,15 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """ECDSA (r ‖ s) over a SHA-256 digest; raises `AuthorisationFailed` for a wrong root, `Locked`, `NotFound`."""
         if self.guard is None:
             return enclave.sign(self.certified, auth, digest)
-        return enclave.guarded_sign(self._guarded(self.guard), pin_of(root, self.guard.label), auth, digest)
+        with _pin(root, self.guard.label) as pin:
+            return enclave.guarded_sign(self._guarded(self.guard), pin, auth, digest)
 
     def move(self, enclave: Enclave, old_root: bytes, new_root: bytes) -> None:
         """Let the key sign for the new root and never again for the old one; nothing changes without a guard."""
         if self.guard is not None:
             label = self.guard.label
-            old, new = pin_of(old_root, label), pin_of(new_root, label)
-            enclave.change_pin(self._guarded(self.guard), old, new)
+            with _pin(old_root, label) as old, _pin(new_root, label) as new:
+                enclave.change_pin(self._guarded(self.guard), old, new)
 
     def guard_state(self, enclave: Enclave) -> PinState | None:
         """Wrong answers so far, where the enclave counts them; raises `NotFound` when the guard is gone."""
@@ -90,10 +110,20 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Lift the guard's lock; raises `AuthorisationFailed`."""
         enclave.reset_pin(self._guarded(self._required()), signature)
 
-    def forget(self, enclave: Enclave) -> None:
-        """Remove the guard, after which the key never signs again."""
-        if self.guard is not None:
-            enclave.remove_guard(self._guarded(self.guard))
+    def forget(self, enclave: Enclave, permit: Permit | None = None) -> None:
+        """Remove the guard, after which the key never signs again; `permit` asks the TPM's owner where it has one."""
+        if self.guard is None:
+            return
+        guarded = self._guarded(self.guard)
+        try:
+            enclave.remove_guard(guarded)
+        except AuthorisationFailed:
+            if permit is None:
+                raise
+            command = enclave.plan_removal(guarded)
+            if command is not None:
+                change_key = self.guard.change[:POINT_BYTES]
+                enclave.remove_guard(guarded, owner=permit(self.guard.label, replace(command, change_key=change_key)))
 
     def _required(self) -> StoredGuard:
         if self.guard is None:
@@ -107,16 +137,30 @@ class ProfileKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a new key is made for: its label, who may lift its lock (65-byte point), what its certification is over."""
+    """What a new key is made for: its label, who may lift its lock (65-byte point), what its certification is over.
+
+    `grant` is the leave of the TPM's owner, where that is the authority.
+    """
 
     label: str
     reset_key: bytes
     qualifying: bytes = field(repr=False)
+    grant: Grant | None = None
 
 
 def pin_of(root: bytes, label: str) -> bytes:
     """The PIN (32 bytes) that a root answers with."""
     return _derived(root, length_prefixed("keyvigil/pin/1", label))
+
+
+@contextmanager
+def _pin(root: bytes, label: str) -> Iterator[bytes]:
+    """`pin_of`, overwritten afterwards."""
+    pin = pin_of(root, label)
+    try:
+        yield pin
+    finally:
+        wipe(pin)
 
 
 def masked(auth: bytes, root: bytes, record_id: str) -> bytes:

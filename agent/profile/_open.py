@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
 import numpy as np
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 from agent.hardening import wipe
@@ -16,6 +18,7 @@ from agent.profile._past import Past
 from agent.profile._record import ProfileSecrets, RecordHeader
 from agent.profile.commitment import Candidate, CodeParameters, candidates, parameters_for
 from hal import Enclave
+from protocol.codec import length_prefixed
 from protocol.guard import MOST_CANDIDATES
 
 Probes = Mapping[str, NDArray[np.float32]]
@@ -40,6 +43,14 @@ class OpenVersion:
         """The code of each bound modality."""
         return {name: parameters_for(code) for name, code in self.header.codes.items()}
 
+    def tag_key(self) -> bytes:
+        """The key of this profile's replay tags (32 bytes): the same over every refresh, another for every profile.
+
+        Of the pepper alone, which the authority has never seen, so that nobody there can compute a tag.
+        """
+        info = length_prefixed("keyvigil/replay-tag-key/1", self.header.context)
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self.pepper)
+
     def candidates(self, probes: Probes, released: AbstractSet[str], limit: int) -> list[Candidate]:
         """Roots that these modalities may open; none when they are too few."""
         if not probes or len(probes) + len(released) < 2:
@@ -60,6 +71,10 @@ class Unlocked:
     def auth(self) -> bytes:
         """The profile key's authorisation value, if the root is right."""
         return masked(self.version.secrets.masked_auth, self.root, self.version.header.record_id)
+
+    def wipe(self) -> None:
+        """Overwrite the root."""
+        wipe(self.root)
 
     def sign(self, enclave: Enclave, digest: bytes) -> bytes:
         """The profile key's ECDSA signature (r ‖ s) over a SHA-256 digest.

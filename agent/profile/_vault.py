@@ -32,7 +32,7 @@ from agent.profile._record import (
 from agent.profile.commitment import bind, parameters_for, refresh
 from agent.profile.commitment.parameters import CODES
 from agent.state import StateDirectory
-from hal import Approval, DeviceError, Enclave, NvCertification, SealAuthority
+from hal import Approval, DeviceError, Enclave, Grant, NvCertification, SealAuthority
 from protocol.codec import ProtocolViolation, encode
 from protocol.guard import FLOOR_LABEL, STATE_REFERENCE
 from protocol.messages import ModalityModel, SensorIdentity
@@ -76,7 +76,7 @@ class Sealing:
     """What a new profile is bound to: node, first release share, the authority's approval key (65-byte point).
 
     `approved` is whether the enclave opens its secrets in states that the authority approves, as a TPM does.
-    `qualifying` (32 bytes) is what every certification is over.
+    `qualifying` (32 bytes) is what every certification is over. `grant` is the leave of the TPM's owner for a guard.
     """
 
     node_id: str
@@ -84,6 +84,7 @@ class Sealing:
     approval_key: bytes
     approved: bool
     qualifying: bytes
+    grant: Grant | None = None
 
     @property
     def authority(self) -> SealAuthority:
@@ -122,9 +123,8 @@ class ProfileVault:
         except ValueError as error:
             raise ProfileError(f"no profile can be made of these samples: {error}") from None
         try:
-            key = ProfileKey.make(
-                enclave, Wanted(draft.record_id, sealing.approval_key, sealing.qualifying), root, auth
-            )
+            wanted = Wanted(draft.record_id, sealing.approval_key, sealing.qualifying, sealing.grant)
+            key = ProfileKey.make(enclave, wanted, root, auth)
             header = msgspec.structs.replace(header, key=key)
             sides = {name: one.side for name, one in draft.bound.items()}
             secrets = ProfileSecrets(dict(draft.templates), sides, shares, masked(auth, root, draft.record_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -18,12 +18,37 @@ T = TypeVar("T")
 
 
 class HeldKeys(msgspec.Struct, frozen=True):
-    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it."""
+    """What a sink holds for one network, without a secret; `expires_at` in POSIX seconds where the sink knows it.
+
+    `in_force` are the versions that traffic runs under, where that is not all that is installed.
+    """
 
     network: str
     associations: int
     versions: list[int]
     expires_at: float | None = None
+    in_force: list[int] | None = None
+
+
+class DataPlaneFacts(msgspec.Struct, frozen=True):
+    """What a sink offers to the data plane of this node's peers; the defaults offer nothing.
+
+    `wireguard_public` is a Curve25519 public key of 32 bytes, `endpoint` the physical IP address that packets come to.
+    A sink that has such facts offers them by a method `facts() -> DataPlaneFacts`, which no other sink needs.
+    """
+
+    wireguard_public: bytes = b""
+    wireguard_port: int = 0
+    endpoint: str = ""
+
+
+@runtime_checkable
+class OffersFacts(Protocol):
+    """A sink that has facts for the peers' data planes."""
+
+    def facts(self) -> DataPlaneFacts:
+        """What it offers now; raises `SinkFailed`."""
+        ...
 
 
 class KeySink(Protocol):
@@ -49,6 +74,34 @@ class KeySink(Protocol):
     def stop(self) -> None:
         """The agent ends: remove what would outlive its lease without it. Raises `SinkFailed`."""
         ...
+
+
+def offered(sinks: Sequence[KeySink]) -> DataPlaneFacts | None:
+    """What the sinks offer together, of each fact the first that is given; none where no sink has `facts`.
+
+    Raises `SinkFailed`.
+    """
+    given = [sink.facts() for sink in sinks if isinstance(sink, OffersFacts)]
+    if not given:
+        return None
+    keyed = next((facts for facts in given if facts.wireguard_public), DataPlaneFacts())
+    endpoint = next((facts.endpoint for facts in given if facts.endpoint), "")
+    return msgspec.structs.replace(keyed, endpoint=endpoint)
+
+
+def serves(sink: KeySink, network: str) -> bool:
+    """Whether the keys of this network are for the sink; a sink that has no `serves` of its own takes them all."""
+    asked = getattr(sink, "serves", None)
+    return asked is None or bool(asked(network))
+
+
+def withdraw(sink: KeySink, network: str, *, isolated: bool) -> None:
+    """End the network's keys; a sink that has an `isolate` of its own learns that the node itself is cut off."""
+    isolate = getattr(sink, "isolate", None)
+    if isolated and isolate is not None:
+        isolate(network)
+    else:
+        sink.clear(network)
 
 
 def load_sink(kind: str, options: Mapping[str, Any]) -> KeySink:

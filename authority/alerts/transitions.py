@@ -56,10 +56,13 @@ def _state_notice(change: Change) -> Notice | None:
 
 
 def _tier_notice(change: Change) -> Notice | None:
-    if change.after in _CUT_OFF or change.tier_before is change.tier_after:
+    keyed_again = change.before in _CUT_OFF
+    if change.after in _CUT_OFF or (change.tier_before is change.tier_after and not keyed_again):
         return None
     if change.tier_after is Tier.LOW:
         return Notice(Severity.ERROR, "tier-low", "low tier: outdated key, very fast rotation, restricted access")
+    if change.tier_before is change.tier_after:
+        return None
     if _RANK[change.tier_after] < _RANK[change.tier_before]:
         return Notice(Severity.WARNING, "tier-lowered", "medium tier: previous key, increased rotation, limited access")
     return Notice(Severity.NOTICE, "tier-raised", f"raised to the {change.tier_after.value} tier")

@@ -11,8 +11,11 @@ from authority.cli import (
     brake,
     eve,
     groups,
+    keks,
+    mapping,
     networks,
     nodes,
+    openings,
     policy_check,
     quotes,
     records,
@@ -43,9 +46,13 @@ for command in (
     references.reference,
     brake.brake,
     groups.group,
+    keks.kek,
+    keks.fence,
+    mapping.mapping,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)
+audit_log.audit.add_command(openings.open_commitment)
 cli.add_command(records.policy)
 records.policy.add_command(policy_check.check)
 cli.add_command(signals.signals)

@@ -18,6 +18,8 @@ from protocol.merkle import includes, is_consistent, leaf_hash
 
 _REMEDY = "Keep this output and a copy of the database; compare with the checkpoints of nodes and alert sinks."
 
+_HELD = "Name the file as a node or an alert sink kept it; if it is that, keep it with this output and the database."
+
 
 @click.group()
 def audit() -> None:
@@ -79,12 +81,17 @@ def prove_record(seq: int, as_json: bool, **options: Any) -> None:
     """The proof that a signed checkpoint covers record SEQ; exit status 1 when it does not hold."""
     client = connect(options)
     found = client.get(f"/v1/audit/{seq}/proof")
-    said = _opened(client, found, found["note"])
-    leaf = leaf_hash(bytes.fromhex(found["record"]))
-    holds = includes(leaf, seq - 1, said.size, [bytes.fromhex(each) for each in found["proof"]], said.root)
+    leaf, holds = leaf_hash(bytes.fromhex(found["record"])), proven(client, found, seq)
     emit({"seq": seq, "holds": holds, "leaf": leaf.hex(), **found}, as_json, _print_proof)
     if not holds:
         raise CommandFailed(f"the checkpoint does not cover record {seq}", _REMEDY)
+
+
+def proven(client: OperatorClient, found: dict[str, Any], seq: int) -> bool:
+    """Whether a record is covered by the signed checkpoint beside it; raises `CommandFailed` for a foreign one."""
+    said = _opened(client, found, found["note"])
+    leaf, proof = leaf_hash(bytes.fromhex(found["record"])), [bytes.fromhex(each) for each in found["proof"]]
+    return includes(leaf, seq - 1, said.size, proof, said.root)
 
 
 def _print_proof(value: dict[str, Any]) -> None:
@@ -98,7 +105,7 @@ def _print_proof(value: dict[str, Any]) -> None:
 def _compare(client: OperatorClient, note: str) -> str:
     """What is wrong between a checkpoint that was kept elsewhere and the log as it is now; empty if nothing is."""
     newest = client.get("/v1/audit/checkpoint")
-    said, kept = _opened(client, newest, newest["note"]), _opened(client, newest, note)
+    said, kept = _opened(client, newest, newest["note"]), _opened(client, newest, note, _HELD)
     if kept.size > said.size:
         return f"the log has {said.size} records, and had {kept.size} when the checkpoint was given out"
     answer = client.get("/v1/audit/consistency", **{"from": kept.size, "to": said.size})
@@ -108,14 +115,14 @@ def _compare(client: OperatorClient, note: str) -> str:
     return f"the log does not continue the checkpoint of {kept.size} records: it was rewritten"
 
 
-def _opened(client: OperatorClient, found: dict[str, Any], note: str) -> Checkpoint:
+def _opened(client: OperatorClient, found: dict[str, Any], note: str, remedy: str = _REMEDY) -> Checkpoint:
     try:
         ca = x509.load_pem_x509_certificate(client.ca_file.read_bytes())
         key = log_key(bytes.fromhex(found["certificate"]), ca)
         return open_checkpoint(note, origin_of(ca.public_bytes(Encoding.DER)), key)
     except (OSError, ValueError) as error:
         kind = "is not one of this authority's log" if isinstance(error, ProtocolViolation) else "cannot be checked"
-        raise CommandFailed(f"the checkpoint {kind}: {error}", _REMEDY) from None
+        raise CommandFailed(f"the checkpoint {kind}: {error}", remedy) from None
 
 
 def _read_note(file: Path) -> str:

@@ -24,11 +24,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 @dataclass(frozen=True)
 class Target:
-    """Which authority to speak to, and with which token."""
+    """Which authority to speak to, and with which token; `name` is what its certificate must say, if not the URL's."""
 
     url: str
     token_file: Path
     ca_file: Path
+    name: str | None = None
 
 
 def state_option(command: F) -> F:
@@ -62,7 +63,8 @@ def target(state: Path, url: str | None, token_file: Path | None, ca_file: Path 
     listener = site.config.operator_plane
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.host, listener.host)  # noqa: S104
     own = f"https://[{host}]:{listener.port}" if ":" in host else f"https://{host}:{listener.port}"
-    return Target(url or own, token_file or site.operator_token, ca_file or site.ca_certificate)
+    name = None if url else site.config.names[0]
+    return Target(url or own, token_file or site.operator_token, ca_file or site.ca_certificate, name)
 
 
 class OperatorClient:
@@ -103,19 +105,34 @@ class OperatorClient:
         return self._call("POST", path, json=body)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        if self._where.name is not None:
+            options["extensions"] = {"sni_hostname": self._where.name}
         try:
             answer = self._http.request(method, path, **options)
             if answer.is_success:
                 return answer.json()
             problem = answer.json()
         except self._failures as error:
-            raise CommandFailed(
-                f"the authority at {self._where.url} does not answer: {error}",
-                "Start it with `keyvigil-authority serve`, or name another --url.",
-            ) from None
+            raise _unreachable(self._where.url, error) from None
         except ValueError:
             raise CommandFailed(f"{self._where.url} did not answer as an authority", "Check --url.") from None
         raise _refusal(problem, answer.status_code)
+
+
+def _unreachable(url: str, error: BaseException) -> CommandFailed:
+    """Nobody listens, or somebody whose certificate is not the one that it should be."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CommandFailed(
+                f"whoever answers at {url} shows a certificate that is not to be trusted: {cause.verify_message}",
+                "Name --url with one of the `names` in authority.toml, and the --ca-file of this authority.",
+            )
+        cause = cause.__cause__ or cause.__context__
+    return CommandFailed(
+        f"the authority at {url} does not answer: {error}",
+        "Start it with `keyvigil-authority serve`, or name another --url.",
+    )
 
 
 def segment(text: str) -> str:

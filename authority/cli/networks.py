@@ -45,6 +45,17 @@ def add(name: str, node: str, address: str, resource_class: str, as_json: bool, 
     emit(done, as_json, lambda _: click.echo(f"{node}: member of {name} at {address}"))
 
 
+@network.command("remove")
+@click.argument("name")
+@click.option("--node", required=True, help="The node to take out.")
+@target_options
+@json_option
+def remove(name: str, node: str, as_json: bool, **options: Any) -> None:
+    """Take a node out of a network: its peers lose their associations with it."""
+    done = connect(options).post(f"/v1/networks/{segment(name)}/members/{segment(node)}/remove")
+    emit(done, as_json, lambda _: click.echo(f"{node}: no member of {name} any more"))
+
+
 @network.command("list")
 @target_options
 @json_option
@@ -60,6 +71,17 @@ def _print_networks(networks: list[dict[str, Any]]) -> None:
         headings = ("name", "address", "resource_class", "version", "epoch", "rotate_at")
         rows = [[*(each[key] for key in headings[:-1]), when(each["rotate_at"])] for each in entry["members"]]
         table(f"Network {entry['name']}", headings, rows)
+
+
+@network.command("floor")
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), required=True, help="The oldest version that may still be used.")
+@target_options
+@json_option
+def floor(name: str, version: int, as_json: bool, **options: Any) -> None:
+    """Destroy every version below this one, and never use one again: they are compromised."""
+    done = connect(options).post(f"/v1/networks/{segment(name)}/floor", {"version": version})
+    emit(done, as_json, lambda _: click.echo(f"{name}: nothing below version {version} is used any more"))
 
 
 @click.group()
@@ -96,3 +118,13 @@ def rotate(network_name: str, as_json: bool, **options: Any) -> None:
     """Make a new latest version; the others move down by one."""
     done = connect(options).post(f"/v1/networks/{segment(network_name)}/rotate")
     emit(done, as_json, lambda _: click.echo(f"{network_name}: rotated"))
+
+
+@key.command("stage")
+@click.argument("network_name", metavar="NETWORK")
+@target_options
+@json_option
+def stage(network_name: str, as_json: bool, **options: Any) -> None:
+    """Make a version ahead; it takes force with the next `key rotate`."""
+    done = connect(options).post(f"/v1/networks/{segment(network_name)}/stage")
+    emit(done, as_json, lambda _: click.echo(f"{network_name}: version {done['version']} is staged"))

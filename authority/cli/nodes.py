@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -74,11 +75,21 @@ def show(name: str, as_json: bool, **options: Any) -> None:
     emit(connect(options).get(f"/v1/nodes/{segment(name)}"), as_json, _print_node)
 
 
+_OWNERS = {
+    "none": "nobody that the authority knows of",
+    "drawn": "nobody yet: the node is about to set the authority's values",
+    "taken": "the authority",
+    "foreign": "somebody else",
+    "lost": "nobody any more",
+}
+
+
 def _print_node(entry: dict[str, Any]) -> None:
     shown = ("id", "state", "reason", "lab", "tier", "rotation", "access", "explanation")
     values: dict[str, object] = {key: entry[key] for key in shown}
     values["score"] = score(entry["score"])
     values["enclave"] = enclave(entry)
+    values["TPM's owner"] = _OWNERS[entry["ownership"]]
     values["certificate until"] = when(entry["certificate_not_after"])
     values["last seen"] = when(entry["last_seen_at"])
     pairs(entry["name"], values)
@@ -98,20 +109,44 @@ def challenge(name: str, as_json: bool, **options: Any) -> None:
     emit(done, as_json, lambda _: click.echo(f"{name}: challenge sent"))
 
 
-def _operator_action(verb: str, help_text: str) -> click.Command:
-    @node.command(verb, help=help_text)
+def _operator_action(verb: str, help_text: str, afterwards: str = "") -> click.Command:
+    @node.command(verb, help=f"{help_text}\n{afterwards}")
     @click.argument("name")
     @click.option("--reason", default="", help="Why; it goes into the audit log.")
     @target_options
     @json_option
     def act(name: str, reason: str, as_json: bool, **options: Any) -> None:
         done = connect(options).post(f"/v1/nodes/{segment(name)}/{verb}", {"reason": reason})
-        emit(done, as_json, lambda _: click.echo(f"{name}: {verb} done"))
+        emit(done, as_json, lambda _: click.echo(f"{name}: {verb} done{afterwards}"))
 
     return act
+
+
+@node.command("tpm-auth")
+@click.argument("name")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write both values to this new file (0600), as JSON in hexadecimal.",
+)
+@target_options
+@json_option
+def tpm_auth(name: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Hand out the authorisation values of a node's TPM, for maintenance; it is audited and told."""
+    with secret_file(out) as keep:
+        keep(json.dumps(connect(options).post(f"/v1/nodes/{segment(name)}/tpm-auth")))
+    said = f"{name}: the owner's and the lockout's authorisation value of its TPM are in {os.fspath(out)}"
+    emit({"name": name, "file": os.fspath(out)}, as_json, lambda _: click.echo(said))
 
 
 _operator_action("isolate", "Cut the node off from every peer.")
 _operator_action("release", "Let an isolated or banned node back in.")
 _operator_action("ban", "Cut the node off until an operator releases it.")
-_operator_action("retire", "Take the node out of service for good.")
+
+
+_RETIRED = """
+The TPM keeps its owner and lockout authorisation. To give it back, clear it in the firmware set-up; or take the values
+with `keyvigil-authority node tpm-auth NAME --out FILE`, and set empty ones at the machine with tpm2_changeauth -c owner
+and -c lockout."""
+_operator_action("retire", "Take the node out of service for good.", _RETIRED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from pathlib import Path
@@ -13,7 +14,9 @@ from authority.cli.client import state_option
 from authority.cli.output import CommandFailed, emit, json_option, pairs, score, table
 from authority.cli.replay_plot import draw
 from authority.trust.cadence import WEEK_H, cadence
-from authority.trust.policy import Policy, load_policy
+from authority.trust.duty import duty
+from authority.trust.policy import Policy
+from authority.trust.policy_file import load_policy
 from authority.trust.replay import Comparison, Course, compare, moments
 from protocol.levels import Tier
 
@@ -35,21 +38,16 @@ def duration(_: click.Context, __: click.Parameter, text: str) -> float:
 @click.option("--replay", is_flag=True, help="Recompute scores and tiers from the database's events under the policy.")
 @click.option("--since", callback=duration, default="30d", show_default=True, help="How far back, like 12h, 30d, 4w.")
 @click.option("--plot", type=_FILE, help="With --replay: draw the scores into this SVG file.")
-@click.option("--attended", type=click.FloatRange(1, WEEK_H), default=50.0, show_default=True, help="Hours a week.")
 @click.option("--nodes", type=click.IntRange(0, 100_000), help="Number of nodes; else those of the database, or 10.")
 @state_option
 @json_option
-def check(  # noqa: PLR0913, PLR0917 - one option each
-    file: Path | None,
-    replay: bool,
-    since: float,
-    plot: Path | None,
-    attended: float,
-    nodes: int | None,
-    state: Path,
-    as_json: bool,
+def check(
+    file: Path | None, replay: bool, since: float, plot: Path | None, nodes: int | None, state: Path, as_json: bool
 ) -> None:
-    """Check the policy in FILE, or the authority's own; with --replay against what happened at this authority."""
+    """Check the policy in FILE, or the authority's own, and tell what it costs the people of its calendar and roster.
+
+    With --replay, also against what happened at this authority.
+    """
     if plot is not None and not replay:
         raise click.UsageError("--plot needs --replay")
     policy = load_policy(file if file is not None else _own(state))
@@ -60,7 +58,7 @@ def check(  # noqa: PLR0913, PLR0917 - one option each
         if plot is not None:
             _write(plot, draw(compared, f"{policy.version}: scores that were, and would have been"))
     number = nodes if nodes is not None else len(compared) or 10
-    found["cost"] = _cost(policy, attended, number)
+    found["cost"] = _cost(policy, number, dt.datetime.now(dt.UTC).date())
     emit(found, as_json, _tell)
 
 
@@ -71,15 +69,25 @@ def _own(state: Path) -> Path:
     return site.path(site.config.policy)
 
 
-def _cost(policy: Policy, attended: float, nodes: int) -> dict[str, float]:
+def _cost(policy: Policy, nodes: int, today: dt.date) -> dict[str, Any]:
+    """The coming year by the policy's calendar, what it takes of people a day, and of each on the roster."""
     interval = policy.challenge_interval_s(lab_node=policy.lab)
-    cost = cadence(interval, attended, policy.challenge.grace_s, nodes)
+    there = duty(policy.attended, policy.roster, today)
+    cost = cadence(interval, min(there.attended_h, WEEK_H), policy.challenge.grace_s, nodes)
     return {
         "nodes": nodes,
-        "attended_h_per_week": attended,
+        "attended_h_per_week": round(there.attended_h, 2),
+        "idle_h_per_week": round(there.idle_h, 2),
         "visits_per_day": round(cost.visits, 2),
         "rounds_per_day": round(cost.rounds, 2),
         "person_minutes_per_day": round(cost.minutes, 1),
+        "people": {
+            name: {
+                "on_duty_h_per_week": round(there.on_duty_h[name], 2),
+                "person_minutes_per_day": round(share * cost.minutes, 1),
+            }
+            for name, share in there.shares.items()
+        },
     }
 
 
@@ -133,7 +141,12 @@ def _write(file: Path, text: str) -> None:
 
 def _tell(found: dict[str, Any]) -> None:
     click.echo(f"policy {found['version']} is valid ({found['sha256'][:16]})")
-    cost = found["cost"]
+    _tell_cost(found["cost"])
+    if "replay" in found:
+        _tell_replay(found["replay"])
+
+
+def _tell_cost(cost: dict[str, Any]) -> None:
     pairs(
         f"What it costs, {cost['nodes']} nodes attended {cost['attended_h_per_week']:g} hours a week",
         {
@@ -142,8 +155,16 @@ def _tell(found: dict[str, Any]) -> None:
             "person-minutes a day": cost["person_minutes_per_day"],
         },
     )
-    if "replay" in found:
-        _tell_replay(found["replay"])
+    if not cost["people"]:
+        return
+    rows = [
+        [name, f"{each['on_duty_h_per_week']:g}", f"{each['person_minutes_per_day']:g}"]
+        for name, each in cost["people"].items()
+    ]
+    table("The roster", ("person", "on duty, hours a week", "minutes a day"), rows)
+    if cost["idle_h_per_week"]:
+        click.echo(f"{cost['idle_h_per_week']:g} attended hours a week have nobody of the roster: summonses wait then,")
+        click.echo("or are missed, unless somebody without an entry in it is enrolled")
 
 
 def _tell_replay(replay: dict[str, Any]) -> None:

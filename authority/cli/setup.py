@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from authority.cli.client import state_option
+from authority.cli.keks import kek_choice
 from authority.cli.logs import configure
 from authority.cli.output import CommandFailed, emit, json_option
 from authority.config import CONFIG_NAME, AuthorityConfig, Endorsement, Listener, Site, render
@@ -27,6 +28,8 @@ DEFAULT_POLICY = '# Every key that is not named has its default; docs/trust.md l
 @click.option("--ek-roots", type=_FILE, multiple=True, help="PEM file of TPM manufacturers' roots.")
 @click.option("--lab-roots", type=_FILE, multiple=True, help="PEM file of roots that are good for lab nodes only.")
 @click.option("--policy", type=_FILE, help="Trust policy (TOML); the default one otherwise.")
+@click.option("--kek", "kek_kind", default="file", show_default=True, help="Kind of the key-encryption key.")
+@click.option("--kek-option", "kek_options", multiple=True, metavar="NAME=VALUE", help="An option of that kind.")
 @state_option
 @json_option
 def init(  # noqa: PLR0913, PLR0917 - one option each
@@ -37,12 +40,20 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
     ek_roots: tuple[Path, ...],
     lab_roots: tuple[Path, ...],
     policy: Path | None,
+    kek_kind: str,
+    kek_options: tuple[str, ...],
     state: Path,
     as_json: bool,
 ) -> None:
     """Make the authority's keys, database, configuration, and the first operator's token."""
-    from authority.keys import FileKek
+    from authority.keys.kek import KekError
+    from authority.keys.kek_kinds import kind_of
 
+    kek = kek_choice(kek_kind, kek_options)
+    try:
+        warning = kind_of(kek_kind).warning
+    except KekError as error:
+        raise CommandFailed(str(error), error.remedy) from None
     _check_addresses(names, listen, node_port, operator_port)
     _check_files((*ek_roots, *lab_roots), policy)
     with _new_state(state):
@@ -57,17 +68,21 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
             endorsement=endorsement,
         )
         site = Site(state, config)
-        _fill(site, policy.read_text(encoding="utf-8") if policy else DEFAULT_POLICY)
-    made = {"state": os.fspath(state), "operator_token": os.fspath(site.operator_token), "warning": FileKek.WARNING}
-    emit(made, as_json, lambda _: _tell(site, FileKek.WARNING))
+        _fill(site, policy.read_text(encoding="utf-8") if policy else DEFAULT_POLICY, kek)
+    made = {"state": os.fspath(state), "operator_token": os.fspath(site.operator_token), "warning": warning}
+    emit(made, as_json, lambda _: _tell(site, warning))
 
 
-def _fill(site: Site, policy: str) -> None:
+def _fill(site: Site, policy: str, kek: tuple[str, dict[str, str]]) -> None:
     """Everything in the state folder; the configuration last, for with it the folder holds an authority."""
+    from authority.keys.kek import KekError
     from authority.service import initialise
 
     write_private(site.path(site.config.policy), policy)
-    initialise(site, site.config.names)
+    try:
+        initialise(site, site.config.names, kek=kek)
+    except KekError as error:
+        raise CommandFailed(str(error), error.remedy) from None
     write_private(site.path(CONFIG_NAME), render(site.config))
 
 
@@ -96,7 +111,8 @@ def _check_files(roots: Sequence[Path], policy: Path | None) -> None:
 
 def _tell(site: Site, warning: str) -> None:
     click.echo(f"The authority is set up in {site.folder}; the first operator's token is in {site.operator_token}.")
-    click.echo(f"warning: {warning}", err=True)
+    if warning:
+        click.echo(f"warning: {warning}", err=True)
     if not site.config.endorsement.roots:
         click.echo("warning: no EK roots are configured, so that only lab nodes can join", err=True)
 

@@ -1,4 +1,4 @@
-"""`keyvigil-authority signals …`, `node hostile|absolve`, and `token create`."""
+"""`keyvigil-authority signals …`, `node hostile|absolve`, and `token create|revoke`."""
 
 from __future__ import annotations
 
@@ -121,3 +121,13 @@ def create(name: str, scopes: tuple[str, ...], lifetime: int, out: Path, as_json
         made = connect(options).post("/v1/tokens", body)
         keep(made.pop("token"))
     emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))
+
+
+@token.command("revoke")
+@click.argument("name")
+@target_options
+@json_option
+def revoke(name: str, as_json: bool, **options: Any) -> None:
+    """End a token at once; its operator's votes on the brake count no longer."""
+    done = connect(options).post(f"/v1/tokens/{segment(name)}/revoke")
+    emit(done, as_json, lambda value: click.echo(f"{value['name']}: token revoked"))

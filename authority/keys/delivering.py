@@ -21,6 +21,7 @@ from authority.store import schema
 from protocol.codec import encode, length_prefixed
 from protocol.delivery import Association, Direction, KeyBundle, Peer
 from protocol.key_schedule import PairContext, PairKeys, pair_spi
+from protocol.levels import NodeState
 from protocol.messages import DeliveryEvent
 
 
@@ -84,7 +85,15 @@ class Plan:
         period = str(rt.policy.rotation.period_s(member.grant.rotation))
         places = b"".join(self._marks[each] for each in [slot, *sorted({*contents.inbound, *contents.outbound})])
         held = msgspec.json.encode((sorted(contents.inbound.items()), sorted(contents.outbound.items())))
-        parts = (rt.generation, member.grant.tier, member.access, period, str(member.version), alive.number)
+        parts = (
+            rt.generation,
+            member.grant.tier,
+            member.access,
+            period,
+            str(member.version),
+            alive.number,
+            str(_isolated(member)),
+        )
         return hashlib.sha256(length_prefixed("keyvigil/bundle/2", *parts, places, held)).hexdigest()
 
     def _bundle(self, slot: int, contents: Contents, now: float) -> KeyBundle:
@@ -103,6 +112,7 @@ class Plan:
             associations=self._associations(slot, contents),
             address=own.address,
             endpoint=own.endpoint,
+            isolated=_isolated(member),
             accepts=sorted(accepts),
             peers=[self._places[peer] for peer in peers],
         )
@@ -142,6 +152,10 @@ class Plan:
             key=self._secrets.of(epoch.version).key(pair),
             not_before=epoch.not_before,
         )
+
+
+def _isolated(member: Member) -> bool:
+    return member.state in {NodeState.ISOLATED, NodeState.BANNED}
 
 
 def _each(held: Mapping[int, Epochs]) -> list[tuple[int, int]]:

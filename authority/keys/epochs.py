@@ -67,6 +67,10 @@ class EpochBook:
         """The epochs of a source."""
         return self._alive[node_id]
 
+    def versions(self) -> set[int]:
+        """The versions that epochs are under."""
+        return {each.version for alive in self._alive.values() for each in alive.epochs}
+
     def add(self, node_id: str, version: int, now: float, not_before: float = 0.0) -> Epoch:
         """One more epoch for a source."""
         alive = self._alive[node_id]

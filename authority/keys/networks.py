@@ -10,12 +10,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 from authority import audit
 from authority.keys import stragglers
 from authority.keys.orchestrator import expel, reconcile
-from authority.keys.versions import add_version, move_down
+from authority.keys.versions import FIRST_STATES, add_version, move_down, raise_floor, stage
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from protocol.key_schedule import SLOT_BITS
-from protocol.levels import NodeState, ResourceClass, VersionState
+from protocol.levels import NodeState, ResourceClass
 from protocol.problems import ErrorCode
 
 
@@ -24,7 +24,7 @@ def create_network(conn: Connection, rt: Runtime, name: str, now: float) -> None
     if conn.scalar(select(schema.network.c.name).where(schema.network.c.name == name)) is not None:
         raise Refusal(f"there is a network named {name} already", "Choose another name.")
     conn.execute(insert(schema.network).values(name=name, created_at=now))
-    for state in (VersionState.OUTDATED, VersionState.PREVIOUS, VersionState.LATEST):
+    for state in FIRST_STATES:
         add_version(conn, rt, name, state, now)
 
 
@@ -33,9 +33,9 @@ def add_member(
 ) -> list[Push]:
     """Give a node the IP `address` in the network and deliver what follows from it; raises `Refused`."""
     _check_network(conn, network)
-    values: dict[str, Any] = {"network": network, "node_id": node_id, "address": _ip_address(address)}
+    values: dict[str, Any] = {"network": network, "node_id": node_id, "address": ip_address(address)}
     _check_member(conn, network, node_id, values["address"])
-    values |= {"resource_class": ResourceClass(resource_class).value, "slot": _take_slot(conn)}
+    values |= {"resource_class": ResourceClass(resource_class).value, "slot": take_slot(conn)}
     conn.execute(insert(schema.member).values(**values))
     return reconcile(conn, rt, network, now)
 
@@ -64,9 +64,24 @@ def rotate_versions(conn: Connection, rt: Runtime, network: str, actor: str, now
     return reconcile(conn, rt, network, now)
 
 
+def stage_version(conn: Connection, rt: Runtime, network: str, actor: str, now: float) -> int:
+    """A version made ahead, which the next rotation takes into force; gives its number. Raises `Refused`."""
+    _check_network(conn, network)
+    number = stage(conn, rt, network, now)
+    audit.append(conn, "key-staged", actor, None, {"network": network, "version": number}, now)
+    return number
+
+
+def set_floor(conn: Connection, rt: Runtime, network: str, floor: int, actor: str, now: float) -> list[Push]:
+    """Raise the compromise floor: what lies below is destroyed, and members under it lose their keys at once."""
+    _check_network(conn, network)
+    raise_floor(conn, network, floor, actor, now)
+    return reconcile(conn, rt, network, now)
+
+
 def look_up(conn: Connection, network: str, address: str) -> str | None:
     """The id of the node at a virtual address of the network: the mapping service's question."""
-    at = (schema.member.c.network == network) & (schema.member.c.address == _ip_address(address))
+    at = (schema.member.c.network == network) & (schema.member.c.address == ip_address(address))
     return conn.scalar(select(schema.member.c.node_id).where(at))
 
 
@@ -75,7 +90,7 @@ def _check_network(conn: Connection, network: str) -> None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"no network named {network}", "List networks with `network list`.")
 
 
-def _take_slot(conn: Connection) -> int:
+def take_slot(conn: Connection) -> int:
     """A number that no membership had before: what its source's SPIs are made of."""
     mine = schema.meta.c.key == "next_slot"
     known = conn.scalar(select(schema.meta.c.value).where(mine))
@@ -89,7 +104,8 @@ def _take_slot(conn: Connection) -> int:
     return slot
 
 
-def _ip_address(text: str) -> str:
+def ip_address(text: str) -> str:
+    """An IP address in its usual form; raises `Refused`."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

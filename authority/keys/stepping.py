@@ -27,7 +27,7 @@ from authority.keys.planning import (
     why_unusable,
 )
 from authority.keys.rotation import NOTHING, UNKNOWN, Contents, Network
-from authority.keys.versions import numbers_by_state
+from authority.keys.versions import numbers_by_state, usable
 from authority.runtime import Push, Runtime
 from authority.store import schema
 from protocol.levels import NodeState, Tier
@@ -68,9 +68,9 @@ class NetworkView:
         self.network, self.order, self.now = network, order, now
         self.rows = member_rows(conn, network)
         numbers = numbers_by_state(conn, network)
-        self.versions = frozenset(numbers.values())
         self.members = {row.slot: member_of(row, {} if row.node_id in order.expelled else numbers) for row in self.rows}
         self.book = EpochBook(conn, rt, network)
+        self.versions = usable(conn, network, self.book.versions())
         self.deliveries = Deliveries(conn, network, rt.generation, now - rt.policy.rotation.drain_s)
         self.rotate_at: dict[str, float] = {}
         self._rules = rt.policy.rotation

@@ -94,7 +94,7 @@ def finding_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_
 
 
 def token_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    """POST /v1/tokens."""
+    """POST /v1/tokens and /v1/tokens/{name}/revoke."""
     rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
 
     @app.post("/v1/tokens", status_code=201)
@@ -111,6 +111,23 @@ def token_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
 
         token = await context.read(create)
         return {"name": name, "scopes": scopes, "token": token, "expires_at": rt.now() + body.lifetime_s}
+
+    @app.post("/v1/tokens/{name}/revoke")
+    @access(OPERATOR)
+    async def revoke_token(name: str, operator: Operator = admin) -> View:
+        """End a token at once, and with it what its operator voted for."""
+        if name == operator.name:
+            raise Refused(
+                ErrorCode.CONFLICT, 409, "nobody revokes their own token", "Have another administrator do it."
+            )
+
+        def revoke(conn: Connection) -> None:
+            if not operators.revoke_operator_token(conn, name, rt.now()):
+                raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such token in force", "Look into the audit log.")
+            audit.append(conn, "operator-token-revoked", operator.name, None, {"name": name}, rt.now())
+
+        await context.read(revoke)
+        return {"name": name, "revoked": True}
 
 
 def policy_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

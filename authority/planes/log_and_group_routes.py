@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Row
 
-from authority import audit, checkpoints, groups
+from authority import audit, checkpoints, groups, samples
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
 from authority.runtime import Push
@@ -76,6 +76,18 @@ def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
         """A record with the proof that a signed checkpoint covers it."""
         found: View = await context.read(lambda conn: checkpoints.inclusion(conn, rt, seq, rt.now()))
+        return found
+
+    @app.get("/v1/challenges/{challenge_id}/evidence", dependencies=read)
+    @access(OPERATOR)
+    async def prove_evidence(challenge_id: Annotated[str, Path(max_length=64)]) -> View:
+        """The audit record of what a challenge's evidence committed to, with the proof that a checkpoint covers it."""
+
+        def prove(conn: Connection) -> View:
+            seq = samples.logged(conn, challenge_id)
+            return {"seq": seq, **checkpoints.inclusion(conn, rt, seq, rt.now())}
+
+        found: View = await context.read(prove)
         return found
 
 

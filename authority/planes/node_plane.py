@@ -16,11 +16,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, checkpoints, enrolling, groups, joining, profiles, scheduler, signals
+from authority import challenges, checkpoints, enrolling, groups, joining, owning, profiles, scheduler, signals
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
 from authority.planes.limits import BODY_BYTES, RateLimit, read_body
+from authority.planes.mapping_routes import NodeLimits, node_mapping_routes
 from authority.planes.problems import install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.tls import CERTIFICATE_KEY
@@ -39,9 +40,12 @@ from protocol.messages import (
     EvidenceSubmission,
     FailureSubmission,
     GroupSubmission,
+    IndexRequest,
     JoinProof,
     JoinRequest,
     NonceRequest,
+    OwnershipReport,
+    RemovalRequest,
     RenewRequest,
     ResetRequest,
 )
@@ -126,9 +130,11 @@ def create_node_app(
     install_problem_handlers(app)
     _joining_routes(app, context)
     _enrolment_routes(app, context)
+    _owning_routes(app, context)
     _challenge_routes(app, context)
     _delivery_routes(app, context)
     _signal_route(app, context)
+    node_mapping_routes(app, context, NodeLimits())
     _log_route(app, context)
     _event_route(app, context)
     check_access_declared(app)
@@ -199,6 +205,34 @@ def _enrolment_routes(app: FastAPI, context: NodeContext) -> None:
             raise ProtocolViolation("the record is another than the one in the path")
         await run(lambda conn: profiles.note_gone(conn, node_id, record_id, now))
         return _json({})
+
+
+def _owning_routes(app: FastAPI, context: NodeContext) -> None:
+    rt, run = context.runtime, context.store.arun
+
+    @app.post("/v1/ownership/nonce")
+    @access(NODE)
+    async def ownership_nonce(request: Request) -> Response:
+        node_id, now = request.state.node_id, rt.now()
+        return _json(await run(lambda conn: owning.issue_nonce(conn, rt, node_id, now)))
+
+    @app.post("/v1/ownership")
+    @access(NODE)
+    async def ownership(request: Request) -> Response:
+        body, node_id, now = await _decoded(request, OwnershipReport), request.state.node_id, rt.now()
+        return _json(await context.tell(await run(lambda conn: owning.report(conn, rt, node_id, body, now))))
+
+    @app.post("/v1/enrolments/{enrolment_id}/index")
+    @access(NODE)
+    async def index(enrolment_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, IndexRequest), request.state.node_id, rt.now()
+        return _json(await run(lambda conn: owning.grant_index(conn, rt, node_id, enrolment_id, body, now)))
+
+    @app.post("/v1/profiles/{record_id}/removal")
+    @access(NODE)
+    async def removal(record_id: str, request: Request) -> Response:
+        body, node_id, now = await _decoded(request, RemovalRequest), request.state.node_id, rt.now()
+        return _json(await run(lambda conn: owning.grant_removal(conn, rt, node_id, record_id, body, now)))
 
 
 def _challenge_routes(app: FastAPI, context: NodeContext) -> None:

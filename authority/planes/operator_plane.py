@@ -16,7 +16,10 @@ from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
 from authority.planes.hub import Hub, Push
+from authority.planes.key_routes import version_routes
 from authority.planes.log_and_group_routes import group_routes, log_routes
+from authority.planes.mapping_routes import mapping_routes
+from authority.planes.owner_routes import owner_route
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
@@ -107,6 +110,8 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
     rotation_routes(app, context, demand, _node, _network_name)
+    version_routes(app, context, demand, _network_name)
+    mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
     log_routes(app, context, demand)
@@ -116,6 +121,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_route(app, context, demand)
+    owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     check_access_declared(app)
     return app

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
-Nonce = Annotated[str | None, Query(min_length=8, max_length=88, pattern=r"^[A-Za-z0-9_-]+$")]
+Nonce = Annotated[str | None, Query(min_length=12, max_length=88, pattern=r"^[A-Za-z0-9_-]+={0,2}$")]
+"""8 to 64 bytes in base64url, as draft-ietf-rats-ear-04 has them."""
 ValueId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 

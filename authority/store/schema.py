@@ -1,6 +1,7 @@
 """Tables of the authority. Times are POSIX seconds, scores thousandths, structured values JSON text.
 
-Nothing biometric is stored: no sample, no feature, no template, no helper data.
+Nothing biometric is stored: no sample, no feature, no template, no helper data. A replay tag is an HMAC under a key
+that only the node has.
 """
 
 from __future__ import annotations
@@ -67,7 +68,20 @@ node = Table(
     Column("endpoint", String(45), nullable=False, default="", server_default=""),
     Column("wireguard_public", LargeBinary, nullable=False, default=b"", server_default=""),
     Column("wireguard_port", Integer, nullable=False, default=0, server_default="0"),
+    Column("ownership", String(16), nullable=False, default="none", server_default="none"),
+    Column("endpoint_pinned", Boolean, nullable=False, default=False, server_default=false()),
 )
+"""`endpoint_pinned`: an operator set the endpoint, so that what the node reports does not move it."""
+
+tpm_owner = Table(
+    "tpm_owner",
+    metadata,
+    Column("node_id", String(64), ForeignKey("node.id"), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("drawn_at", Float, nullable=False),
+    Column("taken_at", Float),
+)
+"""Authorisation values of the owner and the lockout of a node's TPM, wrapped by the key-encryption key."""
 
 reference_value = Table(
     "reference_value",
@@ -175,6 +189,15 @@ profile = Table(
     Column("replaces", String(32)),
     Column("erased_at", Float),
     Column("gone_at", Float),
+    Column("tagged", Text, nullable=False, default="[]", server_default="[]"),
+)
+
+replay_tag = Table(
+    "replay_tag",
+    metadata,
+    Column("record_id", String(32), primary_key=True),
+    Column("tag", LargeBinary, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
 )
 
 challenge = Table(
@@ -196,6 +219,7 @@ challenge = Table(
     Column("verdict", Text),
     Column("claim", SmallInteger),
     Column("shared", Text),
+    Column("evidence_seq", Integer),
     UniqueConstraint("node_id", "epoch"),
     Index("ix_challenge_state_expires", "state", "expires_at"),
 )
@@ -265,13 +289,15 @@ network = Table(
     metadata,
     Column("name", String(63), primary_key=True),
     Column("created_at", Float, nullable=False),
+    Column("floor", Integer, nullable=False, default=0, server_default="0"),
     Column("look_at", Float, nullable=False, default=0.0, server_default="0"),
     Column("pending", Boolean, nullable=False, default=False, server_default=false()),
     Column("stepped_at", Float, nullable=False, default=0.0, server_default="0"),
     Column("settled_at", Float, nullable=False, default=0.0, server_default="0"),
 )
-"""`look_at`: when time alone brings something about; `pending`: an acknowledgement may bring its keys a step on;
-`stepped_at`: when the newest epoch was made; `settled_at`: when everybody last had the newest of all.
+"""`floor`: no version below it is ever used again. `look_at`: when time alone brings something about; `pending`: an
+acknowledgement may bring its keys a step on; `stepped_at`: when the newest epoch was made; `settled_at`: when everybody
+last had the newest of all.
 """
 
 key_version = Table(
@@ -284,7 +310,13 @@ key_version = Table(
     Column("kek_id", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("destroyed_at", Float),
+    Column("moved_at", Float, nullable=False, default=0.0, server_default="0"),
+    Column("shred_id", String(32), nullable=False, default="", server_default=""),
+    Column("shredded_at", Float),
+    Index("ix_key_version_network_state", "network", "state", "version"),
+    Index("ix_key_version_state_shredded_at", "state", "shredded_at"),
 )
+"""`shred_id` names the shred key, kept outside the database, that the secret is wrapped under besides the KEK."""
 
 member = Table(
     "member",

@@ -21,6 +21,7 @@ from authority.tpm.examination import (
 )
 from authority.tpm.keys import RH_ENDORSEMENT, name, node_id, public_key
 from authority.tpm.nv import NvIndex, NvPublic, counter_index, measurement_index, nv_name, parse_nv_public, verify_nv
+from authority.tpm.ownership import Permanent, definition_message, removal_message, verify_ownership
 from authority.tpm.policy import Guard, GuardCount, reset_message, verify_guard, verify_guarded_key
 from authority.tpm.quote import Quote, verify_quote
 from authority.tpm.rejection import CertificationRejected, EndorsementRejected, QuoteRejected, Reason, TpmRejected
@@ -56,6 +57,7 @@ __all__ = [
     "NvIndex",
     "NvPublic",
     "PcrSelection",
+    "Permanent",
     "Public",
     "Quote",
     "QuoteFiles",
@@ -67,6 +69,7 @@ __all__ = [
     "TpmRejected",
     "counter_index",
     "data_hashes",
+    "definition_message",
     "examine",
     "explain",
     "load_roots",
@@ -82,6 +85,7 @@ __all__ = [
     "parse_selection",
     "parse_signature",
     "public_key",
+    "removal_message",
     "replay",
     "reset_message",
     "selection_text",
@@ -91,5 +95,6 @@ __all__ = [
     "verify_guard",
     "verify_guarded_key",
     "verify_nv",
+    "verify_ownership",
     "verify_quote",
 ]

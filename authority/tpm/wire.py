@@ -188,20 +188,29 @@ class NvInfo:
 
 
 @dataclass(frozen=True)
+class SessionAuditInfo:
+    """TPMS_SESSION_AUDIT_INFO (10.12.7): `exclusive` when nothing was done meanwhile outside the session."""
+
+    exclusive: bool
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class Attest:
-    """TPMS_ATTEST (10.12.12) of type ATTEST_QUOTE, ATTEST_CERTIFY or ATTEST_NV; its magic was checked."""
+    """TPMS_ATTEST (10.12.12) of type ATTEST_QUOTE, _CERTIFY, _NV or _SESSION_AUDIT; its magic was checked."""
 
     qualified_signer: bytes
     extra_data: bytes
     clock_info: ClockInfo
     firmware_version: int
-    attested: QuoteInfo | CertifyInfo | NvInfo
+    attested: QuoteInfo | CertifyInfo | NvInfo | SessionAuditInfo
 
 
 class _AttestType(IntEnum):
     """TPM_ST (6.9)."""
 
     NV = 0x8014
+    SESSION_AUDIT = 0x8016
     CERTIFY = 0x8017
     QUOTE = 0x8018
 
@@ -248,7 +257,7 @@ def parse_signature(tpmt_signature: bytes) -> Signature:
 
 
 def parse_attest(tpms_attest: bytes) -> Attest:
-    """TPMS_ATTEST of a quote, or of a certification of a key or an NV index; raises `TpmFormatError`."""
+    """TPMS_ATTEST of a quote, a session's audit, or a certification of key or NV index; raises `TpmFormatError`."""
     reader = Reader(tpms_attest, "TPMS_ATTEST")
     magic = reader.uint(4)
     if magic != MAGIC:
@@ -258,7 +267,7 @@ def parse_attest(tpms_attest: bytes) -> Attest:
     extra = reader.sized(MAX_NAME)
     clock = ClockInfo(reader.uint(8), reader.uint(4), reader.uint(4), _yes_no(reader))
     firmware = reader.uint(8)
-    attested: QuoteInfo | CertifyInfo | NvInfo
+    attested: QuoteInfo | CertifyInfo | NvInfo | SessionAuditInfo
     match kind:
         case _AttestType.QUOTE:
             attested = QuoteInfo(_selections(reader), reader.sized(MAX_DIGEST))
@@ -266,6 +275,8 @@ def parse_attest(tpms_attest: bytes) -> Attest:
             attested = CertifyInfo(reader.sized(MAX_NAME), reader.sized(MAX_NAME))
         case _AttestType.NV:
             attested = NvInfo(reader.sized(MAX_NAME), reader.uint(2), reader.sized(MAX_NV))
+        case _AttestType.SESSION_AUDIT:
+            attested = SessionAuditInfo(_yes_no(reader), reader.sized(MAX_DIGEST))
     reader.end()
     return Attest(signer, extra, clock, firmware, attested)
 

@@ -3,7 +3,8 @@
 from authority.trust.behaviour import Conduct, Origin, Signal, conduct, dominates
 from authority.trust.behaviour_rules import Worth
 from authority.trust.course import Order, Performed, Point, Story, facts, follow
-from authority.trust.policy import Policy, PolicyError, default_policy, load_policy, parse_policy
+from authority.trust.policy import Policy, default_policy
+from authority.trust.policy_file import PolicyError, load_policy, parse_policy
 from authority.trust.score import (
     Assessment,
     Circumstances,

@@ -33,13 +33,13 @@ def cadence(
 ) -> Cost:
     """What `nodes` nodes cost, summoned at intervals uniform in `interval_s` of attended time.
 
-    `attended_h` are hours a week, up to 168. A person sets out when the first summons has waited half of `grace_s`,
+    `attended_h` are hours a week, 0 to 168. A person sets out when the first summons has waited half of `grace_s`,
     and answers every summons that is open by then: many nodes cost more answers, but hardly more rounds. The times of
     many nodes are taken as a Poisson process. Raises `ValueError` for a number that is none of these.
     """
     low, high = interval_s
-    if not (0 < low <= high and 0 < attended_h <= WEEK_H and grace_s >= 0 and nodes >= 0):
-        raise ValueError("intervals and attended hours are positive and in order, a week has 168 hours")
+    if not (0 < low <= high and 0 <= attended_h <= WEEK_H and grace_s >= 0 and nodes >= 0):
+        raise ValueError("intervals are positive and in order, a week has 168 hours")
     if nodes == 0:
         return Cost(0.0, 0.0, 0.0)
     wait_s = grace_s / 2

@@ -25,12 +25,12 @@ _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(2
 
 def is_attended(hours: AttendedHours, at: float) -> bool:
     """Whether somebody is there; always where no time zone is set."""
-    return not hours.time_zone or _within(_windows(hours, hours, _date(hours, at)), at)
+    return not hours.time_zone or _within(windows_on(hours, hours, _date(hours, at)), at)
 
 
 def is_on_duty(hours: AttendedHours, week: Week | None, at: float) -> bool:
     """Whether a person with the windows `week` is; always for one without any. Holidays are the site's."""
-    return week is None or _within(_windows(hours, week, _date(hours, at)), at)
+    return week is None or _within(windows_on(hours, week, _date(hours, at)), at)
 
 
 def attended_s(hours: AttendedHours, since: float, until: float) -> float:
@@ -46,13 +46,29 @@ def advance(hours: AttendedHours, start: float, seconds: float) -> float:
         return start + seconds
     date, left = _date(hours, start), seconds
     for _ in range(MOST_DAYS):
-        for begin, end in _windows(hours, hours, date):
+        for begin, end in windows_on(hours, hours, date):
             usable = end - max(begin, start)
             if usable > left:
                 return max(begin, start) + left
             left -= max(0.0, usable)
         date += dt.timedelta(days=1)
     return start + MOST_DAYS * 86400.0
+
+
+@lru_cache(maxsize=65536)
+def windows_on(hours: AttendedHours, week: Week, date: dt.date) -> tuple[Window, ...]:
+    """The windows of one local date; an hour that a change of the clock skips or repeats is counted as it passes."""
+    if date.isoformat() in hours.holidays:
+        return ()
+    zone, found = _zone(hours.time_zone), []
+    for text in _day_texts(week)[date.weekday()]:
+        begin, end = _times(text)
+        begins = dt.datetime.combine(date, begin, zone).timestamp()
+        last = date + dt.timedelta(days=1) if end is None else date
+        ends = dt.datetime.combine(last, end or dt.time(0), zone).replace(fold=0 if end is None else 1).timestamp()
+        if begins < ends:
+            found.append((begins, ends))
+    return tuple(found)
 
 
 def problems(hours: AttendedHours, roster: dict[str, Week]) -> Iterator[str]:
@@ -89,25 +105,10 @@ def _zone(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=65536)
-def _windows(hours: AttendedHours, week: Week, date: dt.date) -> tuple[Window, ...]:
-    """The windows of one local date; an hour that a change of the clock skips or repeats is counted as it passes."""
-    if date.isoformat() in hours.holidays:
-        return ()
-    zone, found = _zone(hours.time_zone), []
-    for text in _day_texts(week)[date.weekday()]:
-        begin, end = _times(text)
-        begins = dt.datetime.combine(date, begin, zone).timestamp()
-        last = date + dt.timedelta(days=1) if end is None else date
-        ends = dt.datetime.combine(last, end or dt.time(0), zone).replace(fold=0 if end is None else 1).timestamp()
-        if begins < ends:
-            found.append((begins, ends))
-    return tuple(found)
-
-
 def _count(hours: AttendedHours, at: float) -> float:
-    """Attended seconds from the year 2000 to `at`."""
+    """Attended seconds from the year 2000 to `at`; the times of one history are asked for at every recomputation."""
     date = _date(hours, at)
-    today = sum(min(max(at - begin, 0.0), end - begin) for begin, end in _windows(hours, hours, date))
+    today = sum(min(max(at - begin, 0.0), end - begin) for begin, end in windows_on(hours, hours, date))
     return _until_year(hours, date.year) + _until_day(hours, date) + today
 
 
@@ -130,7 +131,7 @@ def _until_year(hours: AttendedHours, year: int) -> float:
 
 
 def _length(hours: AttendedHours, date: dt.date) -> float:
-    return sum(end - begin for begin, end in _windows(hours, hours, date))
+    return sum(end - begin for begin, end in windows_on(hours, hours, date))
 
 
 def _day_texts(week: Week) -> tuple[tuple[str, ...], ...]:

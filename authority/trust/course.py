@@ -49,6 +49,7 @@ class Story:
     signals: Sequence[Signal] = ()
     failed_attestations: Sequence[float] = ()
     enclave: str = EnclaveKind.TPM2.value
+    owned: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def _step(policy: Policy, story: Story, before: _Standing, now: float) -> tuple[
     around = Circumstances(
         attestation_failed=_attestation_failed(story, history, now),
         enclave=story.enclave,
+        owned=story.owned,
         recovering=standing.state is NodeState.ISOLATED
         or (standing.counted_after > 0 and PresentationKind.ACCEPTED not in counted),
         conduct=conduct(policy.behaviour, story.signals, now),

@@ -50,7 +50,7 @@ class Presentation:
 class Circumstances:
     """What caps the score beside the history. `conduct` is what the signals about the node make of its behaviour.
 
-    `enclave` is the kind that the node joined with.
+    `enclave` is the kind that the node joined with, `owned` whether the authority holds its owner's authorisation.
 
     `recovering`: the node is isolated, or nothing has been accepted since its last isolation or release.
     """
@@ -58,6 +58,7 @@ class Circumstances:
     attestation_failed: bool = False
     attestation_overdue: bool = False
     enclave: str = EnclaveKind.TPM2.value
+    owned: bool = True
     recovering: bool = False
     conduct: Conduct = UNBLEMISHED
 
@@ -194,14 +195,17 @@ def _caps(policy: Policy, circumstances: Circumstances, failures: int) -> list[_
         (failures == 1, caps.one_failure, "the last presentation failed"),
         (circumstances.attestation_overdue, caps.attestation_overdue, "the machine's attestation is overdue"),
     )
-    return [_Cap(limit, why) for applies, limit, why in rules if applies] + _enclave_caps(policy, circumstances.enclave)
+    applying = [_Cap(limit, why) for applies, limit, why in rules if applies]
+    return applying + _enclave_caps(policy, circumstances.enclave, owned=circumstances.owned)
 
 
-def _enclave_caps(policy: Policy, kind: str) -> list[_Cap]:
+def _enclave_caps(policy: Policy, kind: str, *, owned: bool) -> list[_Cap]:
     if kind not in policy.enclaves.allowed:
         return [_Cap(0, f"{kind} enclave, a kind that the policy does not allow")]
-    limit = policy.enclave_cap(kind)
-    return [_Cap(limit, f"{kind} enclave, which attests to nothing")] if limit < FULL else []
+    limit = policy.enclave_cap(kind, owned=owned)
+    unowned = kind == EnclaveKind.TPM2.value
+    why = "a TPM whose owner the authority is not" if unowned else f"{kind} enclave, which attests to nothing"
+    return [_Cap(limit, why)] if limit < FULL else []
 
 
 def _weakness(policy: Policy, recent: Sequence[Presentation]) -> list[_Cap]:

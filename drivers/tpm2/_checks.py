@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hal import Approval, PcrSelection, SealAuthority
+from hal import Approval, Grant, PcrSelection, SealAuthority
 
 LABEL = re.compile(r"[a-z0-9-]{1,32}")
 REFERENCE_BYTES = 32
@@ -73,6 +73,14 @@ def check_secrets(*values: bytes) -> None:
     """PINs and authorisation values of a guard have one length, so that no two differ in closing zeros alone."""
     for value in values:
         check_length("a PIN or authorisation value", value, AUTH_BYTES)
+
+
+def check_owner(owner: bytes | Grant) -> None:
+    """The owner's authorisation value, or the grant of one command."""
+    if isinstance(owner, Grant):
+        check_length("the grant's signature", owner.signature, 64)
+    else:
+        check_at_most("owner authorisation", owner, AUTH_BYTES)
 
 
 def check_version(version: int) -> None:

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from tpm2_pytss import TSS2_Exception
 
-from drivers.tpm2 import _checks, _guard, _keys, _ownership, _pcrs, _registers, _seal, _status
+from drivers.tpm2 import _checks, _grants, _guard, _keys, _ownership, _pcrs, _registers, _seal, _status
 from drivers.tpm2._endorsement import EndorsementKey
 from drivers.tpm2._errors import passes, tpm_code, translate
 from drivers.tpm2._options import AUTH_BYTES, Settings
@@ -27,11 +27,14 @@ from hal import (
     EnclaveKind,
     EnclaveStatus,
     Endorsement,
+    Grant,
     GuardedKey,
     KeyUse,
     LockoutStatus,
     NvCertification,
     OwnerAuth,
+    OwnerCommand,
+    OwnershipProof,
     PcrSelection,
     PinState,
     SealAuthority,
@@ -280,16 +283,18 @@ class Tpm2Enclave(Enclave):
         reset_key: bytes,
         qualifying: bytes,
         *,
-        owner: bytes = b"",
+        owner: bytes | Grant = b"",
     ) -> GuardedKey:
         """An NV PIN-fail index that the owner defines, and a P-256 key whose policy names it."""
         _checks.check_guard(label, limit, reset_key)
         _checks.check_secrets(pin, auth)
         _checks.check_length("qualifying data", qualifying, 32)
-        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
+        _checks.check_owner(owner)
         wanted = _guard.Limits(label, limit, reset_key)
 
         def make(tpm: Tpm) -> GuardedKey:
+            if isinstance(owner, Grant):
+                return _guard.create_granted(tpm, wanted, pin, auth, qualifying, owner)
             with tpm.owned(owner):
                 return _guard.create(tpm, wanted, pin, auth, qualifying)
 
@@ -324,24 +329,43 @@ class Tpm2Enclave(Enclave):
         _checks.check_length("the reset's signature", signature, 64)
         self._run("resetting a PIN", lambda tpm: _guard.reset(tpm, key, signature))
 
-    def remove_guard(self, key: GuardedKey, *, owner: bytes = b"") -> None:
+    def plan_guard(self, label: str, reset_key: bytes) -> OwnerCommand:
+        """nonceTPM of a policy session that lies saved until `create_guarded_key`, and the index to be defined."""
+        _checks.check_guard(label, 1, reset_key)
+        return self._run("planning a PIN index", lambda tpm: _guard.plan(tpm, label, reset_key))
+
+    def plan_removal(self, key: GuardedKey) -> OwnerCommand | None:
+        """nonceTPM of a policy session that lies saved until `remove_guard`."""
+        return self._run("planning a PIN index's removal", lambda tpm: _guard.plan_removal(tpm, key))
+
+    def remove_guard(self, key: GuardedKey, *, owner: bytes | Grant = b"") -> None:
         """Undefine the index."""
-        _checks.check_at_most("owner authorisation", owner, AUTH_BYTES)
+        _checks.check_owner(owner)
 
         def remove(tpm: Tpm) -> None:
+            if isinstance(owner, Grant):
+                _guard.remove_granted(tpm, key, owner)
+                return
             with tpm.owned(owner):
                 _guard.remove(tpm, key)
 
         self._run("removing a PIN index", remove)
 
-    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None) -> None:
+    def take_ownership(self, new: OwnerAuth, old: OwnerAuth | None = None, grant_key: bytes = b"") -> None:
         """Keep the storage root at 0x81000001, then TPM2_HierarchyChangeAuth of lockout and owner.
 
         Lockout's value is set once, when it has none. Raises `Unsupported` where another key lies at that handle.
         """
         for value in (new.owner, new.lockout):
             _checks.check_length("an owner or lockout authorisation", value, AUTH_BYTES)
-        self._run("taking ownership", lambda tpm: _ownership.take(tpm, new, old or OwnerAuth()))
+        if grant_key:
+            _checks.check_point("the grant key", grant_key)
+        self._run("taking ownership", lambda tpm: _ownership.take(tpm, new, old or OwnerAuth(), grant_key))
+
+    def certify_ownership(self, qualifying: bytes) -> OwnershipProof:
+        """TPM2_GetSessionAuditDigest over a session in which the TPM told TPMA_PERMANENT."""
+        _checks.check_length("qualifying data", qualifying, 32)
+        return self._run("certifying whose the TPM is", lambda tpm: _grants.certify(tpm, qualifying))
 
     def _run(self, what: str, work: Callable[[Tpm], Result], factor: int = 1) -> Result:
         """Do `work` on the TPM's thread; errors of the stack become ours there."""

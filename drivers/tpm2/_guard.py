@@ -14,7 +14,7 @@ import hmac
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -31,15 +31,16 @@ from tpm2_pytss import (
     TPMS_SENSITIVE_CREATE,
 )
 
-from drivers.tpm2 import _keys, _policy, _seal, _templates
+from drivers.tpm2 import _grants, _keys, _policy, _seal, _templates
 from drivers.tpm2._blob import SealedBlob
 from drivers.tpm2._errors import LOCKED, OWNER_REFUSED, WRONG_AUTH, foreign
 from drivers.tpm2._nv import GUARD, indices
 from drivers.tpm2._policy import IndexPolicy
 from drivers.tpm2._tpm import DECRYPT, ENCRYPT, Tpm, refusing, whole
-from hal import AuthorisationFailed, GuardedKey, Locked, NotFound, NvCertification, PinState
+from hal import AuthorisationFailed, Grant, GuardedKey, Locked, NotFound, NvCertification, OwnerCommand, PinState
 
 _GATE_BYTES = 32
+_INITIAL_BYTES = 32
 _POINT_BYTES = 65
 _REFUSED = frozenset({WRONG_AUTH, OWNER_REFUSED})
 _OTHER_POLICY = frozenset({0x09D})
@@ -63,18 +64,43 @@ def policy_of(label: str, reset_key: bytes, change_key: bytes) -> IndexPolicy:
     return IndexPolicy.of(reset, change, GUARD.mark(label))
 
 
+def plan(tpm: Tpm, label: str, reset_key: bytes) -> OwnerCommand:
+    """The definition of an index, for the holder of the reset key to allow.
+
+    It begins with a value that its maker shows with the command, and that the PIN takes the place of at once.
+    """
+    changer, initial = ec.generate_private_key(ec.SECP256R1()), secrets.token_bytes(_INITIAL_BYTES)
+    with indices(tpm) as nv:
+        public = nv.vacant(GUARD, label, policy_of(label, reset_key, _point(changer)).digest)
+    planned = _Planned(label, reset_key, changer, initial, public)
+    marshalled = bytes(public.marshal())
+    waiting = _grants.begin(tpm, _policy.define_command(initial, marshalled), planned)
+    return OwnerCommand(waiting.nonce, marshalled, initial, _point(changer))
+
+
 def create(tpm: Tpm, wanted: Limits, pin: bytes, auth: bytes, qualifying: bytes) -> GuardedKey:
     """Index, gate and key, in this order; interrupted half-way, what is there opens nothing and is replaced."""
     changer = ec.generate_private_key(ec.SECP256R1())
-    point = changer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    index = _define(tpm, wanted, policy_of(wanted.label, wanted.reset_key, point), pin, qualifying)
-    name = name_of(index.public)
-    change = point + _approved(changer, _policy.changing(name))
-    half = secrets.token_bytes(_GATE_BYTES)
-    gate = _sealed(tpm, half, _policy.gate_policy(name))
-    template = _templates.guarded_key(_policy.key_policy(name))
-    key = _keys.make(tpm, template, _joined(half, auth), qualifying)
-    return GuardedKey(wanted.label, key, index, gate, wanted.reset_key, change)
+    branches = policy_of(wanted.label, wanted.reset_key, _point(changer))
+    with indices(tpm) as nv:
+        nv.remove(GUARD, wanted.label)
+        number, _ = nv.ensure(GUARD, wanted.label, pin, branches.digest)
+    return _completed(tpm, wanted, changer, _limited(tpm, number, branches, wanted.limit, qualifying), auth, qualifying)
+
+
+def create_granted(tpm: Tpm, wanted: Limits, pin: bytes, auth: bytes, qualifying: bytes, grant: Grant) -> GuardedKey:
+    """The same, of the index that `plan` planned."""
+    waiting = _grants.pending(tpm)
+    planned = waiting.plan
+    if not isinstance(planned, _Planned) or (planned.label, planned.reset_key) != (wanted.label, wanted.reset_key):
+        raise AuthorisationFailed("another guard was planned than this one", remedy="Plan it anew.")
+    with indices(tpm) as nv, _grants.granted(tpm, waiting, wanted.reset_key, grant) as session:
+        nv.define(planned.public, planned.initial, session)
+    branches = policy_of(wanted.label, wanted.reset_key, _point(planned.changer))
+    index = _limited(tpm, int(planned.public.nvPublic.nvIndex), branches, wanted.limit, qualifying)
+    key = _completed(tpm, wanted, planned.changer, index, auth, qualifying)
+    change_pin(tpm, key, planned.initial, pin)
+    return key
 
 
 def sign(tpm: Tpm, key: GuardedKey, pin: bytes, auth: bytes, digest: bytes) -> bytes:
@@ -176,6 +202,21 @@ def remove(tpm: Tpm, key: GuardedKey) -> None:
         nv.remove(GUARD, key.label)
 
 
+def plan_removal(tpm: Tpm, key: GuardedKey) -> OwnerCommand | None:
+    """The index's removal, for the holder of the reset key to allow; nothing where the index is gone."""
+    if not tpm.handles(handle_of(key), handle_of(key)):
+        return None
+    waiting = _grants.begin(tpm, _policy.undefine_command(name_of(key.index.public)))
+    return OwnerCommand(waiting.nonce, key.index.public)
+
+
+def remove_granted(tpm: Tpm, key: GuardedKey, grant: Grant) -> None:
+    """The removal that `plan_removal` planned."""
+    waiting = _grants.pending(tpm, _policy.undefine_command(name_of(key.index.public)))
+    with _grants.granted(tpm, waiting, key.reset_key, grant) as session:
+        tpm.esys.nv_undefine_space(tpm.esys.tr_from_tpmpublic(handle_of(key)), session1=session)
+
+
 def forget_reset(tpm: Tpm) -> None:
     """Give up the session of a reset that was begun: a TPM keeps account of those that lie saved, too."""
     pending, tpm.pending_reset = tpm.pending_reset, None
@@ -200,6 +241,17 @@ def name_of(index_public: bytes) -> bytes:
     """Name of the index in a TPM2B_NV_PUBLIC."""
     public = whole(TPM2B_NV_PUBLIC, index_public)
     return bytes(public.get_name())
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """An index that is to be defined as `public`, with the value `initial`, and the key that approves its change."""
+
+    label: str
+    reset_key: bytes
+    changer: ec.EllipticCurvePrivateKey = field(repr=False)
+    initial: bytes = field(repr=False)
+    public: TPM2B_NV_PUBLIC
 
 
 @dataclass(frozen=True)
@@ -231,16 +283,31 @@ def _opened(tpm: Tpm, root: Any, gate: SealedBlob, given: _Answer) -> bytes:
         return bytes(half)
 
 
-def _define(tpm: Tpm, wanted: Limits, branches: IndexPolicy, pin: bytes, qualifying: bytes) -> NvCertification:
-    with indices(tpm) as nv:
-        nv.remove(GUARD, wanted.label)
-        number, _ = nv.ensure(GUARD, wanted.label, pin, branches.digest)
+def _limited(tpm: Tpm, number: int, branches: IndexPolicy, limit: int, qualifying: bytes) -> NvCertification:
+    """The first write of a new index, which gives it its limit."""
     with tpm.known(number) as index, tpm.salted(0, TPM2_SE.POLICY) as policy:
-        tpm.esys.tr_set_auth(index, pin)
         tpm.esys.policy_nv_written(policy, False)
         _finish(tpm, policy, TPM2_CC.NV_Write, branches)
-        tpm.esys.nv_write(index, _policy.reset_content(wanted.limit), 0, index, session1=policy)
+        tpm.esys.nv_write(index, _policy.reset_content(limit), 0, index, session1=policy)
     return _certified(tpm, number, branches, qualifying)
+
+
+def _completed(
+    tpm: Tpm,
+    wanted: Limits,
+    changer: ec.EllipticCurvePrivateKey,
+    index: NvCertification,
+    auth: bytes,
+    qualifying: bytes,
+) -> GuardedKey:
+    """Gate and key behind an index that is there."""
+    name = name_of(index.public)
+    change = _point(changer) + _approved(changer, _policy.changing(name))
+    half = secrets.token_bytes(_GATE_BYTES)
+    gate = _sealed(tpm, half, _policy.gate_policy(name))
+    template = _templates.guarded_key(_policy.key_policy(name))
+    key = _keys.make(tpm, template, _joined(half, auth), qualifying)
+    return GuardedKey(wanted.label, key, index, gate, wanted.reset_key, change)
 
 
 def _certified(tpm: Tpm, number: int, branches: IndexPolicy, qualifying: bytes) -> NvCertification:
@@ -282,6 +349,10 @@ def _counted() -> Iterator[None]:
     locked = Locked("the PIN is locked after too many wrong answers")
     with refusing(_REFUSED, _wrong("PIN")), refusing(frozenset({LOCKED}), locked):
         yield
+
+
+def _point(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def _approved(changer: ec.EllipticCurvePrivateKey, policy: bytes) -> bytes:

@@ -101,31 +101,27 @@ class NvIndices:
         found, free = self._search(purpose, label)
         if found is not None:
             return found, False
-        if free is None:
-            raise Busy(
-                f"TPM: every NV index for {label!r} is taken by other programs",
-                remedy="Look at `tpm2_nvreadpublic`, and remove what nobody needs with tpm2_nvundefine.",
-            )
-        area = TPMS_NV_PUBLIC(
-            nvIndex=free,
-            nameAlg=TPM2_ALG.SHA256,
-            attributes=purpose.attributes,
-            authPolicy=policy or purpose.mark(label),
-            dataSize=purpose.size,
-        )
-        session = self._protected(DECRYPT)
-        handle = self._tpm.esys.nv_define_space(auth, TPM2B_NV_PUBLIC(nvPublic=area), session1=session)
-        self._tpm.esys.tr_close(handle)
-        return free, True
+        public = _public(free, purpose, label, policy)
+        self.define(public, auth, self._protected(DECRYPT))
+        return int(public.nvPublic.nvIndex), True
 
-    def remove(self, purpose: Purpose, label: str) -> None:
-        """Undefine the index, if it is there."""
+    def vacant(self, purpose: Purpose, label: str, policy: bytes) -> TPM2B_NV_PUBLIC:
+        """The public area of an index that is to be defined; raises `Busy` where one lies there."""
+        found, free = self._search(purpose, label)
+        return _public(free if found is None else None, purpose, label, policy)
+
+    def define(self, public: TPM2B_NV_PUBLIC, auth: bytes, by: Any) -> None:
+        """TPM2_NV_DefineSpace by the owner through the session `by`."""
+        self._tpm.esys.tr_close(self._tpm.esys.nv_define_space(auth, public, session1=by))
+
+    def remove(self, purpose: Purpose, label: str, by: Any = None) -> None:
+        """Undefine the index, if it is there; by the owner's authorisation value, or through the session `by`."""
         found = self.find(purpose, label)
         if found is None:
             return
         handle = self._tpm.esys.tr_from_tpmpublic(found)
         try:
-            self._tpm.esys.nv_undefine_space(handle, session1=self._protected(0))
+            self._tpm.esys.nv_undefine_space(handle, session1=by or self._protected(0))
         except TSS2_Exception:
             self._tpm.esys.tr_close(handle)
             raise
@@ -198,6 +194,22 @@ class NvIndices:
         mark = purpose.mark(label) if purpose.marked else policy
         wanted = purpose.attributes, mark, (TPM2_ALG.SHA256, purpose.size)
         return (attributes, policy, form) == wanted
+
+
+def _public(free: int | None, purpose: Purpose, label: str, policy: bytes | None) -> TPM2B_NV_PUBLIC:
+    if free is None:
+        raise Busy(
+            f"TPM: every NV index for {label!r} is taken",
+            remedy="Look at `tpm2_nvreadpublic`, and remove what nobody needs with tpm2_nvundefine.",
+        )
+    area = TPMS_NV_PUBLIC(
+        nvIndex=free,
+        nameAlg=TPM2_ALG.SHA256,
+        attributes=purpose.attributes,
+        authPolicy=policy or purpose.mark(label),
+        dataSize=purpose.size,
+    )
+    return TPM2B_NV_PUBLIC(nvPublic=area)
 
 
 @contextmanager

@@ -10,22 +10,26 @@ from typing import Any
 
 from tpm2_pytss import ESYS_TR, TSS2_Exception
 
+from drivers.tpm2 import _grants
 from drivers.tpm2._errors import OWNER_REFUSED, tpm_code
 from drivers.tpm2._tpm import DECRYPT, STORAGE_ROOT_HANDLE, Tpm
 from hal import AuthorisationFailed, OwnerAuth, Unsupported
 
-_PERMANENT = 0x200
-"""TPM_PT_PERMANENT (Part 2, 6.13), of type TPMA_PERMANENT (8.6)."""
 _LOCKOUT_AUTH_SET = 1 << 2
 
 
-def take(tpm: Tpm, new: OwnerAuth, old: OwnerAuth) -> None:
-    """Lockout first, whose value is never guessed at: a wrong one would lock lockout itself. Then the owner's."""
+def take(tpm: Tpm, new: OwnerAuth, old: OwnerAuth, grant_key: bytes) -> None:
+    """Lockout first, whose value is never guessed at: a wrong one would lock lockout itself. Then the owner's.
+
+    The owner's policy lies before the value: whoever can no longer give the value is to be allowed commands.
+    """
     current = _current_owner(tpm, new.owner, old.owner)
     with tpm.owned(current):
         _keep_root(tpm)
-        if not tpm.properties(_PERMANENT, 1)[_PERMANENT] & _LOCKOUT_AUTH_SET and new.lockout:
+        if not tpm.properties(_grants.PERMANENT, 1)[_grants.PERMANENT] & _LOCKOUT_AUTH_SET and new.lockout:
             _change(tpm, ESYS_TR.LOCKOUT, b"", new.lockout)
+        if grant_key:
+            _grants.allow(tpm, grant_key)
         if current != new.owner:
             _change(tpm, ESYS_TR.OWNER, current, new.owner)
     tpm.esys.tr_set_auth(ESYS_TR.LOCKOUT, b"")

@@ -14,9 +14,13 @@ RESET_REFERENCE = b"keyvigil/pin-reset/1"
 """policyRef of a reset: whatever else the same key signs lifts no lock."""
 
 CHANGE_REFERENCE = b"keyvigil/pin-change/1"
+OWNER_REFERENCE = b"keyvigil/owner-command/1"
+"""policyRef of a command of the owner's."""
 
 _START = bytes(32)
 _NO = b"\0"
+_OWNER = 0x40000001.to_bytes(4, "big")
+"""TPM_RH_OWNER, whose Name is its handle (Part 1, 16)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,22 @@ def reset_command(index_name: bytes, limit: int) -> bytes:
     content = reset_content(limit)
     sized = len(content).to_bytes(2, "big") + content
     return hashlib.sha256(_code(TPM2_CC.NV_Write) + index_name + index_name + sized + bytes(2)).digest()
+
+
+def owner_policy(grant_key_name: bytes) -> bytes:
+    """PolicySigned by the grant key, which names in each signature the one command that it allows."""
+    return _two_steps(_START, TPM2_CC.PolicySigned, grant_key_name, OWNER_REFERENCE)
+
+
+def define_command(initial: bytes, index_public: bytes) -> bytes:
+    """cpHash of TPM2_NV_DefineSpace by the owner, of the index in TPM2B_NV_PUBLIC with the value `initial`."""
+    sized = len(initial).to_bytes(2, "big") + initial
+    return hashlib.sha256(_code(TPM2_CC.NV_DefineSpace) + _OWNER + sized + index_public).digest()
+
+
+def undefine_command(index_name: bytes) -> bytes:
+    """cpHash of TPM2_NV_UndefineSpace by the owner."""
+    return hashlib.sha256(_code(TPM2_CC.NV_UndefineSpace) + _OWNER + index_name).digest()
 
 
 def _only(before: bytes, command: int) -> bytes:

@@ -53,6 +53,8 @@ class Tpm:
         self._root = b""
         self.pending_reset: Any = None
         """The saved session that the next reset of a guard goes on in, with its nonce and the index's Name."""
+        self.pending_grant: Any = None
+        """The saved session that a command of the owner's will be given in, once it is allowed."""
         self.broken = False
         """Whether nothing but `recover` and `close` may be called."""
         self.esys = self._connected()

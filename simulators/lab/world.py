@@ -25,6 +25,8 @@ T = TypeVar("T")
 START_S = 60.0
 NETWORK = "lab"
 RESOURCE_CLASSES = ("critical", "normal", "normal")
+FAILURE_AT_S = 18
+"""Sooner than the end of the lab's 28 s, so that nobody who watches waits for a failure longer than it takes."""
 Settings = Mapping[str, Mapping[str, object]]
 """Sections of an agent's configuration with the keys that differ from the lab's."""
 
@@ -252,6 +254,7 @@ def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Set
             "authority": f"https://127.0.0.1:{node_port}",
         },
         "prompt": {"hook": hook_argv, "hook_timeout_s": 30, "retry_s": 2},
+        "presentation": {"failure_at_s": FAILURE_AT_S},
         "connection": {"retry_min_s": 0.2, "retry_max_s": 2},
         "log": {"format": "json"},
         "debug": {"timings": True},

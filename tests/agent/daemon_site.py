@@ -155,6 +155,8 @@ def make_site(authority: ScriptedAuthority, state: StateDirectory, gate: Enclave
     retry_max_s = 0.2
     [prompt]
     retry_s = 0.05
+    [presentation]
+    failure_at_s = 2
     """
     key = gate.run(delivery_key)
     tls = TlsKey.generate()

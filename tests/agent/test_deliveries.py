@@ -490,3 +490,34 @@ def test_what_was_changed_on_disk_is_not_restored(world: World, state: StateDire
     world.sink.bundles.clear()
     assert world.make().restore() == []
     assert world.sink.bundles == {}
+
+
+@dataclass
+class ChoosySink(MemorySink):
+    """Takes one network, and is told of isolation."""
+
+    name: str = "choosy"
+    isolated: list[str] = field(default_factory=list)
+
+    def serves(self, network: str) -> bool:
+        return network == "blue"
+
+    def isolate(self, network: str) -> None:
+        self.isolated.append(network)
+        self.bundles.pop(network, None)
+
+
+def test_a_sink_gets_its_own_networks_and_learns_that_the_node_is_isolated(
+    gate: EnclaveGate, state: StateDirectory
+) -> None:
+    key = gate.run(delivery_key)
+    kos, sink = kos_for(key), ChoosySink()
+    desk = DeliveryDesk(identity(kos, key), state, gate, [sink], lambda: 1000.0, lambda: 7.0)
+    desk.take(kos.deliver(bundle("blue"), 1))
+    desk.take(kos.deliver(bundle("green"), 2))
+    assert {*sink.bundles} == {"blue"}
+    assert desk.reconcile() is None
+    desk.take(kos.deliver(bundle("blue", version=None), 3))
+    assert (sink.bundles, sink.isolated) == ({}, [])
+    desk.take(kos.deliver(msgspec.structs.replace(bundle("blue", version=None), isolated=True), 4))
+    assert sink.isolated == ["blue"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,32 @@ def test_an_order_removes_the_record_and_its_guard_and_the_authority_is_told(sit
         key.guard_state(enclave)
 
 
+def test_the_openings_of_a_record_go_with_it_and_others_stay(site: Site) -> None:
+    site.authority.on("POST", "/v1/profiles/r1/erased", lambda _: b"{}")
+    for name in ("r1.c1.1.9999999999.opening", ".r1.c2.1.9999999999.opening.new", "r2.c3.1.9999999999.opening"):
+        (site.state.openings / name).write_bytes(b"sealed")
+    daemon = site.daemon()
+    daemon.answerer.erase("r1")
+    daemon.answerer.link.close()
+    assert [path.name for path in site.state.openings.iterdir()] == ["r2.c3.1.9999999999.opening"]
+
+
+def test_a_daemon_that_starts_removes_what_is_past_its_window_or_half_written(site: Site) -> None:
+    lasting = f"r1.c1.1.{int(time.time()) + 3600}.opening"
+    for name in (lasting, f".r1.c2.1.{int(time.time()) + 3600}.opening.new", "r1.c3.1.2.opening", "stray"):
+        (site.state.openings / name).write_bytes(b"sealed")
+    with site.running():
+        until(lambda: [path.name for path in site.state.openings.iterdir()] == [lasting])
+
+
+def test_a_running_daemon_removes_an_opening_when_its_window_ends(site: Site) -> None:
+    with site.running() as daemon:
+        ending = site.state.openings / f"r1.c1.1.{int(time.time()) + 2}.opening"
+        ending.write_bytes(b"sealed")
+        daemon._opening_ends = None
+        until(lambda: not ending.exists(), 20)
+
+
 def test_an_order_for_a_record_that_is_not_here_is_answered_too(site: Site) -> None:
     """It was erased before, and the authority did not hear of it."""
     site.authority.on("POST", "/v1/profiles/r7/erased", lambda _: b"{}")
@@ -60,7 +87,7 @@ def test_a_damaged_record_is_erased_all_the_same(site: Site) -> None:
     daemon = site.daemon()
     answerer = daemon.answerer
     next(site.state.profiles.glob("*.record")).write_bytes(b"garbage")
-    assert Eraser(answerer.vault, site.gate, None).erase("r1") == []  # type: ignore[arg-type]
+    assert Eraser(answerer.vault, site.gate, None, answerer.openings).erase("r1") == []  # type: ignore[arg-type]
     answerer.link.close()
     assert profiles(site) == []
 

@@ -31,6 +31,7 @@ from protocol.codec import b64url
 from protocol.digests import attest_digest, enrol_digest, evidence_digest, failure_digest, join_digest, renew_digest
 from protocol.evidence import EAT_PROFILE, EvidenceClaims, encode_token, merkle_root
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
+from protocol.levels import Ownership
 from protocol.messages import (
     PROTOCOL_VERSION,
     Activation,
@@ -192,7 +193,10 @@ class Machine:
     def join(self, site: Site, *, lab: bool = True) -> JoinResult:
         request = self.request(site.token(self.name, lab=lab))
         challenge = site.start_join(request)
-        return self.adopt(site.finish_join(challenge.join_id, self.prove(challenge, request.csr)))
+        result = self.adopt(site.finish_join(challenge.join_id, self.prove(challenge, request.csr)))
+        # The emulator serves many sites, and has no owner; how a TPM gets one is shown in test_owning.py.
+        site.set_node(self.node_id, ownership=Ownership.TAKEN.value)
+        return result
 
     def adopt(self, result: JoinResult) -> JoinResult:
         self.node_id = result.node_id

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import insert
 
-from authority import braking, standing
+from authority import braking, operators, standing
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
 from tests.authority.world import World, open_world
@@ -36,6 +36,9 @@ class Fleet:
         standing.record_attestation(world.conn, world.rt, node, ok=ok, reason="PCR 7 differs", now=world.clock)
 
     def vote(self, decision: BrakeDecision, operator: str) -> bool:
+        conn, rt = self.world.conn, self.world.rt
+        if not operators.name_is_taken(conn, operator, self.world.clock):
+            operators.create_operator_token(conn, rt, operator, [operators.Scope.OPERATE], 30 * 86400)
         return bool(braking.vote(self.world.conn, decision, operator, "", self.world.clock)["engaged"])
 
     def refresh(self) -> None:
@@ -112,3 +115,22 @@ def test_falls_of_yesterday_do_not_count(fleet: Fleet) -> None:
         fleet.fail_attestation(node)
         fleet.world.clock += 901
     assert braking.engaged(fleet.world.conn) is None
+
+
+@pytest.mark.parametrize("decision", [HOLD, RELEASE])
+def test_a_stolen_token_s_vote_goes_with_the_token(fleet: Fleet, decision: BrakeDecision) -> None:
+    if decision is RELEASE:
+        for node in fleet.nodes[:6]:
+            fleet.fail_attestation(node)
+    held = decision is RELEASE
+    fleet.vote(decision, "mallory")
+    assert operators.revoke_operator_token(fleet.world.conn, "mallory", fleet.world.clock)
+    assert fleet.vote(decision, "ada") is held
+    assert fleet.vote(decision, "bob") is not held
+
+
+def test_a_vote_of_last_week_is_no_second_vote(fleet: Fleet) -> None:
+    fleet.vote(HOLD, "ada")
+    fleet.world.clock += 7 * 86400
+    assert not fleet.vote(HOLD, "bob")
+    assert fleet.vote(HOLD, "ada")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authority import challenges, groups, scheduler
+from authority import challenges, groups, scheduler, signals
 from authority.keys import FileKek
 from authority.pki import CertificateAuthority
 from authority.refusal import Refused
@@ -176,6 +176,56 @@ def test_who_is_banned_or_removed_shares_nothing(rack: Rack) -> None:
     rack.site.set_node(first.node_id, state="banned")
     order(rack.site, groups.remove, "racks", second.node_id)
     assert rack.present() == {}
+
+
+def test_what_was_asked_before_a_node_was_taken_out_is_worth_nothing(rack: Rack) -> None:
+    member = rack.members[0]
+    summons = rack.present()[member.node_id]
+    order(rack.site, groups.remove, "racks", member.node_id)
+    with pytest.raises(Refused, match="takes no answer"):
+        rack.answer(member, summons, rack.submission(member, summons))
+
+
+@pytest.mark.parametrize(
+    ("sensor", "member", "cause"),
+    [
+        ({"lab": True}, {"lab": False}, "a lab node"),
+        ({"enclave_kind": "software"}, {"enclave_kind": "tpm2"}, "without a TPM"),
+    ],
+)
+def test_what_a_member_shares_is_asked_anew_each_time(
+    rack: Rack, sensor: dict[str, object], member: dict[str, object], cause: str
+) -> None:
+    """The other member, which is no better than the sensor node, is the control."""
+    first, second = rack.members
+    rack.site.set_node(second.node_id, lab=True)
+    assert set(rack.present()) == {first.node_id, second.node_id}
+    rack.site.clock += 3600
+    rack.site.run(scheduler.sweep)
+    rack.site.set_node(rack.sensor.node_id, **sensor)
+    rack.site.set_node(first.node_id, **member)
+    assert set(rack.present()) == {second.node_id}
+    [record] = rack.site.audit("group-not-shared")
+    assert record.node_id == first.node_id and cause in record.data
+
+
+def test_a_sensor_node_in_the_low_tier_lifts_nobody(rack: Rack) -> None:
+    sensor = rack.sensor.node_id
+    rack.site.run(signals.confirm_hostile, sensor, "ada", "it scans")
+    assert rack.present() == {}
+    assert len(rack.site.audit("group-not-shared")) == 2
+    rack.site.run(signals.absolve, sensor, "ada", "a drill")
+    rack.site.clock += 3600
+    assert set(rack.present()) == {member.node_id for member in rack.members}
+
+
+def test_who_is_in_a_group_does_not_become_a_lab_node_or_end_being_one(rack: Rack) -> None:
+    for machine in (rack.sensor, rack.members[0]):
+        with pytest.raises(Refused, match="challenge group"):
+            machine.join(rack.site, lab=not rack.site.node(machine.node_id).lab)
+        machine.join(rack.site, lab=rack.site.node(machine.node_id).lab)
+    order(rack.site, groups.remove, "racks", rack.members[0].node_id)
+    rack.members[0].join(rack.site, lab=not rack.site.node(rack.members[0].node_id).lab)
 
 
 def test_groups_do_not_nest_or_overlap(rack: Rack) -> None:

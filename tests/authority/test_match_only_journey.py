@@ -16,6 +16,7 @@ from agent.clocks import StoppableClock
 from agent.config import EnrolmentSection, PresentationSection
 from agent.enclave import EnclaveGate
 from agent.enrolling import Enrolment, Guide, consent_to
+from agent.failing import ReportTime
 from agent.gathering import Gathering
 from agent.presentation import Answer, Presentation
 from agent.profile import ProfileVault
@@ -24,7 +25,7 @@ from agent.state import StateDirectory
 from agent.timings import Stopwatch
 from authority import challenges, enrolling
 from authority.trust.policy import EnrolmentRules
-from hal import Deadline
+from hal import Deadline, SystemClock
 from protocol.digests import evidence_digest
 from protocol.evidence import encode_token, read_claims
 from protocol.messages import Activation, EnrolFinish, EnrolResult, EvidenceSubmission, Outcome, Verdict
@@ -96,6 +97,7 @@ class Node:
             settings=settings,
             random=os.urandom,
             watch=watch,
+            report=ReportTime(watch, SystemClock(), deadline_s=0.0),
         )
         answer = presentation.perform()
         self.site.clock += 5.0

@@ -80,7 +80,7 @@ def site(
     hook = EXAMPLE / "keyvigil_keystroke_sim" / "hook.py"
     settings: dict[str, dict[str, object]] = {
         "prompt": {"hook": [sys.executable, "-I", "-S", str(hook), str(keyboard), str(station)]},
-        "presentation": {"deadline_margin_s": 3},
+        "presentation": {"deadline_margin_s": 3, "failure_at_s": 5},
         "devices.keystroke": {"driver": "ps2serial", "sha256": pins["ps2serial"]},
         "devices.keystroke.options": {"port": str(folder / "keyboard")},
         "modalities.keystroke": {"sha256": pins["keystroke"]},

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from protocol.codec import ProtocolViolation, b64url, encode
-from protocol.evidence import EvidenceClaims, encode_token, read_claims
-from protocol.messages import PresenceClaim, SensorIdentity
+from protocol.evidence import EvidenceClaims, encode_token, read_claims, replay_tag
+from protocol.messages import ModalityModel, PresenceClaim, SensorIdentity
 from tests.protocol.vectors import load
 
 V = load("claims")
-TOKENS = ["weak_sensor", "presence", "both"]
+TOKENS = ["weak_sensor", "presence", "both", "replay"]
 PLAIN = load("evidence")["token"]
 STRONG = msgspec.convert(PLAIN["claims"]["sensors"][0], SensorIdentity)
 CLAIM = PresenceClaim(kind="seat", driver="logind-seat", driver_sha256="0" * 64, transport="system")
@@ -34,18 +34,21 @@ def test_golden_token(name: str) -> None:
 
 
 def test_what_the_golden_tokens_say() -> None:
-    weak, present, both = (read_claims(V[name]["jws"]) for name in TOKENS)
+    weak, present, both, tagged = (read_claims(V[name]["jws"]) for name in TOKENS)
     assert [sensor.weak for sensor in weak.sensors] == [False, True]
     assert weak.presence is msgspec.UNSET
     assert present.presence == both.presence != msgspec.UNSET
     assert not any(sensor.weak for sensor in present.sensors)
+    assert [*tagged.tags] == [tagged.modalities[0].modality]
+    assert both.tags == {}
 
 
 def test_an_older_token_has_neither() -> None:
     claims = read_claims(PLAIN["jws"])
     assert claims.presence is msgspec.UNSET
     assert not claims.sensors[0].weak
-    for word in (b"strength", b"presence"):
+    assert claims.tags == {}
+    for word in (b"strength", b"presence", b"replay"):
         assert word not in encode(claims)
 
 
@@ -80,3 +83,39 @@ def test_no_other_strength_is_understood(strength: object) -> None:
     first, second = V["both"]["claims"]["sensors"]
     with pytest.raises(ProtocolViolation):
         read_claims(forged(sensors=[first, second | {"strength": strength}]))
+
+
+def golden_tag(**changes: object) -> str:
+    case = V["replay_tag"] | changes
+    model = msgspec.convert(case["model"], ModalityModel)
+    return replay_tag(bytes.fromhex(case["key"]), model, bytes.fromhex(case["features"])).hex()
+
+
+def test_golden_replay_tag() -> None:
+    assert golden_tag() == V["replay_tag"]["hex"]
+    assert read_claims(V["replay"]["jws"]).tags == {
+        V["replay_tag"]["model"]["modality"]: bytes.fromhex(V["replay_tag"]["hex"])
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": "ff" * 32},
+        {"features": "0100feffff7f0180"},
+        {"model": V["replay_tag"]["model"] | {"modality": "face"}},
+        {"model": V["replay_tag"]["model"] | {"model": "other"}},
+    ],
+)
+def test_a_replay_tag_is_of_one_sample_of_one_profile(changes: dict[str, object]) -> None:
+    assert golden_tag(**changes) != golden_tag()
+
+
+TAG = V["replay"]["claims"]["replay"][0]
+
+
+@pytest.mark.parametrize("replay", [None, "", [], [TAG], [TAG] * 3, [TAG, "AA=="], [TAG[:-4], ""], [1, 2]])
+def test_malformed_replay_tags_are_refused(replay: object) -> None:
+    assert read_claims(forged(replay=[TAG, ""])).tags
+    with pytest.raises(ProtocolViolation):
+        read_claims(forged(replay=replay))

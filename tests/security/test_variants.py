@@ -92,8 +92,8 @@ def test_an_answer_is_taken_once(site: Site, enrolled: Machine) -> None:
 def test_answers_compared_after_tidying_are_noticed(site: Site, enrolled: Machine) -> None:
     genuine = challenges._fingerprint
 
-    def tidied(kind: str, token: str, quote: Any) -> str:
-        return genuine(kind, token.strip(" \n\0"), quote)
+    def tidied(kind: str, submission: Any) -> str:
+        return genuine(kind, msgspec.structs.replace(submission, token=submission.token.strip(" \n\0")))
 
     with replaced(challenges, "_fingerprint", tidied), pytest.raises(NOTICED):
         check_an_answer_is_taken_once(site, enrolled)

@@ -42,9 +42,11 @@ refresh_s = 0.5
 outage_s = 30
 [enrolment.require]
 voice = ["spoken-digits"]
+[openings]
+window_s = 900
 """
-"""Challenges come when a test asks, refused ones neither isolate nor lock out before the next test, and nobody has to
-make gestures."""
+"""Challenges come when a test asks, openings are kept as long as the tests last, refused challenges neither isolate nor
+lock out before the next test, and nobody has to make gestures."""
 
 BRISK_POLICY = """\
 version = "system-brisk"
@@ -82,7 +84,7 @@ QUICK = {
     "modalities.fingerprint.options": {"impressions": 3},
     "modalities.face.options": {"enrolled_frames": 2, "liveness": False},
     "modalities.voice.options": {"utterances": 2},
-    "presentation": {"deadline_margin_s": 3},
+    "presentation": {"deadline_margin_s": 3, "failure_at_s": 5},
 }
 
 

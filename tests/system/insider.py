@@ -21,7 +21,15 @@ from agent.prover import quote_evidence
 from hal import Enclave, GuardedKey
 from protocol.codec import b64url
 from protocol.digests import enrol_digest, evidence_digest
-from protocol.evidence import EAT_PROFILE, EvidenceClaims, encode_token, merkle_root
+from protocol.evidence import (
+    EAT_PROFILE,
+    EvidenceClaims,
+    commit,
+    commitment_context,
+    encode_token,
+    merkle_root,
+    replay_tag,
+)
 from protocol.guard import FLOOR_LABEL, PIN_LIMIT
 from protocol.messages import (
     Activation,
@@ -37,6 +45,7 @@ from protocol.messages import (
     SensorIdentity,
     Verdict,
 )
+from protocol.openings import OPENING_FORM, Opening
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
 from tests.system.harness import Site, bare_config
@@ -44,6 +53,7 @@ from tests.system.harness import Site, bare_config
 T = TypeVar("T")
 AUTH = b"authorisation of the profile key"
 PIN = b"what nobody's root ever answers."
+TAG_KEY = b"key of the insider's replay tags"
 MODELS = [ModalityModel(modality=name, model="none", parameters="1") for name in ("fingerprint", "face")]
 SENSORS = [
     SensorIdentity(kind=name, driver="none", driver_sha256="0" * 64, transport="virtual", port="0")
@@ -160,6 +170,34 @@ class Insider:
             agent="keyvigil/test",
         )
         return msgspec.structs.replace(claims, **changes)
+
+    def sampled(self, activation: Activation, samples: list[bytes]) -> tuple[EvidenceClaims, list[Opening]]:
+        """Claims over these features of each modality, with their replay tags, and the openings of the commitments."""
+        node = self.identity.node_id
+        context = commitment_context(node, activation.record_id, activation.challenge_id)
+        blindings = [os.urandom(32) for _ in MODELS]
+        leaves = [
+            commit(blinding, context, activation.nonce, model, features)
+            for blinding, model, features in zip(blindings, MODELS, samples, strict=True)
+        ]
+        openings = [
+            Opening(
+                form=OPENING_FORM,
+                node_id=node,
+                record_id=activation.record_id,
+                challenge_id=activation.challenge_id,
+                nonce=activation.nonce,
+                model=model,
+                features=features,
+                blinding=blindings[index],
+                index=index,
+                leaves=leaves,
+                consent_version="1",
+            )
+            for index, (model, features) in enumerate(zip(MODELS, samples, strict=True))
+        ]
+        tags = [replay_tag(TAG_KEY, model, features) for model, features in zip(MODELS, samples, strict=True)]
+        return self.claims(activation, commitments=leaves, commitment=merkle_root(leaves), replay=tags), openings
 
     def evidence(self, claims: EvidenceClaims, quoting: Insider | None = None) -> EvidenceSubmission:
         """The claims signed by the profile key, quoted by this TPM or by another node's."""

@@ -14,6 +14,8 @@ import numpy as np
 
 WINDOW = 32
 """Bytes of a longer secret that are looked for at a time."""
+_DIGITS = 14
+"""Characters of a printed value, which no other number begins with by chance."""
 LEAST_DISTINCT = 8
 """A window with fewer different bytes may stand anywhere by chance."""
 
@@ -44,6 +46,16 @@ class Needle:
         parts = [values[at : at + 6] for at in range(0, len(values) - 6, max(1, len(values) // 4))]
         printed = [joiner.join(map(str, part)).encode() for part in parts if part.all() for joiner in (",", ", ", " ")]
         return cls(name, [*cls.of_bytes(name, secret).forms, *printed])
+
+    @classmethod
+    def of_embedding(cls, name: str, secret: bytes) -> Needle:
+        """Of float32 `[d]`: as `of_bytes` in single and double precision, and single values in decimal."""
+        values = np.frombuffer(secret, "<f4")
+        doubles = cls.of_bytes(name, values.astype("<f8").tobytes()).forms
+        printed = [repr(float(value))[:_DIGITS].encode() for value in values[:: max(1, len(values) // 8)]]
+        return cls(
+            name, [*cls.of_bytes(name, secret).forms, *doubles, *(each for each in printed if len(each) == _DIGITS)]
+        )
 
     def found_in(self, data: bytes) -> bool:
         """Whether `data` holds it in any form."""
@@ -89,6 +101,11 @@ def files_below(folder: Path, without: Collection[str] = ()) -> Iterator[tuple[P
                 yield path, path.read_bytes()
         except FileNotFoundError:
             continue
+
+
+def worth_looking_for(secret: bytes) -> bool:
+    """Whether it is long and varied enough not to stand anywhere by chance."""
+    return len(secret) >= LEAST_DISTINCT * 2 and bool(_windows(secret))
 
 
 def leaks(needles: Sequence[Needle], places: Iterator[tuple[object, bytes]]) -> list[str]:

@@ -21,19 +21,20 @@ from typing import Any
 import pytest
 
 from authority.cli.output import CommandFailed
-from authority.trust import ChallengeState
+from authority.trust import ChallengeState, Circumstances, Presentation, PresentationKind, assess
 from simulators.lab.world import World, wait_for
 from tests.security.broken import NOTICED
 from tests.system.conftest import IMPOSTOR, PERSON, POLICY, QUICK, onboard
 from tests.system.harness import OPEN, Site
-from tests.system.test_crashes import truth
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _log = logging.getLogger(__name__)
 SEED = int(os.environ.get("KEYVIGIL_SEED", "20261127"))
 ENDED = {ChallengeState.ACCEPTED.value, ChallengeState.FAILED.value, ChallengeState.UNDECIDED.value}
-HASTY = POLICY.replace("activation_s = 12", "activation_s = 20")
+HASTY = POLICY.replace("activation_s = 12", "activation_s = 20").replace(
+    "[lockout]", "[lockout]\nreleases_per_day = 1000"
+)
 RESTART_S = 60.0
 
 
@@ -51,7 +52,11 @@ def struck(folder: Path) -> Iterator[Site]:
     """A site of one node for all moments; a challenge whose agent was killed fails after twenty seconds."""
     (folder / "struck").mkdir()
     with World(
-        folder / "struck", ["node-k"], HASTY, None, {**QUICK, "presentation": {"deadline_margin_s": 1}}
+        folder / "struck",
+        ["node-k"],
+        HASTY,
+        None,
+        {**QUICK, "presentation": {"deadline_margin_s": 1, "failure_at_s": 5}},
     ) as world:
         world.raise_authority()
         (node,) = world.nodes
@@ -72,7 +77,7 @@ def whole_s(struck: Site) -> float:
 
 
 def answer(site: Site) -> None:
-    """A challenge that nobody disturbs is accepted, at the latest the fifth: a busy machine may miss a deadline."""
+    """A challenge that nobody disturbs is accepted, at the latest the tenth: a busy machine may miss a deadline."""
     (node,) = site.world.nodes
     node.send(PERSON)
     wait_for("the agent's return", lambda: site.connections() == 1 or None, RESTART_S, node.agent)
@@ -80,7 +85,7 @@ def answer(site: Site) -> None:
     while "accepted" not in states:
         challenge = wait_for("the end of a lock-out", lambda: summoned(site), RESTART_S)
         states.append(site.ended("node-k", challenge, RESTART_S))
-        assert len(states) <= 5, states
+        assert len(states) <= 10, states
 
 
 def strike(site: Site, ledger: Ledger, dice: random.Random, whole_s: float) -> None:
@@ -123,9 +128,19 @@ def ended(site: Site, challenge: str) -> str | None:
     return None if row["state"] in OPEN else str(row["state"])
 
 
+def truth(site: Site) -> int:
+    """What all presentations are worth, when the last was made or now: in between a score moves one way only."""
+    found = rows(site, "SELECT at, kind, speed, quality FROM presentation ORDER BY at")
+    history = [
+        Presentation(each["at"], PresentationKind(each["kind"]), each["speed"] or 0, each["quality"] or 0)
+        for each in found
+    ]
+    return max(assess(site.policy, history, Circumstances(), at).score for at in (history[-1].at, time.time()))
+
+
 def check_trust_is_not_above_the_truth(site: Site, ledger: Ledger) -> None:
     """By the formula over what is entered, and what is entered by who stood there."""
-    assert site.node("node-k")["score"] <= truth(site, "node-k")
+    assert site.node("node-k")["score"] <= truth(site)
     wrong = [each for each, person in ledger.person.items() if person == IMPOSTOR and ledger.ended[each] == "accepted"]
     assert wrong == []
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ HARDENED = {
     "authority": ("authority.service", "forbid_core_dumps"),
 }
 CORE = "Max core file size"
+UNLIMITED = resource.RLIM_INFINITY
 
 
 def memory_of(pid: int) -> bytes | None:
@@ -79,6 +82,33 @@ def holding(secret: bytes, *hardening: str) -> Iterator[int]:
         child.stdin.close()
 
 
+ABORTER = """
+import ctypes, importlib, os, sys
+for module, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    getattr(importlib.import_module(module), name)()
+print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)
+os.abort()
+"""
+PATTERN = Path("/proc/sys/kernel/core_pattern")
+"""Where the kernel puts a core dump; a pattern without a folder means the process's own (core(5))."""
+
+
+def aborted(folder: Path, *hardening: str) -> tuple[str, list[str]]:
+    """What PR_GET_DUMPABLE says of a process after these functions, and the core files that its abort leaves."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABORTER, *hardening],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (UNLIMITED, UNLIMITED)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGABRT
+    return done.stdout.strip(), [path.name for path in folder.iterdir() if path.name.startswith("core")]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def powerless() -> None:
     if shutil.which("setpriv") is None:
@@ -100,6 +130,20 @@ def test_a_process_that_forbids_nothing_is_noticed() -> None:
         assert leaks([Needle.of_bytes("the secret", secret)], iter([("memory", found)])) == ["the secret in memory"]
         with pytest.raises(NOTICED):
             check_nobody_looks_in(pid)
+
+
+@pytest.mark.parametrize("who", HARDENED)
+def test_what_is_hardened_is_not_dumpable_and_leaves_no_core(who: str, tmp_path: Path) -> None:
+    assert aborted(tmp_path, *HARDENED[who]) == ("0", [])
+
+
+def test_a_core_of_what_forbids_nothing_is_found(tmp_path: Path) -> None:
+    """The control: the same abort, allowed as much, leaves one."""
+    if PATTERN.read_text()[:1] in "|/" or resource.getrlimit(resource.RLIMIT_CORE)[1] != UNLIMITED:
+        pytest.skip("the system puts core dumps elsewhere, or none")
+    dumpable, cores = aborted(tmp_path)
+    assert dumpable == "1"
+    assert cores != []
 
 
 def test_the_running_agent_and_authority_are_hardened(site: Site) -> None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 
 from agent.measuring import Measurer, code_digest
-from authority import references
-from protocol.digests import evidence_digest
+from authority import challenges, references
+from authority.appraisal import Presented, appraise
+from authority.scheduler import ATTEST_PURPOSE
+from authority.store import schema
+from authority.verdict import Accepted, Appraisal
+from protocol.digests import attest_digest, evidence_digest
 from protocol.measurement import AGENT_LABEL, extended
 from protocol.messages import CertifiedPublic, EvidenceSubmission, NvEvidence, Outcome
 from simulators.devices.swtpm import Swtpm
-from tests.authority.challenges.answers import activated, reasons, set_profile
+from tests.authority.challenges.answers import activated, challenge, reasons, set_profile
+from tests.authority.challenges.test_swapped import mutations
 from tests.authority.nodes import Machine, Site
 from tests.authority.tpm.forge import Forger
 
@@ -54,10 +62,10 @@ def proof(node: Machine, measurer: Measurer, made: EvidenceSubmission) -> NvEvid
 
 
 def answer(site: Site, node: Machine, measurer: Measurer | None, **changes: object) -> Outcome:
-    challenge, made = evidence(site, node)
+    challenge_id, made = evidence(site, node)
     if measurer is not None:
         made = msgspec.structs.replace(made, nv=msgspec.structs.replace(proof(node, measurer, made), **changes))
-    return node.submit(site, challenge, made).outcome
+    return node.submit(site, challenge_id, made).outcome
 
 
 def test_a_node_shows_both_and_the_agent_is_learned(site: Site, node: Machine, measurer: Measurer):
@@ -83,9 +91,9 @@ def test_a_policy_may_demand_it_from_the_first_day(site: Site, node: Machine):
 
 
 def test_certifications_of_other_evidence_are_refused(site: Site, node: Machine, measurer: Measurer):
-    challenge, made = evidence(site, node)
+    challenge_id, made = evidence(site, node)
     old = proof(node, measurer, made)
-    assert node.submit(site, challenge, msgspec.structs.replace(made, nv=old)).outcome is Outcome.ACCEPTED
+    assert node.submit(site, challenge_id, msgspec.structs.replace(made, nv=old)).outcome is Outcome.ACCEPTED
     for changes in ({"counter": old.counter}, {"measurement": old.measurement}):
         assert answer(site, node, measurer, **changes) is Outcome.REJECTED
         assert "wrong-qualifying-data" in reasons(site)[-1]
@@ -120,11 +128,43 @@ def test_another_index_another_key_and_another_list_are_refused(site: Site, node
         return msgspec.structs.replace(made, measured=[bytes(32)])
 
     for flaw in (swapped, forged, relabelled, shortened, renamed):
-        challenge, made = evidence(site, node)
+        challenge_id, made = evidence(site, node)
         relabelled.token = made.token  # type: ignore[attr-defined]
         bad = msgspec.structs.replace(made, nv=flaw(proof(node, measurer, made)))
-        assert node.submit(site, challenge, bad).outcome is Outcome.REJECTED, flaw.__name__
+        assert node.submit(site, challenge_id, bad).outcome is Outcome.REJECTED, flaw.__name__
     assert site.node(node.node_id).nv_counter is None
+
+
+def test_no_byte_of_the_certifications_can_be_mutated(site: Site, node: Machine, measurer: Measurer):
+    challenge_id, made = evidence(site, node)
+    good = proof(node, measurer, made)
+    row = challenge(site, challenge_id)
+    presented = Presented(site.node(node.node_id), row, site.profile(node.record_id), node.certificate, 5.0)
+
+    def appraised(conn: Connection, nv: NvEvidence) -> Appraisal:
+        return appraise(conn, site.rt, presented, msgspec.structs.replace(made, nv=nv), site.clock)
+
+    def count(conn: Connection) -> tuple[int, int]:
+        bad = [*mutated(good)]
+        wrongly = sum(isinstance(appraised(conn, each), Accepted) for each in bad)
+        assert isinstance(appraised(conn, good), Accepted)
+        return len(bad), wrongly
+
+    tried, wrongly = site.read(count)
+    assert tried > 400 and wrongly == 0
+
+
+def mutated(good: NvEvidence) -> Iterator[NvEvidence]:
+    """One bit of each byte, and each digest of the list of what was measured."""
+    replace_in = msgspec.structs.replace
+    for part in ("counter", "measurement"):
+        certified = getattr(good, part)
+        for name in ("public", "attest", "signature"):
+            for data in mutations(getattr(certified, name), 1):
+                yield replace_in(good, **{part: replace_in(certified, **{name: data})})
+    for at, digest in enumerate(good.measured):
+        for data in mutations(digest, 1):
+            yield replace_in(good, measured=[*good.measured[:at], data, *good.measured[at + 1 :]])
 
 
 def test_another_agent_fails_until_it_is_accepted(site: Site, node: Machine, measurer: Measurer):
@@ -136,6 +176,41 @@ def test_another_agent_fails_until_it_is_accepted(site: Site, node: Machine, mea
     site.read(lambda conn: references.accept(conn, found["id"], "ada", site.clock))
     assert answer(site, node, upgraded) is Outcome.ACCEPTED
     assert answer(site, node, Measurer(measurer.path, b"\3" * 32)) is Outcome.REJECTED
+
+
+def attested(site: Site, node: Machine, measurer: Measurer | None, over: bytes | None = None) -> Outcome:
+    """A machine attestation with what the measurer proves, over another digest where one is given."""
+    nonce = os.urandom(32)
+    row = {"value": nonce.hex(), "node_id": node.node_id, "purpose": ATTEST_PURPOSE, "expires_at": site.clock + 60}
+    site.read(lambda conn: conn.execute(schema.nonce.insert().values(**row)))
+    sent = node.attestation(nonce)
+    if measurer is not None:
+        nv = measurer.prove(node.enclave, over or attest_digest(node.node_id, nonce), counted=False)
+        sent = msgspec.structs.replace(sent, nv=nv)
+    result, _ = site.run(challenges.attest, node.node_id, sent)
+    return result.outcome
+
+
+def test_a_machine_attests_to_its_agent_between_presentations(site: Site, node: Machine, measurer: Measurer):
+    assert attested(site, node, None) is Outcome.ACCEPTED
+    assert answer(site, node, measurer) is Outcome.ACCEPTED
+    counter = site.node(node.node_id).nv_counter
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert site.node(node.node_id).nv_counter == counter
+    assert attested(site, node, measurer, bytes(32)) is Outcome.REJECTED
+    assert attested(site, node, None) is Outcome.REJECTED
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert attested(site, node, Measurer(measurer.path, b"\2" * 32)) is Outcome.REJECTED
+    assert site.node(node.node_id).attestation_failed
+    (found,) = site.read(lambda conn: references.listing(conn, node.node_id, "candidate"))
+    assert found["value"] == {"agent": "02" * 32}
+
+
+def test_evidence_that_an_attestation_overtook_still_counts(site: Site, node: Machine, measurer: Measurer):
+    challenge, made = evidence(site, node)
+    made = msgspec.structs.replace(made, nv=proof(node, measurer, made))
+    assert attested(site, node, measurer) is Outcome.ACCEPTED
+    assert node.submit(site, challenge, made).outcome is Outcome.ACCEPTED
 
 
 def test_an_agent_measures_itself_once_and_survives_a_crash_between(node: Machine, measurer: Measurer):

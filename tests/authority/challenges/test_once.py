@@ -10,6 +10,8 @@ from authority.store import schema
 from protocol.digests import evidence_digest
 from protocol.messages import (
     Activation,
+    CertifiedPublic,
+    NvEvidence,
     Outcome,
 )
 from protocol.problems import ErrorCode
@@ -44,6 +46,19 @@ def test_a_rejection_is_repeated_too(site: Site, enrolled: Machine):
     assert enrolled.submit(site, activation.challenge_id, evidence) == first
     assert presentations(site) == ["failed"]
     assert site.profile(enrolled.record_id).failures_in_row == 1
+
+
+def test_nothing_beside_the_token_is_exchanged_under_a_verdict(site: Site, enrolled: Machine):
+    """The share's number decides which share is destroyed, and the certifications which agent ran."""
+    activation = activated(site, enrolled)
+    evidence = enrolled.evidence(enrolled.claims(activation), share=2)
+    first = enrolled.submit(site, activation.challenge_id, evidence)
+    assert enrolled.submit(site, activation.challenge_id, evidence) == first
+    certified = CertifiedPublic(public=b"", attest=b"", signature=b"")
+    nv = NvEvidence(counter=certified, measurement=certified, measured=[])
+    for changes in ({"share": 3}, {"share": msgspec.UNSET}, {"nv": nv}):
+        other = msgspec.structs.replace(evidence, **changes)
+        assert refusal(site, enrolled, activation.challenge_id, other) is ErrorCode.REPLAYED, changes
 
 
 def test_a_decided_challenge_takes_no_other_answer(site: Site, enrolled: Machine):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from authority import enrolling
+from authority import consent, enrolling
 from authority.store import schema
 from authority.trust.policy import Caps, ChallengeRules, EnrolmentRules
 from protocol.evidence import merkle_root
@@ -163,9 +163,9 @@ def test_more_modalities_that_the_policy_asks_for_make_the_weak_one_needed(site:
 
 
 def test_consent_says_where_the_template_is_kept():
-    usual = enrolling.consent_text(("fingerprint", "face"))
+    usual = consent.consent_text(("fingerprint", "face"))
     assert "does not encrypt" not in usual
-    assert enrolling.consent_text(ALLOWED.modalities).endswith(
+    assert consent.consent_text(ALLOWED.modalities).endswith(
         f"For {WEAK} the template is kept by the reader or its service on this machine instead, "
         "which Keyvigil does not encrypt."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -14,6 +15,8 @@ from sqlalchemy import select, update
 from authority.cli import cli
 from authority.operators import Scope, create_operator_token
 from authority.store import schema
+from protocol.codec import encode, length_prefixed
+from protocol.ownership import OwnerValues
 from protocol.tokens import parse_join_token
 from tests.authority.cli.conftest import Run, Serving
 
@@ -117,7 +120,7 @@ def test_a_node_is_cut_off_and_let_in_again(serving: Serving, run: Run, verb: st
 def test_a_challenge_that_nobody_could_answer_is_refused(serving: Serving, run: Run):
     add_node(serving)
     ended = run("node", "challenge", "n1", *serving.options)
-    assert ended.status == 1 and "nobody is enrolled" in ended.err and "remedy:" in ended.err
+    assert ended.status == 1 and "nobody who is enrolled" in ended.err and "remedy:" in ended.err
 
 
 @pytest.mark.parametrize("name", ["n9", "../n1", "n1/isolate", "n1?x=1", "n1#x", "n 1", "%2e%2e", "n1%2Fisolate"])
@@ -162,6 +165,33 @@ def test_ticket_and_pin_go_into_two_private_files(serving: Serving, run: Run, tm
     assert ticket.read_text().strip() not in ended.out and pin.read_text().strip() not in ended.out
     printed = run(*make, "--json").value
     assert set(printed) >= {"ticket", "pin"}
+
+
+def test_a_tpm_s_values_go_into_a_private_file_by_the_highest_scope_alone(serving: Serving, run: Run, tmp_path: Path):
+    node_id, rt = add_node(serving), serving.authority.runtime
+    values = OwnerValues(owner=b"\x01" * 32, lockout=b"\x02" * 32)
+    wrapped = rt.kek.wrap(encode(values), length_prefixed("keyvigil/tpm-owner/1", node_id))
+    ask = ("node", "tpm-auth", "n1", "--out", tmp_path / "values")
+    assert "holds no authorisation values" in run(*ask, *serving.options).err
+    assert not (tmp_path / "values").exists()
+    row = {"node_id": node_id, "wrapped": wrapped, "drawn_at": 1.0}
+    serving.authority.store.run(lambda conn: conn.execute(schema.tpm_owner.insert().values(**row)))
+    scopes = [scope for scope in Scope if scope is not Scope.ADMIN]
+    token = serving.authority.store.run(lambda conn: create_operator_token(conn, rt, "others", scopes, 60))
+    (tmp_path / "token").write_text(token)
+    assert run(*ask, *serving.options, "--token-file", tmp_path / "token").status == 1
+    assert not (tmp_path / "values").exists()
+    ended = run(*ask, *serving.options)
+    assert stat.S_IMODE((tmp_path / "values").stat().st_mode) == 0o600
+    assert json.loads((tmp_path / "values").read_text()) == {"owner": "01" * 32, "lockout": "02" * 32}
+    assert ended.status == 0 and "01" * 32 not in ended.out + ended.err
+    kinds = serving.authority.store.run(lambda conn: [*conn.scalars(select(schema.audit.c.kind))])
+    assert kinds.count("tpm-auth-released") == 1
+
+
+def test_retiring_tells_how_the_tpm_is_given_back(serving: Serving, run: Run):
+    add_node(serving)
+    assert "node tpm-auth" in run("node", "retire", "n1", *serving.options).out
 
 
 def tokens(serving: Serving) -> int:

@@ -19,6 +19,14 @@ from tests.authority.cli.conftest import Run
 from tests.authority.world import World
 
 DAY = 86400.0
+OFFICE = '[attended]\ntime_zone = "Europe/Berlin"\n' + "".join(
+    f'{day} = ["08:00-18:00"]\n' for day in ("mon", "tue", "wed", "thu", "fri")
+)
+ROSTER = (
+    "[roster.ada]\n"
+    + "".join(f'{day} = ["08:00-18:00"]\n' for day in ("mon", "tue", "wed"))
+    + ('[roster.bob]\nwed = ["16:00-18:00"]\nfri = ["08:00-10:00"]\nsun = ["08:00-18:00"]\n')
+)
 
 
 @pytest.fixture
@@ -48,12 +56,39 @@ def _live(conn: Connection) -> None:
 
 def test_a_sound_policy_is_told_with_its_cost(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
-    file.write_text('version = "summer"\n')
-    found = run("policy", "check", file, "--nodes", 20, "--attended", 50, "--json").value
+    file.write_text(f'version = "summer"\n{OFFICE}')
+    found = run("policy", "check", file, "--nodes", 20, "--json").value
     assert (found["valid"], found["version"]) == (True, "summer")
-    assert found["cost"]["visits_per_day"] == pytest.approx(20 * 50 / 7 / 12.5, abs=0.01)
-    assert found["cost"]["rounds_per_day"] < found["cost"]["visits_per_day"]
+    cost = found["cost"]
+    assert (cost["attended_h_per_week"], cost["idle_h_per_week"], cost["people"]) == (50, 0, {})
+    assert cost["visits_per_day"] == pytest.approx(20 * 50 / 7 / 12.5, abs=0.01)
+    assert cost["rounds_per_day"] < cost["visits_per_day"]
     assert "person-minutes a day" in run("policy", "check", file).out
+
+
+def test_a_policy_without_a_calendar_costs_every_hour(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('version = "always"\n')
+    cost = run("policy", "check", file, "--nodes", 1, "--json").value["cost"]
+    assert (cost["attended_h_per_week"], cost["visits_per_day"]) == (168, 1.92)
+
+
+def test_the_roster_is_told_who_comes_and_when_nobody_does(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f'version = "summer"\n{OFFICE}{ROSTER}')
+    cost = run("policy", "check", file, "--json").value["cost"]
+    assert cost["idle_h_per_week"] == 18
+    assert {name: each["on_duty_h_per_week"] for name, each in cost["people"].items()} == {"ada": 30, "bob": 4}
+    minutes = [each["person_minutes_per_day"] for each in cost["people"].values()]
+    assert minutes == [pytest.approx(cost["person_minutes_per_day"] * share, abs=0.06) for share in (29 / 32, 3 / 32)]
+    words = run("policy", "check", file).out
+    assert "18 attended hours a week have nobody of the roster" in words and "ada" in words
+
+
+def test_hours_a_week_are_the_calendar_s_and_no_option(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f'version = "summer"\n{OFFICE}')
+    assert run("policy", "check", file, "--attended", 10).status == 2
 
 
 @pytest.mark.parametrize(

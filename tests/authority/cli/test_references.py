@@ -8,7 +8,7 @@ import urllib.request
 
 from authority import references
 from authority.references import Kind
-from tests.authority.challenges.test_ear import conforms, verified
+from tests.authority.challenges.ear_form import conforms, verified
 from tests.authority.cli.conftest import Run, Serving
 from tests.authority.cli.test_commands import add_node
 
@@ -62,7 +62,7 @@ def fetch(serving: Serving, path: str):
 
 def test_a_relying_party_gets_a_result_and_the_key_to_it(serving: Serving):
     add_node(serving)
-    found = verified(fetch(serving, "/v1/nodes/n1/ear?nonce=theirs-1234")["ear"], fetch(serving, "/v1/jwks"))
+    found = verified(fetch(serving, "/v1/nodes/n1/ear?nonce=dGhlaXJzLTEyMzQ")["ear"], fetch(serving, "/v1/jwks"))
     conforms(found)
-    assert found["eat_nonce"] == "theirs-1234"
+    assert found["eat_nonce"] == "dGhlaXJzLTEyMzQ"
     assert set(found["submods"]) == {"node", "admin"}

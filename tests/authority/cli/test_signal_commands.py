@@ -68,6 +68,16 @@ def test_a_tap_s_token_sends_signals_and_nothing_else(serving: Serving, run: Run
     assert score(serving, "c") < 870
 
 
+def test_a_revoked_token_does_nothing_more(serving: Serving, run: Run, tap: Path) -> None:
+    send = ("signals", "send", "--node", "c", "--kind", "flood", "--severity", "low", "--token-file", tap)
+    assert run("token", "revoke", "tap-1", *serving.options).status == 0
+    ended = run(*send, *serving.options)
+    assert ended.status != 0
+    assert "no valid operator token" in ended.err
+    assert run("token", "revoke", "tap-1", *serving.options).status != 0
+    assert "their own" in run("token", "revoke", "first-operator", *serving.options).err
+
+
 def test_a_token_without_the_scope_sends_none(serving: Serving, run: Run, tmp_path: Path) -> None:
     settle(serving)
     token = tmp_path / "reader.token"

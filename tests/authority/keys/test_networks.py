@@ -58,7 +58,7 @@ def test_rotations_keep_three_versions_alive(world: World) -> None:
     for _ in range(4):
         rotate_versions(world.conn, world.rt, "core", "olga", world.clock)
     assert sorted(numbers_by_state(world.conn, "core").values()) == [5, 6, 7]
-    assert world.audit_kinds() == ["keys-rotated"] * 4
+    assert world.audit_kinds() == ["key-destroyed", "keys-rotated"] * 4
 
 
 def test_unknown_networks_and_nodes_are_refused(world: World) -> None:

@@ -256,6 +256,7 @@ TestRotation.settings = TestRotationAhead.settings = FEW
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [Rotation, RotationAhead])
 def test_many_courses_of_a_rotation(machine: type[Rotation]) -> None:
-    run_state_machine_as_test(machine, settings=settings(FEW, max_examples=100, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(FEW, max_examples=60, stateful_step_count=40))

@@ -216,6 +216,15 @@ def test_the_kind_of_enclave_caps_a_perfect_history(kind: str, limit: int) -> No
     assert assess(policy, made, Circumstances(enclave=kind), made[-1].at).score == min(limit, free)
 
 
+def test_a_tpm_without_the_authority_as_owner_is_capped_below_high() -> None:
+    made = history(*[GOOD] * 20)
+    owned, unowned = (assess(POLICY, made, Circumstances(owned=owned), made[-1].at) for owned in (True, False))
+    assert owned.score > 800 and unowned.score == 800
+    assert "a TPM whose owner the authority is not" in unowned.explanation
+    free = assess(MIXED, made, Circumstances(enclave="software", owned=True), made[-1].at)
+    assert assess(MIXED, made, Circumstances(enclave="software", owned=False), made[-1].at) == free
+
+
 @pytest.mark.parametrize("kind", ["software", "pkcs11"])
 def test_a_kind_that_the_policy_does_not_allow_is_worth_nothing(kind: str) -> None:
     made = history(*[GOOD] * 20)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0009"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -54,7 +54,9 @@ def _carry_over(conn: sa.Connection) -> None:
     member = sa.table("member", *map(sa.column, ("network", "node_id", "epoch", "version", "fresh")))
     columns = ("network", "node_id", "epoch", "version", "generation", "fresh", "created_at", "not_before")
     epoch = sa.table("member_epoch", *map(sa.column, columns))
-    alive = sa.select(*list(member.c)[:4], sa.literal(1), member.c.fresh, sa.literal(0.0), sa.literal(0.0))
+    meta = sa.table("meta", sa.column("key"), sa.column("value"))
+    generation = int(conn.scalar(sa.select(meta.c.value).where(meta.c.key == "generation")) or 1)
+    alive = sa.select(*list(member.c)[:4], sa.literal(generation), member.c.fresh, sa.literal(0.0), sa.literal(0.0))
     chosen = alive.where(member.c.version.is_not(None) & (sa.func.length(member.c.fresh) > 0))
     insertion = epoch.insert().from_select(
         ["network", "node_id", "epoch", "version", "generation", "fresh", "created_at", "not_before"], chosen

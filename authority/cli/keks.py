@@ -1,0 +1,158 @@
+"""`keyvigil-authority kek …` and `keyvigil-authority fence`: on the state folder of an authority that is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from authority.cli.client import state_option
+from authority.cli.output import CommandFailed, emit, json_option, table
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ACTOR = "state-folder"
+"""Who acts where no operator's token is asked for: whoever has the state folder."""
+
+
+def kek_options(command: F) -> F:
+    """Adds what chooses a kind of key-encryption key."""
+    for option in (
+        click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of this kind."),
+        click.option("--to", "kind", default="file", show_default=True, help="Kind of the new key."),
+    ):
+        command = option(command)
+    return command
+
+
+def kek_choice(kind: str, options: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Kind and options of a new key."""
+    pairs = [option.partition("=") for option in options]
+    if not all(sign for _, sign, _ in pairs):
+        raise CommandFailed("an option is given as NAME=VALUE", "docs/keys.md lists the options of every kind.")
+    return kind, {name: value for name, _, value in pairs}
+
+
+@click.group()
+def kek() -> None:
+    """Key-encryption keys: what wraps the secrets in the database."""
+
+
+@kek.command("show")
+@state_option
+@json_option
+def show(state: Path, as_json: bool) -> None:
+    """Which keys there are, and which wraps how much; never a key. The authority may be running."""
+    from authority.config import load_site
+    from authority.keys import KekError
+    from authority.keys.kek_shelf import KekShelf, Usage, usage
+    from authority.service import peek
+
+    site = load_site(state)
+    try:
+        entries, used = KekShelf(site.folder).entries(), peek(site, usage)
+    except KekError as error:
+        raise CommandFailed(str(error), error.remedy) from None
+    nothing = Usage(current=False, versions=0, shares=0, owners=0)
+    rows = [
+        {
+            "kek_id": entry.kek_id,
+            "kind": entry.kind,
+            **entry.description,
+            **used.get(entry.kek_id, nothing).as_dict(),
+        }
+        for entry in entries
+    ]
+    emit(rows, as_json, _print_keys)
+
+
+def _print_keys(rows: list[dict[str, Any]]) -> None:
+    headings = ("kek_id", "kind", "in force", "versions", "shares", "TPM owners")
+    lines = [
+        [row["kek_id"], row["kind"], "yes" if row["current"] else "no", row["versions"], row["shares"], row["owners"]]
+        for row in rows
+    ]
+    table("Key-encryption keys", headings, lines)
+
+
+@kek.command("rotate")
+@kek_options
+@state_option
+@json_option
+def rotate(kind: str, options: tuple[str, ...], state: Path, as_json: bool) -> None:
+    """Make a new key and put everything under it, in one transaction; the old key stays until `kek destroy`."""
+    from authority.keys.kek_kinds import kind_of
+    from authority.keys.kek_shelf import KekShelf, rewrap
+
+    chosen = kek_choice(kind, options)
+    with _stopped(state) as authority:
+        rt, shelf = authority.runtime, KekShelf(authority.site.folder, authority.runtime.random)
+        new = shelf.open(shelf.add(*chosen).kek_id)
+        done = authority.store.run(lambda conn: rewrap(conn, rt.kek, new, _ACTOR, rt.now()))
+    answer = {"from": rt.kek.kek_id, "to": new.kek_id, **done, "warning": kind_of(kind).warning}
+    emit(answer, as_json, _print_rotation)
+
+
+def _print_rotation(answer: dict[str, Any]) -> None:
+    count = f"{answer['versions']} key versions, {answer['shares']} shares and {answer['owners']} owners of TPMs"
+    click.echo(f"{count} are under {answer['to']} now.")
+    click.echo(f"Destroy the old key when the authority runs well: kek destroy {answer['from']}")
+    if answer["warning"]:
+        click.echo(f"warning: {answer['warning']}", err=True)
+
+
+@kek.command("destroy")
+@click.argument("kek_id")
+@state_option
+@json_option
+def destroy(kek_id: str, state: Path, as_json: bool) -> None:
+    """Destroy a key that wraps nothing any more: what old copies of the database have under it is lost for good."""
+    from authority.keys.kek_shelf import KekShelf, note_destruction
+
+    with _stopped(state) as authority:
+        rt = authority.runtime
+        if kek_id == rt.kek.kek_id:
+            raise CommandFailed(f"{kek_id} wraps this database", "Run `kek rotate` first.")
+        KekShelf(authority.site.folder, rt.random).destroy(kek_id)
+        authority.store.run(lambda conn: note_destruction(conn, kek_id, _ACTOR, rt.now()))
+    emit({"destroyed": kek_id}, as_json, lambda _: click.echo(f"{kek_id}: destroyed"))
+
+
+@click.command()
+@click.option("--reason", default="an operator said so", help="Why; it goes into the audit log.")
+@state_option
+@json_option
+def fence(reason: str, state: Path, as_json: bool) -> None:
+    """Begin a new generation: to be run whenever a backup of the whole state folder was restored, or copied."""
+    from authority.keys import fencing
+    from authority.service import keep_house
+
+    with _stopped(state) as authority:
+        rt = authority.runtime
+        following = rt.generation + 1
+        authority.store.run(lambda conn: fencing.begin_generation(conn, following, reason[:200], _ACTOR, rt.now()))
+        rt.generation = following
+        authority.store.run(lambda conn: fencing.renew_all(conn, rt, rt.now()))
+        authority.store.run(lambda conn: keep_house(conn, authority))
+    emit({"generation": following}, as_json, lambda _: click.echo(f"generation {following} begins"))
+
+
+@contextmanager
+def _stopped(state: Path) -> Iterator[Any]:
+    """The authority of a state folder, opened by this command alone."""
+    from authority.config import load_site
+    from authority.keys import KekError
+    from authority.service import open_authority, sole_use
+
+    site = load_site(state)
+    try:
+        with sole_use(site):
+            authority = open_authority(site)
+            try:
+                yield authority
+            finally:
+                authority.store.close()
+    except KekError as error:
+        raise CommandFailed(str(error), error.remedy) from None
