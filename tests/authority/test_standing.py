@@ -8,15 +8,13 @@ import msgspec
 import pytest
 from sqlalchemy import select, update
 
-from authority import audit, challenges, standing
+from authority import audit, standing
 from authority.keys import add_member, create_network
 from authority.refusal import Refused
-from authority.runtime import Push
 from authority.store import schema
 from authority.trust.policy import EnclaveRules
-from protocol.delivery import KeyBundle
 from protocol.levels import Access, NodeState, ResourceClass, Tier
-from protocol.messages import DeliveryAck, DeliveryEvent, StatusEvent
+from protocol.messages import DeliveryEvent, StatusEvent
 from tests.authority.world import World, devices, open_world
 
 HOUR = 3600.0
@@ -244,28 +242,14 @@ def test_a_ban_withdraws_the_open_challenge(story: Story) -> None:
     assert world.conn.scalar(select(schema.challenge.c.state)) == "withdrawn"
 
 
-def settle(world: World, pushes: list[Push]) -> dict[str, KeyBundle]:
-    """The nodes take what they are sent and say so."""
-    held: dict[str, KeyBundle] = {}
-    while deliveries := [(node, event) for node, event in pushes if isinstance(event, DeliveryEvent)]:
-        held |= world.bundles(deliveries)
-        said = DeliveryAck(installed=True, sinks=["file"])
-        pushes = [
-            push
-            for node, event in deliveries
-            for push in challenges.acknowledge(world.conn, world.rt, node, event.number, said, world.clock)
-        ]
-    return held
-
-
 def test_a_change_of_tier_reaches_the_keys_of_the_node_and_its_peers(world: World) -> None:
     one, two = Story(world, "one"), Story(world, "two")
     create_network(world.conn, world.rt, "core", world.clock)
     add_member(world.conn, world.rt, "core", one.node, "10.7.0.1", ResourceClass.NORMAL, world.clock)
     add_member(world.conn, world.rt, "core", two.node, "10.7.0.2", ResourceClass.NORMAL, world.clock)
-    settle(world, two.good().pushes)
-    medium = settle(world, one.good().pushes)
-    high = settle(world, one.good().pushes)
+    world.answered(two.good().pushes)
+    medium = world.bundles(world.answered(one.good().pushes))
+    high = world.bundles(world.answered(one.good().pushes))
     assert (medium["one"].version, medium["one"].access) == (2, Access.LIMITED)
     assert (high["one"].version, high["one"].access) == (3, Access.FULL)
     assert high["one"].epoch == medium["one"].epoch + 1

@@ -10,7 +10,6 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from sqlalchemy import select, update
 
-from authority import challenges
 from authority.keys import add_member, create_network, reconcile, reissue, remove_member, rotate_versions, tick
 from authority.runtime import Push
 from authority.store import schema
@@ -19,7 +18,7 @@ from authority.trust.policy import RotationRules
 from protocol.codec import ProtocolViolation, decode, encode
 from protocol.delivery import Direction, Envelope, KeyBundle, SealedDelivery
 from protocol.levels import Access, ResourceClass, Rotation, Tier
-from protocol.messages import DeliveryAck, DeliveryEvent
+from protocol.messages import DeliveryEvent
 from tests.authority.world import World, open_world, verify
 
 C = ResourceClass
@@ -51,17 +50,11 @@ class Net:
 
     def take(self, pushes: list[Push]) -> dict[str, KeyBundle]:
         """Every node takes what it is sent and says so, until nothing follows from it."""
-        got: dict[str, KeyBundle] = {}
-        while pushes:
-            got |= self.world.bundles(pushes)
-            self.log += pushes
-            pushes = [more for node, event in pushes for more in self.acknowledge(node, event)]
+        pushes = self.world.answered(pushes)
+        got = self.world.bundles(pushes)
         self.held |= got
+        self.log += pushes
         return got
-
-    def acknowledge(self, node_id: str, event: DeliveryEvent) -> list[Push]:
-        world, done = self.world, DeliveryAck(installed=True, sinks=["file"])
-        return challenges.acknowledge(world.conn, world.rt, node_id, event.number, done, world.clock)
 
     def set(self, name: str, score: int, state: str = "active") -> dict[str, KeyBundle]:
         self.world.set_node(self.ids[name], score=score, state=state)
