@@ -20,6 +20,8 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from authority.keys import add_member, create_network, reissue, rotate_versions, tick
+from authority.keys.planning import Order
+from authority.keys.stepping import carry_out
 from authority.runtime import Push
 from authority.store import schema
 from authority.trust import Policy
@@ -253,6 +255,46 @@ FEW = settings(
 )
 TestRotation, TestRotationAhead = Rotation.TestCase, RotationAhead.TestCase
 TestRotation.settings = TestRotationAhead.settings = FEW
+
+
+class Naive(Rotation):
+    """The control: both ends change in one step, and whoever is late loses packets."""
+
+    @rule(name=NAMES)
+    def advance(self, name: str) -> None:
+        order = Order(at_once=frozenset({self.nodes[name].node_id}))
+        self.post(carry_out(self.world.conn, self.world.rt, "core", order, self.world.clock))
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+
+class Forgetful(Rotation):
+    """The other control: machines that start anew send under the keys that they sent under before."""
+
+    @rule(name=NAMES)
+    def start_anew(self, name: str) -> None:
+        sink = self.nodes[name].sink
+        kept = {pair: since for pair, since in sink.left.items() if pair not in sink.outbound.items()}
+        super().start_anew(name)
+        self.forgotten = {pair for pair in sink.left if pair not in kept}
+        sink.left = kept
+
+    @invariant()
+    def no_key_comes_back(self) -> None:
+        forgotten = getattr(self, "forgotten", set())
+        back = [name for name, node in self.nodes.items() if {*node.sink.outbound.items()} & forgotten]
+        assert not back, "a key came back"
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("control", "seen"), [(Naive, "[a-z]+ to [a-z]+"), (Forgetful, "a key came back")])
+def test_control_the_model_sees_what_goes_wrong(control: type[Rotation], seen: str) -> None:
+    with pytest.raises(AssertionError, match=seen):
+        run_state_machine_as_test(control, settings=settings(FEW, max_examples=50, report_multiple_bugs=False))
 
 
 @pytest.mark.slow
