@@ -18,7 +18,7 @@ import msgspec
 from agent.answering import Answerer
 from agent.data_plane import FactsReporter
 from agent.deliveries import DeliveryDesk, Receipt
-from agent.errors import AgentError
+from agent.errors import AgentError, AuthorityRefused
 from agent.event_log import read_event_log
 from agent.events import EventStream
 from agent.log import event
@@ -93,6 +93,7 @@ class Daemon:
         self._wake_facts = asyncio.Event()
         self._reporter = FactsReporter(self.desk.facts)
         self._known: deque[str] = deque(maxlen=SUMMONSES_KNOWN)
+        self._unsaid: dict[int, DeliveryAck] = {}
         self._watch: tuple[str, Stopwatch] | None = None
         self._opening_ends: float | None = None
 
@@ -204,7 +205,18 @@ class Daemon:
         receipt = self.desk.take(delivery)
         if receipt.installed_now:
             self._time(delivery.number, receipt)
-        self.answerer.link.client.acknowledge(delivery.number, receipt.ack)
+        self._unsaid[delivery.number] = receipt.ack
+        self._say()
+
+    def _say(self) -> None:
+        """Send what was not acknowledged yet; the authority waits for it with the next step of a rotation."""
+        for number, ack in [*self._unsaid.items()]:
+            try:
+                self.answerer.link.client.acknowledge(number, ack)
+            except AuthorityRefused:
+                self._unsaid.pop(number, None)
+                raise
+            self._unsaid.pop(number, None)
 
     def _time(self, number: int, receipt: Receipt) -> None:
         event(logging.INFO, "keys installed", network=receipt.network, number=number)
@@ -261,6 +273,8 @@ class Daemon:
     async def _fetch_missed(self) -> None:
         """After each connection: keys that a sink lost, or that could not be installed, are fetched again."""
         await self._tried("missed deliveries", self._fetch_now)
+        self._unsaid |= dict(self.desk.lacking())
+        await self._tried("acknowledgements", self._say)
         self._reporter.forget()
         self._wake_facts.set()
 
@@ -278,6 +292,9 @@ class Daemon:
     async def _keep_leases(self) -> None:
         while True:
             await self._tried("expired leases", self.desk.expire)
+            await self._tried("keys whose time has come", self.desk.switch)
+            if self._unsaid:
+                await self._tried("an acknowledgement", self._say)
             due = self.desk.next_expiry()
             wait = LEASE_CHECK_S if due is None else min(LEASE_CHECK_S, max(SOON_S, due - self.now()))
             self._wake_leases.clear()
@@ -366,7 +383,8 @@ class Daemon:
         Owning(answerer.link.identity, answerer.link.client, answerer.gate, answerer.measurer).settle()
 
     async def _resume(self) -> None:
-        """Evidence that an earlier run made and could not deliver."""
+        """Keys that sinks lost with the machine, and evidence that an earlier run made and could not deliver."""
+        await self._tried("stored keys", self.desk.restore)
         await self._tried("earlier evidence", self._resume_now)
 
     def _resume_now(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from agent import barring
+from agent.barring import NetworkRecord
 from agent.clocks import boot_seconds
 from agent.durable import read_struct, write_private
 from agent.enclave import EnclaveGate
@@ -22,6 +24,7 @@ from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
 from agent.point import uncompressed_point
+from agent.sealed_store import SealedStore
 from agent.sinks import DataPlaneFacts, KeySink, offered, serves, withdraw
 from agent.state import StateDirectory
 from hal import DeviceError
@@ -30,26 +33,6 @@ from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info
 from protocol.hpke import open_sealed
 from protocol.levels import Access
 from protocol.messages import DeliveryAck, DeliveryEvent
-
-
-class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The newest accepted delivery of one network; written before its keys are installed.
-
-    `cleared` tells that the sinks were emptied since; `sha256` is that of the envelope.
-    """
-
-    generation: int
-    number: int
-    sha256: str
-    expires_at: float
-    tier: str
-    access: str
-    rotation: str
-    version: int | None
-    epoch: int
-    associations: int
-    installed: bool = False
-    cleared: bool = False
 
 
 class DeliveryLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +71,7 @@ class DeliveryDesk:
         self._identity = identity
         self._kos = _kos_key(identity)
         self._state = state
+        self._store = SealedStore(state)
         self._gate = gate
         self._sinks = sinks
         self._now = now
@@ -95,6 +79,9 @@ class DeliveryDesk:
         self._taking = threading.Lock()
         self._lock = threading.RLock()
         self._stopped = False
+        self._taken: set[str] = set()
+        self._bundles: dict[str, KeyBundle] = {}
+        self._changes: dict[str, float] = {}
         self._foreign: set[str] = set()
         self._networks = self._load()
         self._ends = {name: self._end(record.expires_at) for name, record in self._networks.items()}
@@ -112,18 +99,25 @@ class DeliveryDesk:
             known = self._networks.get(sealed.network)
             self._check_order(sealed, digest, known)
             if known is not None and known.sha256 == digest and known.installed:
-                return Receipt(self._ack(""), sealed.network, installed_now=False)
+                return Receipt(self._ack("", lost=known.lacking), sealed.network, installed_now=False)
             bundle = self._open(sealed)
             with self._lock:
-                return self._accept(sealed, bundle, digest)
+                return self._accept(sealed, bundle, digest, delivery.envelope)
 
-    def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str) -> Receipt:
+    def _accept(self, sealed: SealedDelivery, bundle: KeyBundle, digest: str, envelope: bytes) -> Receipt:
         if self._stopped:
             raise AgentError("the agent stops: a delivery is left for its next start")
-        self._remember(sealed.network, _record(sealed, bundle, digest))
+        known = self._networks.get(sealed.network)
+        self._store.keep(sealed.network, envelope)
+        record = barring.follow(_record(sealed, bundle, digest), known)
+        selected = self._select(bundle, record)
+        self._remember(sealed.network, barring.handed(record, selected, bundle))
+        self._taken.add(sealed.network)
+        self._bundles[sealed.network] = bundle
+        self._plan_change(bundle)
         self._ends[sealed.network] = self._end(bundle.expires_at)
         self._foreign.discard(sealed.network)
-        return self._apply(bundle)
+        return self._apply(bundle, selected)
 
     def expire(self) -> list[str]:
         """Empty the sinks of every network whose lease has passed; the networks concerned."""
@@ -133,9 +127,57 @@ class DeliveryDesk:
             return [name for name in passed if self._clear(name)]
 
     def next_expiry(self) -> float | None:
-        """When the next lease passes, in POSIX seconds."""
+        """When the next lease passes, or a key to send under comes into force, in POSIX seconds."""
         times = [record.expires_at for record in self._networks.values() if not record.cleared]
-        return min(times, default=None)
+        return min([*times, *self._changes.values()], default=None)
+
+    def switch(self) -> list[str]:
+        """Have the sinks send under what has come into force since they were given keys; the networks concerned."""
+        with self._lock:
+            due = [name for name, at in self._changes.items() if at <= self._now() and not self._stopped]
+            return [name for name in due if self._switch(name)]
+
+    def _switch(self, network: str) -> bool:
+        bundle, record = self._bundles[network], self._networks[network]
+        self._changes.pop(network)
+        if record.cleared:
+            return False
+        selected = self._select(bundle, record)
+        self._remember(network, barring.handed(record, selected, bundle))
+        self._plan_change(bundle)
+        return not self._install(network, selected)
+
+    def _plan_change(self, bundle: KeyBundle) -> None:
+        at = barring.next_change(bundle, self._now())
+        if at is None:
+            self._changes.pop(bundle.network, None)
+        else:
+            self._changes[bundle.network] = at
+
+    def restore(self) -> list[str]:
+        """At a start: install again what sinks lost, from what is kept sealed; the networks concerned.
+
+        So an agent goes on while the authority is away. It sends under no key that a sink lost. Where all kept their
+        keys, it only knows again what comes into force when. Raises as `take` does.
+        """
+        self.reconcile()
+        restored = []
+        for name, record in [*self._networks.items()]:
+            kept = None if record.cleared else self._store.find(name, record.number)
+            if kept is None or hashlib.sha256(kept.envelope).hexdigest() != record.sha256:
+                continue
+            if record.installed:
+                self._recall(kept)
+            elif self.take(kept).installed_now:
+                restored.append(name)
+        return restored
+
+    def _recall(self, kept: DeliveryEvent) -> None:
+        bundle = self._open(self._verify(kept))
+        if any(each.not_before > 0 for each in bundle.associations):
+            with self._lock:
+                self._bundles[bundle.network] = bundle
+                self._changes[bundle.network] = self._now()
 
     def reconcile(self) -> int | None:
         """After a start: networks that a sink lost count as not installed.
@@ -146,8 +188,15 @@ class DeliveryDesk:
             self.expire()
             missing = [name for name, record in self._networks.items() if self._missing(name, record)]
             for name in missing:
-                self._remember(name, msgspec.structs.replace(self._networks[name], installed=False))
+                record = barring.bar(self._networks[name], self._losers(name, self._networks[name]))
+                self._remember(name, msgspec.structs.replace(record, installed=False))
             return min(self._networks[name].number for name in missing) - 1 if missing else None
+
+    def lacking(self) -> list[tuple[int, DeliveryAck]]:
+        """Numbers and acknowledgements of what was installed without keys to send under; the authority is to know."""
+        with self._lock:
+            wanting = [record for record in self._networks.values() if record.lacking and record.installed]
+            return [(record.number, self._ack("", lost=True)) for record in wanting]
 
     def facts(self) -> DataPlaneFacts | None:
         """What the sinks offer to the peers' data planes; none where none does. Raises `SinkFailed`."""
@@ -198,15 +247,19 @@ class DeliveryDesk:
         key = self._identity.delivery_key.certified()
         return self._gate.run(lambda enclave: enclave.agree(key, DELIVERY_KEY_AUTH, peer))
 
-    def _apply(self, bundle: KeyBundle) -> Receipt:
+    def _select(self, bundle: KeyBundle, record: NetworkRecord) -> dict[str, KeyBundle]:
+        return {sink.name: barring.select(bundle, record, sink.name, self._now()) for sink in self._sinks}
+
+    def _apply(self, bundle: KeyBundle, selected: Mapping[str, KeyBundle]) -> Receipt:
         keyless = bundle.access is Access.ISOLATED or bundle.version is None
-        error = self._end_keys(bundle) if keyless else self._install(bundle)
+        error = self._end_keys(bundle) if keyless else self._install(bundle.network, selected)
         if not error:
             self._mark(bundle.network, installed=True, cleared=keyless)
-        return Receipt(self._ack(error), bundle.network, installed_now=not error)
+        lost = not error and self._networks[bundle.network].lacking
+        return Receipt(self._ack(error, lost=lost), bundle.network, installed_now=not error)
 
-    def _install(self, bundle: KeyBundle) -> str:
-        return self._each(bundle.network, "installed", lambda sink: sink.install(bundle))
+    def _install(self, network: str, selected: Mapping[str, KeyBundle]) -> str:
+        return self._each(network, "installed", lambda sink: sink.install(selected[sink.name]))
 
     def _end_keys(self, bundle: KeyBundle) -> str:
         isolated = bundle.isolated
@@ -226,14 +279,15 @@ class DeliveryDesk:
                 event(logging.ERROR, f"keys could not be {what}", sink=sink.name, network=network, error=str(error))
         return "; ".join(errors)[:500]
 
-    def _ack(self, error: str) -> DeliveryAck:
-        return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error)
+    def _ack(self, error: str, *, lost: bool) -> DeliveryAck:
+        return DeliveryAck(installed=not error, sinks=[sink.name for sink in self._sinks], error=error, lost=lost)
 
     def _clear(self, network: str) -> bool:
         if self._clear_sinks(network):
             return False
         try:
             self._mark(network, installed=False, cleared=True)
+            self._store.drop(network)
         except StateError as error:
             event(logging.ERROR, "the end of a lease could not be recorded", network=network, error=str(error))
             return False
@@ -250,8 +304,13 @@ class DeliveryDesk:
     def _missing(self, name: str, record: NetworkRecord) -> bool:
         if record.cleared:
             return False
-        lost = record.associations > 0 and any(not self._holds(sink, name) for sink in self._serving(name))
-        return lost or not record.installed
+        return not record.installed or bool(self._losers(name, record))
+
+    def _losers(self, name: str, record: NetworkRecord) -> list[str]:
+        """The sinks that held the network's keys, or may have before this start, and do not now."""
+        if record.associations == 0 or (name in self._taken and not record.installed):
+            return []
+        return [sink.name for sink in self._serving(name) if not self._holds(sink, name)]
 
     def _serving(self, network: str) -> list[KeySink]:
         return [sink for sink in self._sinks if serves(sink, network)]
@@ -264,8 +323,10 @@ class DeliveryDesk:
             return False
 
     def _mark(self, network: str, *, installed: bool, cleared: bool) -> None:
-        record = msgspec.structs.replace(self._networks[network], installed=installed, cleared=cleared)
-        self._remember(network, record)
+        record = self._networks[network]
+        if cleared:
+            record = barring.bar(record, [sink.name for sink in self._sinks])
+        self._remember(network, msgspec.structs.replace(record, installed=installed, cleared=cleared))
 
     def _remember(self, network: str, record: NetworkRecord) -> None:
         changed = self._networks | {network: record}

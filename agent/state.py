@@ -27,6 +27,7 @@ class StateDirectory:
         """The directory, made when absent; raises `StateError` when others may read it."""
         private_directory(root)
         private_directory(root / "profiles")
+        private_directory(root / "bundles")
         private_directory(root / "openings")
         return cls(root)
 
@@ -54,6 +55,11 @@ class StateDirectory:
     def deliveries(self) -> Path:
         """Numbers of the deliveries that were accepted."""
         return self.root / "deliveries.json"
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of the newest delivery of each network, sealed."""
+        return self.root / "bundles"
 
     @property
     def standing(self) -> Path:

@@ -14,7 +14,7 @@ from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.joining import take_nonce
-from authority.keys import KekError
+from authority.keys import KekError, acknowledged
 from authority.keys.sealing import DeliveryKeyUnusable
 from authority.measurements import check_measurements
 from authority.refusal import Refused
@@ -167,23 +167,27 @@ def attest(
     return AttestResult(outcome=Outcome.ACCEPTED, reason=""), result.pushes
 
 
-def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: DeliveryAck, now: float) -> None:
-    """Note what a node's sinks made of a delivery; one that could not be installed is pushed again later."""
-    del rt
+def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: DeliveryAck, now: float) -> list[Push]:
+    """Note what a node's sinks made of a delivery, and what that lets follow.
+
+    One that could not be installed is pushed again later.
+    """
     row = schema.delivery
     mine = (row.c.node_id == node_id) & (row.c.number == number)
-    known = conn.execute(select(row).where(mine)).first() if 0 < number <= _LARGEST else None
+    known = conn.execute(select(row.c.ack, row.c.network).where(mine)).first() if 0 < number <= _LARGEST else None
     if known is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no delivery {number} for this node")
     said = encode(ack).decode()
     if known.ack == said:
-        return
+        return []
     conn.execute(update(row).where(mine).values(acked_at=now if ack.installed else None, ack=said))
     if not ack.installed:
         detail = {"number": number, "error": ack.error[:200]}
         raise_alert(
             conn, "warning", "delivery-failed", node_id, f"delivery {number} could not be installed", detail, now
         )
+        return []
+    return acknowledged(conn, rt, known.network, node_id, number, now, lost=ack.lost)
 
 
 def deliveries_after(conn: Connection, node_id: str, after: int) -> list[DeliveryEvent]:

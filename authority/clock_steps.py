@@ -17,8 +17,11 @@ _MOVED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("schedule", ("next_challenge_at", "next_attest_at", "attest_deadline_at", "checkin_at")),
     ("challenge", ("summoned_at", "expires_at", "activated_at", "deadline_at")),
     ("nonce", ("expires_at",)),
-    ("member", ("rotate_at",)),
-    ("delivery", ("issued_at",)),
+    ("network", ("look_at", "stepped_at", "settled_at")),
+    ("member", ("rotate_at", "outstanding_since")),
+    ("member_epoch", ("created_at", "not_before")),
+    ("evicted_pair", ("since",)),
+    ("delivery", ("issued_at", "ended_at")),
     ("brake", ("engaged_at", "ended_at")),
     ("brake_fall", ("at",)),
 )

@@ -34,7 +34,7 @@ from authority.attesting import (
     register_texts,
 )
 from authority.enclaves import check_key, verify_statement
-from authority.keys import reissue
+from authority.keys import replace_lost
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
 from authority.references import Kind
 from authority.refusal import Refused
@@ -154,7 +154,7 @@ def finish_join(
         ca=ca.certificate_pem,
         kos_public=ca.kos_public,
     )
-    return result, reissue(conn, rt, attempt.node_id, now)
+    return result, replace_lost(conn, rt, attempt.node_id, now)
 
 
 def issue_nonce(conn: Connection, rt: Runtime, request: NonceRequest, now: float) -> Nonce:

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select
 
 from authority import audit, standing
+from authority.keys.orchestrator import look_soon
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from authority.trust import Policy
@@ -37,7 +38,10 @@ def adopt(conn: Connection, rt: Runtime, policy: Policy, actor: str, now: float)
         raise Refusal(f"another policy was called {policy.version!r}", "Give the policy a `version` of its own.")
     before, rt.policy = rt.policy, policy
     try:
-        return standing.refresh_all(conn, rt, now) if note(conn, policy, actor, now) else []
+        if not note(conn, policy, actor, now):
+            return []
+        look_soon(conn)
+        return standing.refresh_all(conn, rt, now)
     except BaseException:
         rt.policy = before
         raise

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from authority import audit, checkpoints, clock_steps, groups, profiles, references, standing
-from authority.keys.orchestrator import tick
+from authority.keys.orchestrator import forgive_outage, tick
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -47,6 +47,7 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
         if not first:
             profiles.prolong_locks(conn, now - outage_s, outage_s)
         _forgive_attestations(conn, outage_s)
+        forgive_outage(conn, outage_s)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
     _add_missing_schedules(conn, now)
     pushes += _issue_due(conn, rt, now)
@@ -262,7 +263,10 @@ def _due_for_refresh(conn: Connection, rt: Runtime, now: float) -> bool:
 
 
 def _forget_superseded(conn: Connection, now: float) -> None:
-    """Drop nonces long expired and deliveries that newer ones replaced a day ago."""
+    """Drop nonces long expired, deliveries that a node has gone beyond a day ago, and what others were sealed in.
+
+    What a delivery held is kept for as long as a node may have come no further.
+    """
     conn.execute(delete(schema.nonce).where(schema.nonce.c.expires_at < now - _KEEP_SUPERSEDED_S))
     sent = schema.delivery
     newer = sent.alias("newer")
@@ -272,7 +276,8 @@ def _forget_superseded(conn: Connection, now: float) -> None:
         & (newer.c.number > sent.c.number)
         & (newer.c.issued_at < now - _KEEP_SUPERSEDED_S)
     )
-    conn.execute(delete(sent).where(replaced))
+    conn.execute(delete(sent).where(sent.c.ended_at < now - _KEEP_SUPERSEDED_S))
+    conn.execute(update(sent).where(replaced & (sent.c.envelope != b"")).values(envelope=b""))
 
 
 def _read_time(conn: Connection, key: str) -> float | None:

@@ -13,6 +13,7 @@ from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
 from authority.conduct import conduct_of
 from authority.keys.orchestrator import reissue
+from authority.keys.stragglers import is_straggler
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -195,7 +196,8 @@ def _settle(
     around = replace(_circumstances(row, history, overdue=overdue), conduct=conduct_of(conn, rt, node_id, now))
     assessment = assess(rt.policy, [each for _, each in history], around, now)
     tier = tier_of(assessment.score)
-    known = _facts(row, history, tier, overdue=overdue or assessment.missed_last or assessment.stale)
+    late = overdue or assessment.missed_last or assessment.stale or is_straggler(conn, node_id)
+    known = _facts(row, history, tier, overdue=late)
     ruled = next_state(NodeState(row.state), known, rt.policy.isolation)
     state = ruled if ordered_from is None else NodeState(row.state)
     change = Change(ordered_from or NodeState(row.state), state, Tier(row.tier), tier)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol.codec import length_prefixed
 from protocol.levels import ResourceClass
 
 KEY_BYTES = 32
 FRESH_BYTES = 16
+_NO_SALT = bytes(32)
 SLOT_BITS, EPOCH_BITS = 20, 12
 
 
@@ -33,22 +32,36 @@ class PairContext:
     fresh: bytes
 
 
+class PairKeys:
+    """Keys of pairs under one version secret: HKDF-SHA256 (RFC 5869), extracted once, expanded for each pair."""
+
+    def __init__(self, secret: bytes) -> None:
+        """Raises `ValueError` unless the version secret has 32 bytes."""
+        if len(secret) != KEY_BYTES:
+            raise ValueError("a version secret has 32 bytes")
+        self._extracted = hmac.digest(_NO_SALT, secret, "sha256")
+
+    def key(self, pair: PairContext) -> bytes:
+        """The pair's 32-byte key, one block of output; raises `ValueError` unless its fresh value has 16 bytes."""
+        if len(pair.fresh) != FRESH_BYTES:
+            raise ValueError("a fresh value has 16 bytes")
+        info = length_prefixed(
+            "keyvigil/pair-key/1",
+            pair.network,
+            pair.version,
+            pair.source,
+            pair.destination,
+            pair.resource_class.value,
+            pair.epoch,
+            pair.generation,
+            pair.fresh,
+        )
+        return hmac.digest(self._extracted, info + b"\x01", "sha256")
+
+
 def derive_pair_key(secret: bytes, pair: PairContext) -> bytes:
-    """32-byte key: HKDF-SHA256 (RFC 5869) over the 32-byte version secret; raises `ValueError` on wrong lengths."""
-    if len(secret) != KEY_BYTES or len(pair.fresh) != FRESH_BYTES:
-        raise ValueError("a version secret has 32 bytes and a fresh value 16")
-    info = length_prefixed(
-        "keyvigil/pair-key/1",
-        pair.network,
-        pair.version,
-        pair.source,
-        pair.destination,
-        pair.resource_class.value,
-        pair.epoch,
-        pair.generation,
-        pair.fresh,
-    )
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+    """32-byte key of one pair over the 32-byte version secret; raises `ValueError` on wrong lengths."""
+    return PairKeys(secret).key(pair)
 
 
 def pair_spi(slot: int, epoch: int) -> int:

@@ -20,6 +20,7 @@ from authority.cli import (
     quotes,
     records,
     references,
+    rotations,
     signals,
 )
 from authority.cli.output import run_group
@@ -39,6 +40,7 @@ for command in (
     admins.admin,
     networks.network,
     networks.key,
+    rotations.rotation,
     records.alert,
     quotes.quote,
     references.reference,

@@ -10,18 +10,20 @@ from authority.keys.networks import (
     set_floor,
     stage_version,
 )
-from authority.keys.orchestrator import reconcile, reissue, tick
+from authority.keys.orchestrator import acknowledged, reconcile, reissue, replace_lost, tick
 
 __all__ = [
     "FileKek",
     "KekError",
     "KekProvider",
+    "acknowledged",
     "add_member",
     "create_network",
     "look_up",
     "reconcile",
     "reissue",
     "remove_member",
+    "replace_lost",
     "rotate_versions",
     "set_floor",
     "stage_version",

@@ -13,7 +13,8 @@ from protocol.levels import Access, NodeState, ResourceClass
 class Member:
     """A node's place in a network, with what its standing grants.
 
-    `version` is the key version that the grant names, none where the network has no such version.
+    `version` is the key version that the grant names, none where the network has no such version; `slot` numbers the
+    membership.
     """
 
     node_id: str
@@ -23,6 +24,7 @@ class Member:
     grant: Grant
     version: int | None
     resource_class: ResourceClass
+    slot: int = 0
 
     @property
     def cut_off(self) -> bool:
@@ -33,15 +35,6 @@ class Member:
     def access(self) -> Access:
         """The grant's access, or none while the member holds no key."""
         return Access.ISOLATED if self.cut_off else self.grant.access
-
-
-@dataclass(frozen=True)
-class Link:
-    """An association from `source` to `destination` (node ids); its class is the destination's."""
-
-    source: str
-    destination: str
-    resource_class: ResourceClass
 
 
 def opens(access: Access, resource_class: ResourceClass) -> bool:
@@ -59,17 +52,25 @@ def opens(access: Access, resource_class: ResourceClass) -> bool:
 
 def may_associate(one: Member, other: Member) -> bool:
     """Whether both sides allow it: where either forbids, no association exists. Lab nodes never meet others."""
-    if one.node_id == other.node_id or one.cut_off or other.cut_off or one.lab != other.lab:
+    return one.node_id != other.node_id and _compatible(one, other)
+
+
+def partners(members: Sequence[Member]) -> dict[int, list[int]]:
+    """For every member, by slot, the slots of those that it may share associations with, ascending.
+
+    Members that are alike in all that matters are compared once: the work grows with the pairs that there are.
+    """
+    kinds: dict[tuple[Access, ResourceClass, bool], list[Member]] = {}
+    for member in members:
+        kinds.setdefault((member.access, member.resource_class, member.lab), []).append(member)
+    found: dict[int, list[int]] = {}
+    for alike in kinds.values():
+        met = sorted(other.slot for them in kinds.values() if _compatible(alike[0], them[0]) for other in them)
+        found |= {member.slot: [slot for slot in met if slot != member.slot] for member in alike}
+    return found
+
+
+def _compatible(one: Member, other: Member) -> bool:
+    if one.cut_off or other.cut_off or one.lab != other.lab:
         return False
     return opens(one.access, other.resource_class) and opens(other.access, one.resource_class)
-
-
-def links(members: Sequence[Member]) -> list[Link]:
-    """Every ordered pair that may hold an association, in a stable order."""
-    ordered = sorted(members, key=lambda member: member.node_id)
-    return [
-        Link(source.node_id, destination.node_id, destination.resource_class)
-        for source in ordered
-        for destination in ordered
-        if may_associate(source, destination)
-    ]

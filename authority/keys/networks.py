@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from authority import audit
+from authority.keys import stragglers
 from authority.keys.orchestrator import expel, reconcile
 from authority.keys.versions import FIRST_STATES, add_version, move_down, raise_floor, stage
 from authority.refusal import Refused
@@ -42,9 +43,13 @@ def add_member(
 def remove_member(conn: Connection, rt: Runtime, network: str, node_id: str, actor: str, now: float) -> list[Push]:
     """Take a node out of the network: it gets an empty bundle, its peers lose their associations with it."""
     mine = (schema.member.c.network == network) & (schema.member.c.node_id == node_id)
-    if conn.scalar(select(schema.member.c.node_id).where(mine)) is None:
+    slot = conn.scalar(select(schema.member.c.slot).where(mine))
+    if slot is None:
         raise Refusal(f"the node is no member of {network}", "List members with `network list`.")
     pushes = expel(conn, rt, network, node_id, now)
+    epochs = schema.member_epoch
+    conn.execute(delete(epochs).where((epochs.c.network == network) & (epochs.c.node_id == node_id)))
+    stragglers.forget(conn, network, slot)
     conn.execute(delete(schema.member).where(mine))
     audit.append(conn, "member-removed", actor, node_id, {"network": network}, now)
     return pushes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -42,7 +43,7 @@ def seal(
 ) -> bytes:
     """Encoded `Envelope` that opens at this node only, as delivery `number` of this generation."""
     info = delivery_info(node_id, bundle.network, rt.generation, number)
-    sealed = seal_to(recipient, info, encode(bundle))
+    sealed = seal_to(recipient, info, msgspec.json.encode(bundle))
     payload = encode(
         SealedDelivery(
             node_id=node_id,

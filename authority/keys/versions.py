@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -62,6 +62,13 @@ _NEWEST: CompoundSelect[Any] = union_all(*(_newest(state) for state in _ALIVE))
 def numbers_by_state(conn: Connection, network: str) -> dict[VersionState, int]:
     """The newest version in each state that a live version has; none that lies below the compromise floor."""
     return {VersionState(state): number for state, number in conn.execute(_NEWEST, {"net": network}) if number}
+
+
+def usable(conn: Connection, network: str, numbers: Collection[int]) -> frozenset[int]:
+    """Those of these versions of a network that live and do not lie below its compromise floor."""
+    floor = select(schema.network.c.floor).where(schema.network.c.name == network).scalar_subquery()
+    wanted = _live(network) & _row.c.version.in_([*numbers]) & (_row.c.version >= floor)
+    return frozenset(conn.scalars(select(_row.c.version).where(wanted)))
 
 
 def add_version(conn: Connection, rt: Runtime, network: str, state: VersionState, now: float) -> int:

@@ -295,8 +295,8 @@ def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
     @access(NODE)
     async def acknowledge(number: Annotated[int, Path(ge=0, le=LARGEST_NUMBER)], request: Request) -> Response:
         body, node_id, now = await _decoded(request, DeliveryAck), request.state.node_id, rt.now()
-        await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
-        return _json({})
+        pushes = await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
+        return _json(await context.tell(({}, pushes)))
 
 
 def _signal_route(app: FastAPI, context: NodeContext) -> None:

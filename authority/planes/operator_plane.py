@@ -26,6 +26,7 @@ from authority.planes.owner_routes import owner_route
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
+from authority.planes.rotation_routes import rotation_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
@@ -116,6 +117,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _profile_routes(app, context, demand)
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
+    rotation_routes(app, context, demand, _node, _network_name)
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)

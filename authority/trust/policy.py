@@ -155,11 +155,15 @@ class CertificateRules(_Section, frozen=True):
 
 
 class RotationRules(_Section, frozen=True):
-    """Seconds between two key epochs of a node, by what its tier grants."""
+    """Seconds between two key epochs of a node, by what its tier grants.
+
+    `drain_s`: for how long a receiver still takes packets under a key that the sender has left.
+    """
 
     standard_s: float = DAY_S
     increased_s: float = HOUR_S
     very_fast_s: float = 300.0
+    drain_s: float = 5.0
 
     def period_s(self, rotation: Rotation) -> float:
         """Seconds between two epochs."""
@@ -202,9 +206,14 @@ class LockoutRules(_Section, frozen=True):
 
 
 class DeliveryRules(_Section, frozen=True):
-    """How long a delivered bundle is good for; it is renewed at half of that."""
+    """How long a delivered bundle is good for; it is renewed at half of that.
+
+    `outage_s`: for so long a high node can go on rotating without the authority; it holds that many epochs ahead, and
+    one at least. None with 0.
+    """
 
     lease_s: float = 26 * HOUR_S
+    outage_s: float = 0.0
 
 
 class OpeningRules(_Section, frozen=True):

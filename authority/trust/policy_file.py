@@ -71,6 +71,8 @@ def _problems(policy: Policy) -> Iterator[str]:
     for first, second in ORDERED:
         if _value(policy, first) > _value(policy, second):
             yield f"{first} must not be above {second}"
+    if policy.delivery.outage_s > policy.delivery.lease_s / 2:
+        yield "delivery.outage_s must not be above half of delivery.lease_s, which is what is left of every lease"
     if policy.lockout.failures > MOST_FAILURES and not policy.lab:
         yield f"lockout.failures must not be above {MOST_FAILURES}{_hint(policy).replace('lower', 'higher')}"
     yield from _weight_problems(policy.weights)

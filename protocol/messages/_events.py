@@ -16,11 +16,15 @@ LARGEST_ROSTER = 1000
 
 
 class DeliveryAck(Message, frozen=True):
-    """POST /v1/deliveries/{number}/ack: what the sinks report."""
+    """POST /v1/deliveries/{number}/ack: what the sinks report.
+
+    `lost`: installed without keys to send under, because the sinks had them before and lost them.
+    """
 
     installed: bool
     sinks: list[str]
     error: str = ""
+    lost: bool = False
 
 
 class LogConsistency(Message, frozen=True):

@@ -35,6 +35,7 @@ overdue_after_s = 40
 standard_s = 30
 increased_s = 10
 very_fast_s = 3
+drain_s = 0.5
 
 [isolation]
 failures = 3                # failed presentations in a row

@@ -15,7 +15,7 @@ from agent.sinks import HeldKeys
 from agent.state import StateDirectory
 from hal import Busy
 from protocol.codec import ProtocolViolation, decode, encode
-from protocol.delivery import Envelope, KeyBundle
+from protocol.delivery import Direction, Envelope, KeyBundle
 from protocol.levels import Access
 from protocol.messages import DeliveryEvent
 from tests.agent.world import NODE, Kos, bundle, delivery_key, identity, kos_for
@@ -57,7 +57,7 @@ class World:
     kos: Kos
     sink: MemorySink
     desk: DeliveryDesk
-    make: Callable[[], DeliveryDesk]
+    make: Callable[..., DeliveryDesk]
     time: list[float]
     boot: list[float]
 
@@ -67,8 +67,9 @@ def world(gate: EnclaveGate, state: StateDirectory) -> World:
     key = gate.run(delivery_key)
     kos, sink, time, boot = kos_for(key), MemorySink(), [1000.0], [7.0]
 
-    def make() -> DeliveryDesk:
-        return DeliveryDesk(identity(kos, key), state, gate, [sink], lambda: time[0], lambda: boot[0])
+    def make(*others: MemorySink) -> DeliveryDesk:
+        sinks = [*others] or [sink]
+        return DeliveryDesk(identity(kos, key), state, gate, sinks, lambda: time[0], lambda: boot[0])
 
     return World(kos, sink, make(), make, time, boot)
 
@@ -345,6 +346,150 @@ def test_a_signature_of_impossible_numbers_is_refused(world: World, signature: b
     envelope = decode(world.kos.deliver(bundle(), 1).envelope, Envelope)
     forged = encode(msgspec.structs.replace(envelope, signature=signature))
     refused(world, DeliveryEvent(number=1, envelope=forged), "not signed")
+
+
+def outbound(bundle: KeyBundle) -> list[bytes]:
+    return [each.key for each in bundle.associations if each.direction is Direction.OUTBOUND]
+
+
+def inbound(bundle: KeyBundle) -> list[bytes]:
+    return [each.key for each in bundle.associations if each.direction is Direction.INBOUND]
+
+
+def test_keys_that_a_sink_lost_are_never_sent_under_again(world: World) -> None:
+    """A machine that starts anew counts its packets from zero: under the same key that would repeat nonces."""
+    sent = bundle()
+    delivery = world.kos.deliver(sent, 3)
+    assert not world.desk.take(delivery).ack.lost
+    world.sink.bundles.clear()
+    restarted = world.make()
+    restarted.reconcile()
+    assert restarted.take(delivery).ack.lost
+    assert outbound(world.sink.bundles["blue"]) == []
+    assert inbound(world.sink.bundles["blue"]) == inbound(sent)
+    assert [number for number, ack in restarted.lacking() if ack.lost] == [3]
+    renewed = msgspec.structs.replace(sent, expires_at=3000.0)
+    assert world.make().take(world.kos.deliver(renewed, 4)).ack.lost
+    assert outbound(world.sink.bundles["blue"]) == []
+    fresh = bundle(epoch=2)
+    assert not restarted.take(world.kos.deliver(fresh, 5)).ack.lost
+    assert outbound(world.sink.bundles["blue"]) == outbound(fresh)
+    assert restarted.lacking() == []
+
+
+def test_keys_that_are_still_there_after_a_start_are_left_alone(world: World) -> None:
+    delivery = world.kos.deliver(bundle(), 3)
+    world.desk.take(delivery)
+    restarted = world.make()
+    assert restarted.reconcile() is None
+    assert not restarted.take(delivery).ack.lost
+    assert world.sink.installs == 1
+
+
+def test_only_the_sink_that_lost_them_goes_without(world: World) -> None:
+    kept, lost = MemorySink("kept"), MemorySink("lost")
+    delivery = world.kos.deliver(bundle(), 3)
+    world.make(kept, lost).take(delivery)
+    lost.bundles.clear()
+    restarted = world.make(kept, lost)
+    restarted.reconcile()
+    assert restarted.take(delivery).ack.lost
+    assert outbound(kept.bundles["blue"])
+    assert outbound(lost.bundles["blue"]) == []
+
+
+def test_keys_that_ended_with_their_lease_are_not_sent_under_again(world: World) -> None:
+    sent = bundle(expires_at=1500.0)
+    world.desk.take(world.kos.deliver(sent, 1))
+    world.time[0] = 1600.0
+    world.desk.expire()
+    renewed = msgspec.structs.replace(sent, expires_at=3000.0)
+    assert world.desk.take(world.kos.deliver(renewed, 2)).ack.lost
+    assert outbound(world.sink.bundles["blue"]) == []
+
+
+def test_an_installation_that_failed_is_tried_again_in_whole(world: World) -> None:
+    delivery = world.kos.deliver(bundle(), 1)
+    world.sink.broken = True
+    world.desk.take(delivery)
+    world.sink.broken = False
+    assert world.desk.reconcile() == 0
+    assert not world.desk.take(delivery).ack.lost
+    assert outbound(world.sink.bundles["blue"])
+
+
+def ahead(*starts: float) -> KeyBundle:
+    """A bundle with a key to send under from each of these times on, for one peer, epochs ascending."""
+    first = bundle()
+    one = next(each for each in first.associations if each.direction is Direction.OUTBOUND)
+    keys = [
+        msgspec.structs.replace(one, epoch=epoch, spi=4096 + epoch, key=bytes([epoch]) * 32, not_before=start)
+        for epoch, start in enumerate(starts, 1)
+    ]
+    return msgspec.structs.replace(first, associations=keys, expires_at=5000.0)
+
+
+def test_of_keys_held_ahead_the_one_in_force_is_installed_and_the_next_at_its_time(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0, 1200.0), 1))
+    assert outbound(world.sink.bundles["blue"]) == [b"\x01" * 32]
+    assert world.desk.next_expiry() == 1100.0
+    assert world.desk.switch() == []
+    world.time[0] = 1100.0
+    assert world.desk.switch() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+    assert world.desk.next_expiry() == 1200.0
+
+
+def test_a_clock_that_was_set_back_brings_no_key_back(world: World) -> None:
+    delivery = world.kos.deliver(ahead(0.0, 1100.0), 1)
+    world.time[0] = 1150.0
+    world.desk.take(delivery)
+    world.time[0] = 1050.0
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 2))
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+
+
+def test_a_machine_that_starts_anew_without_the_authority_goes_on_under_a_key_it_never_used(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 1))
+    world.sink.bundles.clear()
+    restarted = world.make()
+    assert restarted.restore() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+    assert [ack.lost for _, ack in restarted.lacking()] == [True]
+    world.sink.bundles.clear()
+    again = world.make()
+    again.restore()
+    assert outbound(world.sink.bundles["blue"]) == []
+
+
+def test_an_agent_whose_sinks_kept_their_keys_changes_over_in_time(world: World) -> None:
+    world.desk.take(world.kos.deliver(ahead(0.0, 1100.0), 1))
+    restarted = world.make()
+    assert restarted.restore() == []
+    world.time[0] = 1100.0
+    assert restarted.switch() == ["blue"]
+    assert outbound(world.sink.bundles["blue"]) == [b"\x02" * 32]
+
+
+def test_what_is_kept_for_an_outage_is_sealed_and_private(world: World, state: StateDirectory) -> None:
+    sent = ahead(0.0)
+    world.desk.take(world.kos.deliver(sent, 1))
+    [kept] = state.bundles.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert not any(key in kept.read_bytes() for key in outbound(sent))
+    world.time[0] = 5000.0
+    world.desk.expire()
+    assert [*state.bundles.iterdir()] == []
+    assert world.make().restore() == []
+
+
+def test_what_was_changed_on_disk_is_not_restored(world: World, state: StateDirectory) -> None:
+    world.desk.take(world.kos.deliver(bundle(), 1))
+    [kept] = state.bundles.iterdir()
+    kept.write_bytes(world.kos.deliver(bundle(), 1).envelope)
+    world.sink.bundles.clear()
+    assert world.make().restore() == []
+    assert world.sink.bundles == {}
 
 
 @dataclass

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Connection, create_engine, insert, select, update
 from sqlalchemy.pool import StaticPool
 
+from authority import challenges
 from authority.keys import FileKek
 from authority.runtime import Push, Runtime
 from authority.store import schema
@@ -23,7 +24,7 @@ from authority.trust import Policy, default_policy
 from protocol.codec import decode, encode
 from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info, envelope_signing_input
 from protocol.hpke import open_sealed
-from protocol.messages import DeliveryEvent, ModalityModel
+from protocol.messages import DeliveryAck, DeliveryEvent, ModalityModel
 
 
 def tpm2b_public(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -130,6 +131,18 @@ class World:
 
     def audit_kinds(self) -> list[str]:
         return [*self.conn.scalars(select(schema.audit.c.kind).order_by(schema.audit.c.seq))]
+
+    def answered(self, pushes: list[Push]) -> list[Push]:
+        """All that is pushed if every node installs what it is sent, and says so, until nothing follows."""
+        said, found = DeliveryAck(installed=True, sinks=["file"]), [*pushes]
+        while deliveries := [(node, event) for node, event in pushes if isinstance(event, DeliveryEvent)]:
+            pushes = [
+                push
+                for node, event in deliveries
+                for push in challenges.acknowledge(self.conn, self.rt, node, event.number, said, self.clock)
+            ]
+            found += pushes
+        return found
 
     def open(self, push: Push) -> KeyBundle:
         """What the node finds in a delivery: verified, opened with its own key by the protocol's HPKE."""

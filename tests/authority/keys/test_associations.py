@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from authority.keys.associations import Member, links, may_associate, opens
+from authority.keys.associations import Member, may_associate, opens, partners
 from authority.trust import distribute_key
 from protocol.levels import Access, NodeState, ResourceClass
 
@@ -61,9 +62,12 @@ def test_lab_nodes_meet_lab_nodes_alone() -> None:
     assert may_associate(member("a", lab=True), member("b", lab=True))
 
 
-def test_links_come_in_both_directions_with_the_destination_s_class() -> None:
-    found = links([member("b", resource_class=C.CRITICAL), member("a")])
-    assert [(link.source, link.destination, link.resource_class) for link in found] == [
-        ("a", "b", C.CRITICAL),
-        ("b", "a", C.NORMAL),
+def test_the_members_that_may_meet_are_found_as_if_every_two_were_compared() -> None:
+    kinds = [*product(SCORES, C, [False, True], [NodeState.ACTIVE, NodeState.ISOLATED])] * 2
+    members = [
+        replace(member(f"n{slot}", access, resource_class, state=state, lab=lab), slot=slot)
+        for slot, (access, resource_class, lab, state) in enumerate(kinds, 1)
     ]
+    expected = {one.slot: [other.slot for other in members if may_associate(one, other)] for one in members}
+    assert partners(members) == expected
+    assert any(expected.values())

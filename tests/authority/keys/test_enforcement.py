@@ -38,7 +38,7 @@ class Five:
             self.take(add_member(world.conn, world.rt, "core", self.ids[name], address, where, world.clock))
 
     def take(self, pushes: list[Push]) -> set[str]:
-        got = self.world.bundles(pushes)
+        got = self.world.bundles(self.world.answered(pushes))
         self.held |= got
         return {*got}
 

@@ -42,7 +42,7 @@ class Senders:
     newest: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def take(self, pushes: list[Push]) -> None:
-        for node_id, event in pushes:
+        for node_id, event in self.world.answered(pushes):
             order = (self.world.generation, event.number) if isinstance(event, DeliveryEvent) else (0, 0)
             if order <= self.newest.get(node_id, (0, 0)):
                 continue  # as agents do: older generations and numbers are refused

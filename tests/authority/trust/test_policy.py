@@ -49,7 +49,7 @@ def test_rotation_periods_by_tier() -> None:
         ("[caps]\none_failure = 900", r"caps\.one_failure = 900 .* between 0 and 800"),
         ("[caps]\ntwo_failures = 501", r"caps\.two_failures = 501 .* between 0 and 500"),
         ("[caps]\nattestation_failed = 1", r"caps\.attestation_failed = 1 .* between 0 and 0"),
-        ("[rotation]\nvery_fast_s = 1", r"rotation\.very_fast_s = 1 .* between 30"),
+        ("[rotation]\nvery_fast_s = 1", r"rotation\.very_fast_s = 1 .* between 10"),
         ("[rotation]\nincreased_s = 90000", r"rotation\.increased_s must not be above rotation\.standard_s"),
         ("[recency]\nprior = 900", r"recency\.prior = 900 .* between 300 and 500"),
         ("[recency]\nprior_weight = 3", r"three clean answers below the high tier"),
