@@ -79,6 +79,7 @@ class World:
                 name=name,
                 state=state,
                 lab=lab,
+                ownership="taken",
                 ek_public=b"",
                 ak_public=b"",
                 delivery_public=tpm2b_public(key.public_key()),
