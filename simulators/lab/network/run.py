@@ -49,6 +49,8 @@ very_fast_s = 300
 [isolation]
 failures = 2
 recover_after = 1
+[caps]
+unowned_tpm = 900
 [lockout]
 failures = 10
 duration_s = 1
