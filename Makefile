@@ -42,6 +42,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench_descramble.py
 	$(BIN)/python benchmarks/bench_enclaves.py
 	$(BIN)/python benchmarks/bench_ef01.py
+	$(BIN)/python benchmarks/bench_xfrm.py
 	$(BIN)/python benchmarks/bench_keys.py
 	$(BIN)/python benchmarks/attacks_face.py --presentations 5
 

@@ -86,6 +86,14 @@ class SinkFailed(AgentError):
     default_remedy = "Check the options of the sink in the configuration."
 
 
+class KeysLost(SinkFailed):
+    """All is installed but keys that were sent under here before and lost their sequence numbers: others are needed."""
+
+    default_remedy = (
+        "Have the authority issue new keys for this node; what is sent to those peers is dropped until then."
+    )
+
+
 class EnrolmentFailed(AgentError):
     """The captures of an enrolment did not reach the quality that a profile needs."""
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -38,11 +38,34 @@ class Endorsement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lab_roots: list[Text] = []
 
 
+class AlertDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A receiver of alerts: a table `[[alerts.destinations]]`.
+
+    `address` is `unix:PATH`, `udp:HOST:PORT`, `tcp:HOST:PORT`, `tls:HOST:PORT`, `file:PATH`, `journald`, or an `https:`
+    URL; what does not fit it is refused. Alerts below `severity` are not sent there. Of a `durable` destination none is
+    ever given up; of another the oldest are, when more than `backlog` wait.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")]
+    address: Text
+    format: Literal["rfc5424", "cef", "ecs", "ocsf"] = "rfc5424"
+    severity: Literal["critical", "error", "warning", "notice", "info"] = "info"
+    durable: bool = True
+    backlog: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 10_000
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
+    secret_file: str = ""
+
+
 class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where alerts go as RFC 5424 records: a file, and `unix:PATH`, `udp:HOST:PORT` or `tcp:HOST:PORT`."""
+    """Where alerts go: a file and a plain syslog receiver as RFC 5424 records, and any number of destinations."""
 
     file: str = "alerts.log"
     syslog: str = ""
+    destinations: list[AlertDestination] = []
 
 
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,8 +121,13 @@ def render(config: AuthorityConfig) -> str:
     settings = {"names": config.names, "policy": config.policy, "database": config.database}
     parts = [_lines(settings)]
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
-        parts.append([f"[{title}]", *_lines(msgspec.structs.asdict(getattr(config, title)))])
+        parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])
+    parts += [["[[alerts.destinations]]", *_lines(_plain(each))] for each in config.alerts.destinations]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(section).items() if key != "destinations"}
 
 
 def _lines(settings: Mapping[str, str | int | Sequence[str]]) -> list[str]:

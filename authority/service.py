@@ -23,7 +23,9 @@ from cryptography import x509
 from sqlalchemy import URL, Connection
 
 from authority import audit, policies, scheduler
-from authority.alerts import AlertPump, AlertSink, FileSink, Origin, parse_sink
+from authority.alerts.destinations import destinations
+from authority.alerts.pump import AlertPump
+from authority.alerts.rfc5424 import Origin
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
 from authority.keys import KekError, fencing, shredding, versions
 from authority.keys.fencing import FenceFile
@@ -107,7 +109,7 @@ def open_authority(
         )
         store.run(lambda conn: _begin(conn, runtime, opened))
         authority = Authority(site, store, runtime, ca, fence)
-        store.run(lambda conn: keep_house(conn, authority))
+        _begin_house(authority)
     except BaseException:
         store.close()
         raise
@@ -132,6 +134,14 @@ def peek(site: Site, view: Callable[[Connection], T]) -> T:
         store.close()
 
 
+def _begin_house(authority: Authority) -> None:
+    """A full disk keeps no authority from starting: the beat tries again."""
+    try:
+        authority.store.run(lambda conn: keep_house(conn, authority))
+    except KekError as error:
+        _log.error("the keys of the keys are not in order", extra={"cause": str(error)})
+
+
 def keep_house(conn: Connection, authority: Authority) -> None:
     """What waits for a transaction of its own: the fence follows, shred keys of destroyed versions go.
 
@@ -154,16 +164,6 @@ def roots_of(site: Site, names: list[str]) -> list[x509.Certificate]:
     return found
 
 
-def alert_sinks(site: Site) -> list[AlertSink]:
-    """The destinations that the configuration names."""
-    alerts: list[AlertSink] = []
-    if site.config.alerts.file:
-        alerts.append(FileSink(site.path(site.config.alerts.file)))
-    if site.config.alerts.syslog:
-        alerts.append(parse_sink(site.config.alerts.syslog))
-    return alerts
-
-
 def serve(folder: Path) -> None:
     """Serve both planes until SIGTERM or SIGINT; a server certificate near its end is renewed first."""
     forbid_core_dumps()
@@ -179,8 +179,8 @@ def _serve_site(site: Site) -> None:
     authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
     pump = AlertPump(
         authority.store.run,
-        alert_sinks(site),
-        Origin(socket.gethostname(), procid=str(os.getpid())),
+        destinations(site),
+        _origin(),
         authority.runtime.now,
         pause_s=BEAT_S,
     )
@@ -191,6 +191,10 @@ def _serve_site(site: Site) -> None:
     finally:
         pump.stop()
         authority.store.close()
+
+
+def _origin() -> Origin:
+    return Origin(socket.gethostname(), procid=str(os.getpid()))
 
 
 @contextlib.contextmanager
@@ -227,7 +231,8 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     lab_roots = roots_of(site, config.endorsement.lab_roots)
     node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub)
     reload = partial(load_policy, site.path(config.policy))
-    operator_app = create_operator_app(OperatorContext(authority.store, rt, hub, ca.ca_sha256, reload))
+    context = OperatorContext(authority.store, rt, hub, ca.ca_sha256, reload, partial(destinations, site), _origin())
+    operator_app = create_operator_app(context)
     servers = [
         node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
         operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),

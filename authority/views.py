@@ -7,16 +7,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
+from authority.alerts import Severity
 from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust import distribute_key, effective_access
-from protocol.levels import NodeState, Ownership
+from protocol.levels import NodeState, Ownership, VersionState
 from protocol.merkle import leaf_hash
 
 View = dict[str, Any]
 _LARGEST = 2**63 - 1
 """Largest integer that the database takes."""
+DESTROYED_SHOWN = 20
+"""Destroyed versions that are listed of a network, which may have had thousands."""
 
 
 def node_list(conn: Connection, rt: Runtime) -> list[View]:
@@ -88,20 +91,26 @@ def profile_list(conn: Connection, node_id: str | None = None, state: str | None
     return [{**_columns(row, *fields), "modalities": json.loads(row.modalities)} for row in rows]
 
 
-def alert_list(conn: Connection, after: int = 0, limit: int = 200) -> list[View]:
-    """Alerts with an id above `after`, oldest first."""
-    names = select(schema.node.c.id, schema.node.c.name)
-    nodes = {row.id: row.name for row in conn.execute(names)}
-    above = schema.alert.c.id > min(after, _LARGEST)
-    rows = conn.execute(select(schema.alert).where(above).order_by(schema.alert.c.id).limit(limit))
-    return [
-        {
-            **_columns(row, "id", "at", "severity", "kind", "text", "delivered_at"),
-            "node": nodes.get(row.node_id or ""),
-            "data": json.loads(row.data),
-        }
-        for row in rows
-    ]
+def alert_list(
+    conn: Connection,
+    after: int = 0,
+    limit: int = 200,
+    *,
+    unacknowledged: bool = False,
+    severity: Severity | None = None,
+) -> list[View]:
+    """Alerts with an id above `after`, oldest first; those that nobody acknowledged, of `severity` and worse."""
+    row = schema.alert
+    query = select(row, schema.node.c.name.label("node")).outerjoin(schema.node, schema.node.c.id == row.c.node_id)
+    query = query.where(row.c.id > min(after, _LARGEST))
+    if unacknowledged:
+        query = query.where(row.c.acknowledged_at.is_(None))
+    if severity is not None:
+        query = query.where(row.c.severity.in_([each.value for each in Severity if each.code <= severity.code]))
+    fields = ("id", "at", "severity", "kind", "text", "delivered_at", "repeats", "last_at", "node")
+    seen = ("acknowledged_at", "acknowledged_by", "acknowledgement")
+    rows = conn.execute(query.order_by(row.c.id).limit(limit))
+    return [{**_columns(each, *fields, *seen), "data": json.loads(each.data)} for each in rows]
 
 
 def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]:
@@ -127,9 +136,12 @@ def network_list(conn: Connection) -> list[View]:
 
 
 def key_list(conn: Connection, network: str) -> list[View]:
-    """Key versions of a network: number, state, times."""
+    """Key versions of a network: number, state, times; of the destroyed ones the newest only."""
     versions = schema.key_version
-    rows = conn.execute(select(versions).where(versions.c.network == network).order_by(versions.c.version))
+    mine, dead = versions.c.network == network, versions.c.state == VersionState.DESTROYED
+    ended = select(versions).where(mine & dead).order_by(versions.c.version.desc()).limit(DESTROYED_SHOWN)
+    rows = [*conn.execute(ended), *conn.execute(select(versions).where(mine & ~dead))]
+    rows.sort(key=lambda row: int(row.version))
     return [_columns(row, "version", "state", "kek_id", "created_at", "destroyed_at") for row in rows]
 
 

@@ -1,12 +1,21 @@
 """Presentation attacks on the face, played by the simulators against the shipped code: APCER per species and BPCER.
 
     python benchmarks/attacks_face.py [--data DIR] [--presentations 200] [--fps 10] [--json FILE] [--species NAME ...]
+        [--same-row]
 
 A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated.
-The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. A
-presentation passes when the modality's own captures give frames with no refusal; recognition is not asked, so that the
-figures are those of the liveness part alone. `same row` counts recorded answers whose row of gestures happened to be
-the one drawn: nothing but the digests of past captures can refuse those.
+The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. Whose
+face it is is not asked: what passes the gestures would match. Two counts of each species:
+
+- *gestures alone*: the modality's own captures give frames with no refusal. `same row` counts recorded answers whose
+  row of gestures happened to be the one drawn.
+- *with the memory of past captures*: of those, the ones that the shipped pipeline takes and does not find among the
+  digests of earlier captures. What a recording is of was an answer of the person: the node looks on at it, and keeps a
+  digest if it takes it. For bona fide presentations the earlier ones of the same picture are kept.
+
+With `--same-row` every recording is of an answer that the node took, with the prompts that it gave then, and the same
+row of gestures is drawn again: what only memory can refuse. Where the node refuses the person, the next take is theirs.
+Bona fide is then another answer of that person to the row.
 """
 
 from __future__ import annotations
@@ -17,9 +26,9 @@ import math
 import random
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +44,7 @@ from simulators.personas._face import AnimatedFace
 from simulators.personas._folder import portrait_of
 
 GENUINE = "bona-fide"
+ANOTHER_TAKE = 50_000
 PATIENCE_S = 60.0
 """Of the simulated sensor; the checks give up earlier."""
 
@@ -47,15 +57,59 @@ class Someone:
     face: AnimatedFace
 
 
-def present(face: Face, scene: FaceScene, gestures: tuple[str, ...], fps: float) -> tuple[str, float]:
-    """The reason of the refusal, empty for none, and the seconds that it took."""
-    stage = FaceStage(scene, gestures, fps, patience_s=PATIENCE_S)
-    try:
-        frames = next(face.captures(stage))
-    except TimedOut:
-        return "The camera sent no further pictures.", stage.now
-    assert isinstance(frames, LiveFrames)
-    return frames.refusal, stage.now
+@dataclass(frozen=True)
+class Try:
+    """A scene, the row drawn, what is kept of the answer that was recorded, and whether the rows are one."""
+
+    scene: FaceScene
+    drawn: tuple[str, ...]
+    kept: bytes | None = None
+    same: bool = False
+    picture: int = 0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An answer that the node took: how to show it again, and its digest."""
+
+    means: FaceAttack
+    digest: bytes
+
+    def again(self, species: str) -> Try:
+        """The recording, or the person once more."""
+        live = LiveFace(self.means.victim, self.means.seed + ANOTHER_TAKE)
+        scene = live if species == GENUINE else face_attack(species, self.means)
+        return Try(scene, self.means.recorded, self.digest, True)
+
+
+class Node:
+    """A node as shipped, as far as a face reaches."""
+
+    def __init__(self, fps: float) -> None:
+        self._face, self._fps = Face({}), fps
+        self._pipeline: Any = self._face.pipeline()
+
+    def look(self, scene: FaceScene, gestures: tuple[str, ...]) -> tuple[LiveFrames, FaceStage]:
+        """What it captures of a scene, and the stage after that."""
+        stage = FaceStage(scene, gestures, self._fps, patience_s=PATIENCE_S)
+        try:
+            frames = next(self._face.captures(stage))
+        except TimedOut:
+            return LiveFrames.of((), "The camera sent no further pictures."), stage
+        assert isinstance(frames, LiveFrames)
+        return frames, stage
+
+    def remember(self, frames: LiveFrames) -> bytes | None:
+        """The digest that it keeps of what it takes."""
+        features = self._pipeline.examine(frames, "challenge").features
+        return None if features is None else self._pipeline.digest(features)
+
+    def refuses(self, frames: LiveFrames, past: Sequence[bytes]) -> str:
+        """Why frames that passed the gestures go no further, empty if they do."""
+        examined = self._pipeline.examine(frames, "challenge")
+        if examined.features is None:
+            return f"quality: {examined.reason}"
+        return "given before" if self._pipeline.replayed(past, examined.features) else ""
 
 
 def faces(data: Path | None, dataset: str, pictures: int) -> list[Someone]:
@@ -72,18 +126,41 @@ def faces(data: Path | None, dataset: str, pictures: int) -> list[Someone]:
     return people
 
 
-def scenes(species: str, people: list[Someone], steps: int, count: int) -> Iterator[tuple[FaceScene, Any, Any]]:
-    """Scene, row drawn and row recorded, `count` times; the species and its number alone determine them."""
-    admissible = rows(steps)
-    for number in range(count):
+def tries(species: str, people: list[Someone], node: Node, options: argparse.Namespace) -> Iterator[Try]:
+    """The presentations of a species; the species and their numbers alone determine them."""
+    admissible = rows(options.steps)
+    for number in options.numbers or range(options.presentations):
         rng = random.Random(f"{species}/{number}")
         victim = rng.choice(people)
         attacker = rng.choice([one for one in people if one.subject != victim.subject])
         drawn, recorded = rng.choice(admissible), rng.choice(admissible)
         if species == GENUINE:
-            yield LiveFace(people[number % len(people)].face, number), drawn, None
+            picture = number % len(people)
+            yield Try(LiveFace(people[picture].face, number), drawn, picture=picture)
         else:
-            yield face_attack(species, FaceAttack(victim.face, attacker.face, recorded, number)), drawn, recorded
+            means = FaceAttack(victim.face, attacker.face, recorded, number)
+            same = species in REPLAYED and drawn == recorded
+            yield Try(face_attack(species, means), drawn, looked_on(node, means) if same else None, same)
+
+
+def looked_on(node: Node, means: FaceAttack) -> bytes | None:
+    """What the node kept of the answer that was recorded, as it was given; nothing if it did not take it."""
+    return node.remember(node.look(face_attack("injected-buffer", means), means.recorded)[0])
+
+
+def answers(people: list[Someone], node: Node, options: argparse.Namespace) -> Iterator[Taken]:
+    """Answers to be recorded, each a first take of somebody that the node takes."""
+    admissible = rows(options.steps)
+    for number in options.numbers or range(options.presentations):
+        rng = random.Random(f"same-row/{number}")
+        victim, row = rng.choice(people), rng.choice(admissible)
+        for take in range(number, number + 10_000, 1000):
+            frames, stage = node.look(LiveFace(victim.face, take), row)
+            if (digest := node.remember(frames)) is not None:
+                yield Taken(FaceAttack(victim.face, victim.face, row, take, tuple(stage.asked)), digest)
+                break
+        else:
+            raise SystemExit(f"{victim.subject}: the node takes no answer of this face")
 
 
 def interval(events: int, count: int) -> tuple[float, float]:
@@ -96,33 +173,65 @@ def interval(events: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def run(species: str, people: list[Someone], options: argparse.Namespace) -> dict[str, Any]:
+@dataclass
+class Counts:
+    """What became of the presentations of one species."""
+
+    count: int = 0
+    passed: int = 0
+    remembered_passed: int = 0
+    same: int = 0
+    same_passed: int = 0
+    not_taken: int = 0
+    seconds: list[float] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    further: Counter[str] = field(default_factory=Counter)
+
+    def note(self, one: Try, refusal: str, further: str, seconds: float) -> None:
+        """One presentation: why the gestures refused it, and why what follows did."""
+        self.count += 1
+        self.seconds.append(seconds)
+        self.passed += not refusal
+        self.remembered_passed += not refusal and not further
+        self.same += one.same
+        self.same_passed += one.same and not refusal
+        self.not_taken += one.same and one.kept is None
+        self.reasons.update([refusal] if refusal else [])
+        self.further.update([further] if further else [])
+
+    def report(self, genuine: bool) -> dict[str, Any]:
+        """Errors are bona fide presentations that were refused, and attacks that passed."""
+        wrong = [self.count - one if genuine else one for one in (self.passed, self.remembered_passed)]
+        return {
+            "presentations": self.count,
+            "errors": wrong[0],
+            "rate": wrong[0] / self.count,
+            "interval95": [round(bound, 4) for bound in interval(wrong[0], self.count)],
+            "errors_with_memory": wrong[1],
+            "interval95_with_memory": [round(bound, 4) for bound in interval(wrong[1], self.count)],
+            "same_row": self.same,
+            "same_row_passed": self.same_passed,
+            "same_row_answers_not_taken": self.not_taken,
+            "seconds_p50": round(sorted(self.seconds)[self.count // 2], 1),
+            "seconds_max": round(max(self.seconds), 1),
+            "reasons": dict(self.reasons.most_common()),
+            "reasons_after_the_gestures": dict(self.further.most_common()),
+        }
+
+
+def run(species: str, presentations: Iterable[Try], node: Node, verbose: bool) -> dict[str, Any]:
     """Every presentation of one species."""
-    face, reasons, seconds, same, same_passed = Face({}), Counter[str](), [], 0, 0
-    count = options.presentations
-    for number, (scene, drawn, recorded) in enumerate(scenes(species, people, options.steps, count)):
-        reason, took = present(face, scene, tuple(drawn), options.fps)
-        reasons[reason] += 1
-        seconds.append(took)
-        if drawn == recorded and species in REPLAYED:
-            same += 1
-            same_passed += not reason
-        if options.verbose and (not reason) != (species == GENUINE):
-            print(f"  {species} {number}: {reason or 'PASSED'} {[str(one) for one in drawn]}", file=sys.stderr)
-    passed = reasons.pop("", 0)
-    wrong = count - passed if species == GENUINE else passed
-    low, high = interval(wrong, count)
-    return {
-        "presentations": count,
-        "errors": wrong,
-        "rate": wrong / count,
-        "interval95": [round(low, 4), round(high, 4)],
-        "same_row": same,
-        "same_row_passed": same_passed,
-        "seconds_p50": round(sorted(seconds)[count // 2], 1),
-        "seconds_max": round(max(seconds), 1),
-        "reasons": dict(reasons.most_common()),
-    }
+    counts, genuine, takes = Counts(), species == GENUINE, defaultdict[int, list[bytes]](list)
+    for number, one in enumerate(presentations):
+        frames, stage = node.look(one.scene, one.drawn)
+        past = [one.kept] if one.kept else takes[one.picture] if genuine else []
+        further = "" if frames.refusal else node.refuses(frames, past)
+        counts.note(one, frames.refusal, further, stage.now)
+        if genuine and (kept := node.remember(frames)) is not None:
+            takes[one.picture].append(kept)
+        if verbose and (not frames.refusal and not further) != genuine:
+            print(f"  {species} {number}: {frames.refusal or further or 'PASSED'} {[*one.drawn]}", file=sys.stderr)
+    return counts.report(genuine)
 
 
 def arguments() -> argparse.Namespace:
@@ -134,6 +243,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--species", choices=[GENUINE, *FACE_SPECIES], nargs="*", default=[GENUINE, *FACE_SPECIES])
+    parser.add_argument("--numbers", type=int, nargs="*", help="these presentations only, of those there are")
+    parser.add_argument("--same-row", action="store_true", help="recordings of answers that the node took, same row")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
@@ -142,23 +253,35 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     cv2.setNumThreads(1)
-    people = faces(options.data, options.dataset, options.pictures)
+    people, node = faces(options.data, options.dataset, options.pictures), Node(options.fps)
     subjects = {one.subject for one in people}
     print(f"simulation: {len(people)} pictures of {len(subjects)} people, one of {len(rows(options.steps))} rows drawn")
+    taken = list(answers(people, node, options)) if options.same_row else []
     results: dict[str, Any] = {}
     for species in options.species:
+        if options.same_row and species not in {GENUINE, *REPLAYED}:
+            continue
         begun = time.process_time()
-        found = results[species] = run(species, people, options)
-        kind = "BPCER" if species == GENUINE else "APCER"
-        low, high = (100 * bound for bound in found["interval95"])
-        print(
-            f"{species:20s} {kind} {found['errors']:4d} of {found['presentations']} ({low:.1f} to {high:.1f} %), "
-            f"same row {found['same_row_passed']} of {found['same_row']}, median {found['seconds_p50']} s, "
-            f"CPU {time.process_time() - begun:.0f} s",
-            flush=True,
-        )
+        again = (one.again(species) for one in taken)
+        presentations = again if options.same_row else tries(species, people, node, options)
+        found = results[species] = run(species, presentations, node, options.verbose)
+        show(species, found, time.process_time() - begun)
         if options.json:
-            options.json.write_text(json.dumps({"simulation": True, "fps": options.fps, "species": results}, indent=2))
+            report = {"simulation": True, "fps": options.fps, "all_same_row": options.same_row, "species": results}
+            options.json.write_text(json.dumps(report, indent=2))
+
+
+def show(species: str, found: dict[str, Any], cpu: float) -> None:
+    kind = "BPCER" if species == GENUINE else "APCER"
+    alone, remembered = (
+        f"{found[errors]:4d} of {found['presentations']} ({100 * found[name][0]:.1f} to {100 * found[name][1]:.1f} %)"
+        for errors, name in (("errors", "interval95"), ("errors_with_memory", "interval95_with_memory"))
+    )
+    print(
+        f"{species:20s} {kind} gestures alone {alone}, with memory {remembered}, "
+        f"same row {found['same_row_passed']} of {found['same_row']}, median {found['seconds_p50']} s, CPU {cpu:.0f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from profile_samples import acquired, embedding, groups
 
 from agent.biometrics import Modality
-from agent.profile.commitment import CodeParameters, _frame, _polar, bind, candidates, parameters_for
+from agent.profile.commitment import CodeParameters, _frame, _polar, bind, candidates, candidates_each, parameters_for
 
 BINS = 20
 FIELD = "face"
@@ -86,12 +86,11 @@ def everybody(enrolled: list[Any], probes: list[list[Any]], code: CodeParameters
     for number, vector in enumerate(enrolled):
         secret = random.bytes(32)
         root, shares = bind({FIELD: vector}, ["other"], {FIELD: code}, secret, b"", random.bytes)
-        for other, group in enumerate(probes):
-            for probe in group if other != number else []:
-                found = candidates(shares, {FIELD: probe}, {"other"}, {FIELD: code}, secret, b"")
-                tried += 1
-                if root in [each.root for each in found]:
-                    opened.add(number)
+        others = np.stack([probe for other, group in enumerate(probes) for probe in group if other != number])
+        found = candidates_each(shares, others, code, secret, b"")
+        tried += len(others)
+        if any(root in roots for roots in found):
+            opened.add(number)
     return {"targets": len(enrolled), "opened": len(opened), "tried": tried}
 
 

@@ -16,6 +16,7 @@ import argparse
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -57,17 +58,39 @@ def enrolled(people: Any, pipelines: Any, codes: Any, person: dict[Modality, int
     return Enrolled(root, shares, secret, template, left)
 
 
-def opens(target: Enrolled, shown: dict[Modality, Any], pipelines: Any, codes: Any, limit: int = 3) -> bool:
-    """Whether what is shown opens the profile."""
-    released = set()
-    if Modality.FINGERPRINT in shown:
-        finger = match(pipelines[Modality.FINGERPRINT], target.template, shown[Modality.FINGERPRINT])
-        released = {Modality.FINGERPRINT.value} if finger.accepted else set()
-    probes = {name.value: embedding(pipelines[name], shown[name]) for name in BOUND & shown.keys()}
-    if len(probes) + len(released) < 2:
-        return False
-    found = candidates(target.shares, probes, released, codes, target.secret, target.secret, limit)
-    return any(each.root == target.root for each in found)
+@dataclass
+class Shown:
+    """What is presented to a profile: the embeddings of bound modalities, and an impression."""
+
+    target: Enrolled
+    samples: dict[Modality, Any]
+    pipelines: Any
+    codes: Any
+
+    def opens(self, choice: tuple[Modality, ...]) -> bool:
+        """Whether the modalities of the choice open the profile; the finger is matched where that decides it."""
+        bound = tuple(name for name in choice if name in BOUND)
+        without = len(bound) > 1 and self._opens(bound, False)
+        if Modality.FINGERPRINT not in choice:
+            return without
+        released = self._opens(bound, True)
+        return released if released == without or self._finger_matches else without
+
+    def _opens(self, bound: tuple[Modality, ...], finger: bool) -> bool:
+        released = {Modality.FINGERPRINT.value} if finger else set()
+        probes = {name.value: self._probes[name] for name in bound}
+        secret = self.target.secret
+        found = candidates(self.target.shares, probes, released, self.codes, secret, secret)
+        return any(each.root == self.target.root for each in found)
+
+    @cached_property
+    def _probes(self) -> dict[Modality, Any]:
+        return {name: embedding(self.pipelines[name], self.samples[name]) for name in BOUND}
+
+    @cached_property
+    def _finger_matches(self) -> bool:
+        name = Modality.FINGERPRINT
+        return match(self.pipelines[name], self.target.template, self.samples[name]).accepted
 
 
 def interval(errors: dict[int, list[bool]], random: Any) -> tuple[float, float]:
@@ -88,8 +111,8 @@ def attempts(targets: dict[int, Enrolled], chimeras: Any, random: Any) -> Any:
             if number != other and any(chimeras[number][name] == chimeras[other][name] for name in Modality):
                 continue
             for _ in range(4 if number == other else 1):
-                shown = {name: next(groups(presenter.left[name], PRESENTED[name], 1, random)) for name in Modality}
-                yield number, number == other, target, shown
+                samples = {name: next(groups(presenter.left[name], PRESENTED[name], 1, random)) for name in Modality}
+                yield number, number == other, target, samples
 
 
 def enrolments(people: Any, pipelines: Any, codes: Any, chimeras: Any, repeat: int) -> dict[int, Enrolled]:
@@ -139,10 +162,10 @@ def main() -> None:
     errors: dict[bool, Errors] = {kind: {choice: {} for choice in CHOICES} for kind in (True, False)}
     for repeat in range(given.repeats):
         targets = enrolments(people, pipelines, codes, chimeras, repeat)
-        for number, genuine, target, shown in attempts(targets, chimeras, random):
+        for number, genuine, target, samples in attempts(targets, chimeras, random):
+            shown = Shown(target, samples, pipelines, codes)
             for choice in CHOICES:
-                opened = opens(target, {name: shown[name] for name in choice}, pipelines, codes)
-                errors[genuine][choice].setdefault(number, []).append(opened is not genuine)
+                errors[genuine][choice].setdefault(number, []).append(shown.opens(choice) is not genuine)
     report = {
         "+".join(choice): {
             "fnmr": figures(errors[True][choice], random),

@@ -14,6 +14,7 @@ from agent.config import Config
 from agent.diagnostics import timesync
 from agent.diagnostics.findings import Finding, Severity, failed
 from agent.diagnostics.machine import Machine
+from agent.sinks.xfrm.counters import MEANING, WORRYING, read_counters
 
 SUBJECT = "host"
 _PR_GET_DUMPABLE = 3
@@ -35,6 +36,8 @@ def examine(machine: Machine, config: Config | None) -> Iterator[Finding]:
         yield from _state(config.state_dir, machine)
         if any(sink.kind == "keyring" for sink in config.sinks):
             yield judge_keyring(machine.text(machine.path("/proc/key-users")), os.geteuid())
+        if any(sink.kind == "xfrm" for sink in config.sinks):
+            yield judge_ipsec(read_counters(machine.path("/proc/net/xfrm_stat")))
 
 
 def judge_dumps(core_limit: int, dumpable: int) -> Finding:
@@ -56,6 +59,20 @@ def judge_keyring(key_users: str, uid: int) -> Finding:
         if user.strip() == str(uid) and len(fields) == 4:
             return _judge_quota(fields[2], fields[3])
     return Finding("host.keyring", Severity.OK, "the kernel's keyring is there and unused", subject=SUBJECT)
+
+
+def judge_ipsec(counters: dict[str, int] | None) -> Finding:
+    """What the kernel's IPsec dropped since it started."""
+    if counters is None:
+        remedy = "This kernel does not count: load xfrm_user, or build it with CONFIG_XFRM_STATISTICS."
+        return Finding("host.ipsec", Severity.WARNING, "the kernel's IPsec counters cannot be read", remedy, SUBJECT)
+    if not counters:
+        return Finding("host.ipsec", Severity.OK, "the kernel's IPsec dropped nothing", subject=SUBJECT)
+    what = "; ".join(f"{MEANING.get(name, name)} ({count})" for name, count in counters.items())
+    if not WORRYING & counters.keys():
+        return Finding("host.ipsec", Severity.INFO, what, subject=SUBJECT, facts=counters)
+    remedy = "Compare `ip -s xfrm state` with the peer's, and look whether the counts still grow; see docs/sinks.md."
+    return Finding("host.ipsec", Severity.WARNING, what, remedy, SUBJECT, counters)
 
 
 def _judge_quota(keys: str, octets: str) -> Finding:

@@ -21,9 +21,10 @@ _SAFE_SECTIONS = ("presentation", "enrolment", "connection", "log", "debug")
 """Sections whose every value is a number, or a word out of a fixed list."""
 _SAFE_OPTIONS = frozenset(
     {
-        "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "folder", "fourcc", "fps", "height",
-        "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "product_id", "rate", "seat",
-        "serial", "slot", "source", "tcti", "timeout", "usbip", "vendor_id", "warmup_frames", "width",
+        "baud", "baudrate", "block_ms", "bus", "clear_on_stop", "device", "fail_closed", "folder", "fourcc", "fps",
+        "height", "hook_timeout_s", "keyring", "library", "module", "path", "port", "prefix", "priority", "product_id",
+        "rate", "replay_window", "seat", "serial", "slot", "source", "state_dir", "tcti", "timeout", "usbip",
+        "vendor_id", "warmup_frames", "width",
     }
 )  # fmt: skip
 """Options of drivers and sinks that say where and how, never with what."""

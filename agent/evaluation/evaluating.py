@@ -91,8 +91,8 @@ def evaluate(request: Request, watcher: Watcher, pipeline: Pipeline[Any] | None 
     subjects = [each for each in own + strangers if each.acquired]
     _require_enough(subjects, acquisition.notes)
     pairs = single.trials(pipeline, subjects, watcher)
-    judge = through_profile(pipeline, np.random.default_rng(request.seed)) if request.through_profile else None
-    operation = Operation(pipeline, subjects, request.settings.operational, request.seed, acquisition.notes, judge)
+    seal = through_profile(pipeline, np.random.default_rng(request.seed)) if request.through_profile else None
+    operation = Operation(pipeline, subjects, request.settings.operational, request.seed, acquisition.notes, seal)
     outcome = operation.run(watcher)
     plan = Plan(sum(not each.stranger for each in subjects), len(subjects), request.replicates, seed=request.seed)
     return Evaluation(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from math import comb
 from typing import Any
 
 import numpy as np
 
-from agent.biometrics import Features, Modality, Pipeline, StraySample, Template, enrol
+from agent.biometrics import Features, Modality, Pipeline, StraySample, Template, enrol, match
 from agent.evaluation.acquiring import Acquired, Notes, Subject
 from agent.evaluation.attempts import Attempt, Gathering, Trials
 from agent.evaluation.progress import Watcher
 from agent.evaluation.settings import OperationalSettings
-from agent.evaluation.through_profile import Judge, Judged, by_matching
+from agent.evaluation.through_profile import Sealing
 from agent.modalities.face import FaceOptions
 from agent.modalities.fingerprint import FingerprintOptions
 from agent.modalities.voice import VoiceOptions
@@ -112,11 +112,11 @@ class Operation:
         settings: OperationalSettings,
         seed: int,
         notes: Notes,
-        judge: Judge | None = None,
+        seal: Sealing | None = None,
     ) -> None:
         self.wanted = product_numbers(pipeline.modality, settings)
         self._pipeline = pipeline
-        self._judge = judge or by_matching(pipeline)
+        self._seal = seal
         self._subjects = subjects
         self._repeats = settings.repeats
         self._seed = seed
@@ -148,16 +148,20 @@ class Operation:
         return self._repeats * len(self._numbers) * everybody
 
     def _attempts(self, repeat: int, number: int, template: Template, used: set[int]) -> Iterator[Attempt]:
-        judged = self._judge(template)
+        opening = None if self._seal is None else self._seal(template)
         for other, subject in enumerate(self._subjects):
             rest = [each for each in subject.acquired if each.number not in used]
             size = self._numbers[number].probe if other == number else self._probes(subject)
-            for group in _groups(rest, size, np.random.default_rng([self._seed, repeat, number, other])):
-                presentation = _present(group)
-                self._counts.presentations += other == number
-                self._counts.presentation_failures += other == number and presentation is None
-                if presentation is not None:
-                    yield self._match(judged, presentation, number, other)
+            groups = _groups(rest, size, np.random.default_rng([self._seed, repeat, number, other]))
+            presented = [_present(group) for group in groups]
+            usable = [each for each in presented if each is not None]
+            self._counts.presentations += len(presented) if other == number else 0
+            self._counts.presentation_failures += len(presented) - len(usable) if other == number else 0
+            attempts = [self._match(template, each, number, other) for each in usable]
+            if opening is not None and usable:
+                opened = opening([each.features for each in usable])
+                attempts = [replace(one, accepted=fits) for one, fits in zip(attempts, opened, strict=True)]
+            yield from attempts
 
     def _plan(self) -> None:
         least = self._pipeline.samples[0]
@@ -209,11 +213,9 @@ class Operation:
     def _probes(self, subject: Subject) -> int:
         return min(self.wanted.probe, max(1, len(subject.acquired)))
 
-    def _match(
-        self, judged: Callable[[Sequence[Features]], Judged], probe: _Presentation, one: int, other: int
-    ) -> Attempt:
+    def _match(self, template: Template, probe: _Presentation, one: int, other: int) -> Attempt:
         started = time.process_time()
-        result = judged(probe.features)
+        result = match(self._pipeline, template, probe.features)
         self._notes.match_ms.append(1000.0 * (time.process_time() - started))
         return Attempt(result.score, one, other, probe.samples, result.accepted)
 

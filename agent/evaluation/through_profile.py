@@ -8,65 +8,50 @@ these with the true root stands for the TPM's answer. A modality without embeddi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import Embedding, Features, Pipeline, Template, match
-from agent.profile.commitment import CodeParameters, bind, candidates, parameters_for
+from agent.profile.commitment import CodeParameters, bind, candidates_each, parameters_for
 
 CANDIDATES = 3
 _GRANTED = "granted"
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The matcher's score of an attempt, and whether it is accepted."""
+Opening = Callable[[Sequence[Sequence[Features]]], list[bool]]
+"""Which of several presentations open one profile."""
 
-    score: float
-    accepted: bool
-
-
-Judge = Callable[[Template], Callable[[Sequence[Features]], Judged]]
-"""Takes a template, and then presentations one after another."""
+Sealing = Callable[[Template], Opening]
+"""Makes a profile of a template."""
 
 
-def by_matching(pipeline: Pipeline[Any]) -> Judge:
-    """The matcher's decision."""
+def through_profile(
+    pipeline: Pipeline[Any], random: np.random.Generator, parameters: CodeParameters | None = None
+) -> Sealing | None:
+    """Sealing and unlocking; None where a matcher decides. Raises `ValueError` for embeddings of an unknown code.
 
-    def judge(template: Template) -> Callable[[Sequence[Features]], Judged]:
-        def judged(probes: Sequence[Features]) -> Judged:
-            result = match(pipeline, template, probes)
-            return Judged(result.score, result.accepted)
-
-        return judged
-
-    return judge
-
-
-def through_profile(pipeline: Pipeline[Any], random: np.random.Generator) -> Judge:
-    """The decision of sealing and unlocking; raises `ValueError` for embeddings of an unknown code."""
+    `parameters` are those of the embeddings' code, unless others are to be compared with them.
+    """
     if not isinstance(pipeline, Embedding):
-        return by_matching(pipeline)
-    kind, name = pipeline, pipeline.modality.value
-    codes = {name: parameters_for(kind.code)}
+        return None
+    kind, name, code = pipeline, pipeline.modality.value, parameters or parameters_for(pipeline.code)
 
-    def judge(template: Template) -> Callable[[Sequence[Features]], Judged]:
+    def seal(template: Template) -> Opening:
         pepper, context = random.bytes(32), random.bytes(32)
         enrolled = {name: _embedding(kind, template.vectors)}
-        root, shares = bind(enrolled, [_GRANTED], codes, pepper, context, random.bytes)
+        root, shares = bind(enrolled, [_GRANTED], {name: code}, pepper, context, random.bytes)
 
-        def judged(probes: Sequence[Features]) -> Judged:
-            result = match(pipeline, template, probes)
-            probe = {name: _embedding(kind, tuple(each.vector for each in probes))}
-            found = candidates(shares, probe, {_GRANTED}, codes, pepper, context, CANDIDATES)
-            return Judged(result.score, result.consistent and any(each.root == root for each in found))
+        def opened(presentations: Sequence[Sequence[Features]]) -> list[bool]:
+            probes = np.stack([_embedding(kind, tuple(each.vector for each in one)) for one in presentations])
+            found = candidates_each(shares, probes, code, pepper, context, CANDIDATES)
+            consistent = [match(pipeline, template, one).consistent for one in presentations]
+            return [fit and root in roots for fit, roots in zip(consistent, found, strict=True)]
 
-        return judged
+        return opened
 
-    return judge
+    return seal
 
 
 def described(pipeline: Pipeline[Any]) -> Mapping[str, Any]:

@@ -1,19 +1,17 @@
-"""Alerts: queued in the deciding transaction, sent as RFC 5424 records to a file and a syslog receiver."""
+"""Alerts: queued in the deciding transaction, sent to every destination in its own form."""
 
-from authority.alerts.outbox import raise_alert
-from authority.alerts.pump import AlertPump
+from authority.alerts.outbox import acknowledge, raise_alert
 from authority.alerts.rfc5424 import Origin, Record, Severity, format_record
-from authority.alerts.sinks import AlertSink, FileSink, SinkError, parse_sink
+from authority.alerts.sinks import AlertSink, FileSink, SinkError
 
 __all__ = [
-    "AlertPump",
     "AlertSink",
     "FileSink",
     "Origin",
     "Record",
     "Severity",
     "SinkError",
+    "acknowledge",
     "format_record",
-    "parse_sink",
     "raise_alert",
 ]

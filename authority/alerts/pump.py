@@ -1,4 +1,4 @@
-"""Moves alerts from the outbox to the sinks, each sink at its own pace."""
+"""Moves alerts from the outbox to their destinations, each at its own pace."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
-from authority.alerts.rfc5424 import Origin, Record, Severity, format_record
-from authority.alerts.sinks import AlertSink, SinkError
+from authority.alerts import ledger
+from authority.alerts.destinations import Destination
+from authority.alerts.rfc5424 import Origin, Record, Severity
+from authority.alerts.sinks import SinkError
 from authority.store import StoreUnavailable, schema
 
 T = TypeVar("T")
 BATCH = 100
 LONGEST_PAUSE_S = 60.0
-_CURSOR = "alert-cursor/"
 _log = logging.getLogger(__name__)
 
 
@@ -29,29 +30,30 @@ class RunTransaction(Protocol):
 
 
 class AlertPump:
-    """One thread per sink reads the outbox, sends, and remembers how far it came; a slow sink delays nobody.
+    """One thread per destination reads the outbox, sends, and remembers how far it came; a slow one delays nobody.
 
-    A record is sent once to each sink, and again only when the process ended between sending and remembering.
+    An alert is sent once to each, and again only when the process ended between sending and remembering: under the same
+    key, its id.
     """
 
     def __init__(
         self,
         run: RunTransaction,
-        sinks: Sequence[AlertSink],
+        destinations: Sequence[Destination],
         origin: Origin,
         now: Callable[[], float],
         *,
         pause_s: float,
     ) -> None:
-        self._run, self._sinks, self._origin, self._now = run, tuple(sinks), origin, now
+        self._run, self._destinations, self._origin, self._now = run, tuple(destinations), origin, now
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin to pump in the background."""
-        for sink in self._sinks:
-            thread = threading.Thread(target=self._work, args=(sink,), name=f"alerts {sink.name}", daemon=True)
+        for each in self._destinations:
+            thread = threading.Thread(target=self._work, args=(each,), name=f"alerts {each.name}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -61,56 +63,63 @@ class AlertPump:
         for thread in self._threads:
             thread.join(timeout_s)
 
-    def pump(self, sink: AlertSink) -> int:
-        """Send what `sink` has not got yet; gives the number sent, raises `SinkError` when it refuses one."""
+    def pump(self, to: Destination) -> int:
+        """Send what `to` has not got yet; gives the number sent, raises `SinkError` when it refuses one."""
         sent = 0
-        for row in self._run(lambda conn: _waiting(conn, sink.name)):
-            try:
-                sink.send(format_record(_record(row), self._origin))
-            except SinkError:
-                self._run(lambda conn, failed=row.id: _count_attempt(conn, failed))  # type: ignore[misc]
-                raise
-            self._run(lambda conn, done=row.id: self._remember(conn, sink.name, done))  # type: ignore[misc]
-            sent += 1
+        self._run(lambda conn: ledger.give_up(conn, to.name, to.backlog))
+        for row in self._run(lambda conn: _waiting(conn, to.name)):
+            wanted = to.wants(Severity(row.severity))
+            if wanted:
+                self._send(to, row)
+            self._run(lambda conn, done=row.id, counted=wanted: self._remember(conn, to, done, counted))  # type: ignore[misc]
+            sent += wanted
         return sent
 
-    def _remember(self, conn: Connection, name: str, alert_id: int) -> None:
-        _set_cursor(conn, name, alert_id)
-        everywhere = min(_cursor(conn, sink.name) for sink in self._sinks)
+    def _send(self, to: Destination, row: Row[Any]) -> None:
+        try:
+            to.sink.send(to.write(_record(row), self._origin), f"alert-{row.id}")
+        except SinkError as error:
+            cause = str(error)
+            self._run(lambda conn: ledger.count_failure(conn, to.name, row.id, cause, self._now()))
+            raise
+
+    def _remember(self, conn: Connection, to: Destination, alert_id: int, sent: bool) -> None:
+        ledger.count_sent(conn, to.name, alert_id, self._now() if sent else None)
+        everywhere = min(ledger.cursor(conn, each.name) for each in self._destinations)
         waiting = schema.alert.c.delivered_at.is_(None) & (schema.alert.c.id <= everywhere)
         conn.execute(update(schema.alert).where(waiting).values(delivered_at=self._now()))
 
-    def _work(self, sink: AlertSink) -> None:
+    def _work(self, to: Destination) -> None:
         pause_s = self._pause_s
         while True:
             stopping = self._stop.wait(pause_s)
-            pause_s = self._attempt(sink, pause_s)
+            pause_s = self._attempt(to, pause_s)
             if stopping:
-                sink.close()
+                to.sink.close()
                 return
 
-    def _attempt(self, sink: AlertSink, pause_s: float) -> float:
+    def _attempt(self, to: Destination, pause_s: float) -> float:
         """Pump once; gives the pause until the next try, which doubles while the sink refuses."""
         try:
-            self.pump(sink)
+            self.pump(to)
         except SinkError as error:
             if pause_s == self._pause_s:
-                _log.warning("alert sink unavailable", extra={"sink": sink.name, "cause": str(error)})
+                _log.warning("alert sink unavailable", extra={"sink": to.name, "cause": str(error)})
             return min(2 * pause_s, LONGEST_PAUSE_S)
         except StoreUnavailable as error:
-            _log.error("alerts cannot be read", extra={"sink": sink.name, "cause": str(error)})
+            _log.error("alerts cannot be read", extra={"sink": to.name, "cause": str(error)})
             return min(2 * pause_s, LONGEST_PAUSE_S)
         except Exception:  # noqa: BLE001 - whatever ails the store must not end the pump
-            _log.exception("alerts cannot be read", extra={"sink": sink.name})
+            _log.exception("alerts cannot be read", extra={"sink": to.name})
             return min(2 * pause_s, LONGEST_PAUSE_S)
         return self._pause_s
 
 
-def _waiting(conn: Connection, sink: str) -> Sequence[Row[Any]]:
+def _waiting(conn: Connection, name: str) -> Sequence[Row[Any]]:
     query = select(schema.alert, schema.node.c.name.label("node_name")).outerjoin(
         schema.node, schema.node.c.id == schema.alert.c.node_id
     )
-    rows = query.where(schema.alert.c.id > _cursor(conn, sink)).order_by(schema.alert.c.id).limit(BATCH)
+    rows = query.where(schema.alert.c.id > ledger.cursor(conn, name)).order_by(schema.alert.c.id).limit(BATCH)
     return conn.execute(rows).all()
 
 
@@ -119,22 +128,3 @@ def _record(row: Row[Any]) -> Record:
     if row.node_id is not None:
         data |= {"node": row.node_name or "", "nodeId": row.node_id}
     return Record(row.at, Severity(row.severity), row.kind, row.text, {**data, **json.loads(row.data)})
-
-
-def _cursor(conn: Connection, sink: str) -> int:
-    value = conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == _CURSOR + sink))
-    if value is not None:
-        return int(value)
-    sent_everywhere = select(func.max(schema.alert.c.id)).where(schema.alert.c.delivered_at.is_not(None))
-    return conn.scalar(sent_everywhere) or 0
-
-
-def _set_cursor(conn: Connection, sink: str, alert_id: int) -> None:
-    changed = conn.execute(update(schema.meta).where(schema.meta.c.key == _CURSOR + sink).values(value=str(alert_id)))
-    if changed.rowcount == 0:
-        conn.execute(insert(schema.meta).values(key=_CURSOR + sink, value=str(alert_id)))
-
-
-def _count_attempt(conn: Connection, alert_id: int) -> None:
-    row = schema.alert
-    conn.execute(update(row).where(row.c.id == alert_id).values(attempts=row.c.attempts + 1))

@@ -61,7 +61,12 @@ class Origin:
 
 def format_record(record: Record, origin: Origin) -> bytes:
     """One RFC 5424 record without a trailing newline; it never contains one either."""
-    header = " ".join(
+    header = _header(record, origin, _structured_data(record.data))
+    return _utf8(header) + b" " + _BOM + _utf8(neutralise(record.text))
+
+
+def _header(record: Record, origin: Origin, structured: str) -> str:
+    return " ".join(
         (
             f"<{record.facility * 8 + record.severity.code}>1",
             _timestamp(record.at),
@@ -69,15 +74,20 @@ def format_record(record: Record, origin: Origin) -> bytes:
             _header_field(origin.app, 48),
             _header_field(origin.procid, 128),
             _header_field(record.kind, 32),
-            _structured_data(record.data),
+            structured,
         )
     )
-    return _utf8(header) + b" " + _BOM + _utf8(neutralise(record.text))
 
 
 def neutralise(text: str) -> str:
     """`text` on one line, cut to `MAX_TEXT`: control and direction characters become visible stand-ins."""
     return _UNSAFE.sub(_visible, text[:MAX_TEXT])
+
+
+def wrap_record(record: Record, origin: Origin, body: str) -> bytes:
+    """A record whose message is `body`, one line that another format wrote; the fields are in there."""
+    header = _header(record, origin, "-")
+    return _utf8(header) + b" " + _utf8(body)
 
 
 def _utf8(text: str) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 from pathlib import Path
 from typing import Protocol
 
@@ -24,8 +25,8 @@ class AlertSink(Protocol):
     def name(self) -> str:
         """Name of this sink among the others."""
 
-    def send(self, record: bytes) -> None:
-        """Hand over one RFC 5424 record; raises `SinkError`."""
+    def send(self, record: bytes, key: str = "") -> None:
+        """Hand over one record, named `key` at every try; raises `SinkError`."""
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -38,7 +39,7 @@ class FileSink:
         self._path = path
         self.name = f"file:{path}"
 
-    def send(self, record: bytes) -> None:
+    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
         """Append and fsync; the file is opened anew each time, so that it may be rotated away."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, _MODE)
@@ -75,7 +76,7 @@ class UnixSink:
         self._socket: socket.socket | None = None
         self.name = f"unix:{path}"
 
-    def send(self, record: bytes) -> None:
+    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
         """Send one record, connecting first where needed."""
         try:
             connected = self._connected()
@@ -119,7 +120,7 @@ class UdpSink:
         self._address = (host, port)
         self.name = f"udp:{host}:{port}"
 
-    def send(self, record: bytes) -> None:
+    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
         """Send one datagram."""
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
@@ -140,10 +141,10 @@ class TcpSink:
         self._socket: socket.socket | None = None
         self.name = f"tcp:{host}:{port}"
 
-    def send(self, record: bytes) -> None:
+    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
         """Send one counted record, connecting first where needed."""
         try:
-            if self._socket is not None and _hung_up(self._socket):
+            if self._socket is not None and hung_up(self._socket):
                 self.close()
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, self._timeout_s)
@@ -159,26 +160,13 @@ class TcpSink:
             self._socket = None
 
 
-def _hung_up(connected: socket.socket) -> bool:
+def hung_up(connected: socket.socket) -> bool:
     """Whether the receiver has closed: a write into such a connection would succeed and be lost."""
     connected.setblocking(False)
+    secured = isinstance(connected, ssl.SSLSocket)
     try:
-        return connected.recv(4096, socket.MSG_PEEK) == b""
-    except BlockingIOError:
+        return (connected.recv(4096) if secured else connected.recv(4096, socket.MSG_PEEK)) == b""
+    except (BlockingIOError, ssl.SSLWantReadError):
         return False
     finally:
         connected.settimeout(TIMEOUT_S)
-
-
-def parse_sink(text: str) -> AlertSink:
-    """The sink in `unix:PATH`, `udp:HOST:PORT`, `tcp:HOST:PORT` or `file:PATH`; raises `ValueError` naming the form."""
-    kind, _, rest = text.partition(":")
-    if kind == "unix" and rest:
-        return UnixSink(rest)
-    if kind == "file" and rest:
-        return FileSink(Path(rest))
-    host, _, port = rest.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if kind in {"udp", "tcp"} and host and port.isdecimal() and 0 < int(port) < 65536:
-        return UdpSink(host, int(port)) if kind == "udp" else TcpSink(host, int(port))
-    raise ValueError(f"{text!r} is no alert sink: write unix:PATH, udp:HOST:PORT, tcp:HOST:PORT or file:PATH")

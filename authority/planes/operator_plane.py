@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
 from authority import audit, braking, enrolling, operators, scheduler, standing, views
+from authority.alerts import Origin
+from authority.alerts.destinations import Destination
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
+from authority.planes.alert_routes import alert_routes
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
 from authority.planes.hub import Hub, Push
 from authority.planes.key_routes import version_routes
@@ -76,6 +79,9 @@ class MemberRequest(_Body):
     resource_class: ResourceClass = ResourceClass.NORMAL
 
 
+NOBODY = Origin("-")
+
+
 @dataclass(frozen=True)
 class OperatorContext:
     """What the routes of the operator plane work with."""
@@ -85,6 +91,8 @@ class OperatorContext:
     hub: Hub
     ca_sha256: str
     load_policy: Callable[[], Policy] | None = None
+    destinations: Callable[[], Sequence[Destination]] = list
+    origin: Origin = NOBODY
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -114,6 +122,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
     _record_routes(app, context, demand)
+    alert_routes(app, context, demand, context.destinations, context.origin)
     log_routes(app, context, demand)
     group_routes(app, context, demand, _node, _checked)
     _brake_routes(app, context, demand)
@@ -363,13 +372,6 @@ def _member_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
 
 def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     read = [Depends(demand(Scope.READ))]
-
-    @app.get("/v1/alerts", dependencies=read)
-    @access(OPERATOR)
-    async def list_alerts(after: Annotated[int, Query(ge=0)] = 0) -> list[View]:
-        """Alerts above an id, oldest first."""
-        found: list[View] = await context.read(lambda conn: views.alert_list(conn, after))
-        return found
 
     @app.get("/v1/audit", dependencies=read)
     @access(OPERATOR)

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authority.keys.kek import KekError
 from authority.refusal import Refused
 from authority.runtime import Refusal
 from authority.store import StoreUnavailable
@@ -40,6 +41,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Refusal, _not_now)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(KekError, _keyless)
     app.add_exception_handler(ProtocolViolation, _violation)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(WebSocketRequestValidationError, _invalid)
@@ -70,6 +72,13 @@ async def _unavailable(_: HTTPConnection, error: Exception) -> Response:
     _log.error("the store is unavailable: %s", error)
     detail, headers = "the authority cannot write its database", {"retry-after": str(RETRY_AFTER_S)}
     return problem_response(ErrorCode.UNAVAILABLE, 503, detail, "Try again later; nothing was changed.", headers)
+
+
+async def _keyless(_: HTTPConnection, error: Exception) -> Response:
+    """What is wrong is for the log: the other side learns neither paths nor which key it is."""
+    _log.error("stored secrets cannot be used: %s", error)
+    detail = "the authority cannot use the keys of its stored secrets"
+    return problem_response(ErrorCode.UNAVAILABLE, 503, detail, "See the authority's log; nothing was changed.")
 
 
 async def _violation(_: HTTPConnection, error: Exception) -> Response:

@@ -388,6 +388,24 @@ alert = Table(
     Column("data", Text, nullable=False, default="{}"),
     Column("delivered_at", Float),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("repeats", Integer, nullable=False, server_default="0"),
+    Column("last_at", Float),
+    Column("acknowledged_at", Float),
+    Column("acknowledged_by", String(80), nullable=False, server_default=""),
+    Column("acknowledgement", Text, nullable=False, server_default=""),
+)
+
+alert_destination = Table(
+    "alert_destination",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("cursor", Integer, nullable=False, default=0),
+    Column("sent", Integer, nullable=False, default=0),
+    Column("failed", Integer, nullable=False, default=0),
+    Column("dropped", Integer, nullable=False, default=0),
+    Column("last_sent_at", Float),
+    Column("last_error", Text, nullable=False, default=""),
+    Column("last_error_at", Float),
 )
 
 audit = Table(

@@ -54,15 +54,21 @@ class LiveFace:
 
 @dataclass(frozen=True)
 class Recording:
-    """A genuine answer to the row `gestures`, take number `take`, as recorded: the same pictures each time."""
+    """A genuine answer to the row `gestures`, take number `take`, as recorded: the same pictures each time.
+
+    `prompts` are what was asked then, and when; without them the take draws the times.
+    """
 
     face: AnimatedFace
     gestures: tuple[str, ...]
     take: int
+    prompts: tuple[Asked, ...] = ()
 
     @property
     def asked(self) -> tuple[Asked, ...]:
         """What was asked then, and when."""
+        if self.prompts:
+            return self.prompts
         rng = rng_of(self.take, 21)
         at, prompts = float(rng.uniform(*RECORDED_FIRST_S)), []
         for gesture in self.gestures:
@@ -93,17 +99,21 @@ class _Attack:
 
 @dataclass(frozen=True)
 class FaceAttack:
-    """The means of one attack: whose face, somebody else's, another challenge's row of gestures, and the seed."""
+    """The means of one attack: whose face, somebody else's, another challenge's row of gestures, and the seed.
+
+    `prompts` are those of that challenge, where it is known when they came: the recording is of an answer to them.
+    """
 
     victim: AnimatedFace
     attacker: AnimatedFace
     recorded: tuple[str, ...]
     seed: int
+    prompts: tuple[Asked, ...] = ()
 
     @property
     def recording(self) -> Recording:
         """The victim's recorded answer."""
-        return Recording(self.victim, self.recorded, self.seed)
+        return Recording(self.victim, self.recorded, self.seed, self.prompts)
 
 
 def face_attack(species: str, means: FaceAttack) -> FaceScene:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,6 +32,28 @@ def demo(data: Path | None, serve: bool, keep: Path | None, picture: Path | None
 
     if not run_demo(DemoOptions(data=data, serve=serve, as_json=as_json, keep=keep, picture=picture)):
         sys.exit(1)
+
+
+@cli.command()
+@click.option(
+    "--sink", type=click.Choice(["wireguard"]), default="wireguard", show_default=True, help="The data plane."
+)
+@click.option("--nodes", type=click.IntRange(2, 50), default=3, show_default=True)
+@click.option("--rotations", type=click.IntRange(0), default=10, show_default=True)
+@click.option("--period", type=click.FloatRange(0.2), default=2.0, show_default=True, help="Seconds between rotations.")
+@click.option("--demotions", type=click.IntRange(0), default=2, show_default=True, help="Nodes that fail, one by one.")
+@click.option("--rate", type=click.FloatRange(1), default=50.0, show_default=True, help="Packets a second and pair.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Save packets and access as PNG here.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the site's folder, with all logs, here.")
+@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Write what was measured here.")
+def network(report: Path | None, **chosen: Any) -> None:
+    """Nodes that exchange packets: rotations that lose none, and failures that cut a node off."""
+    from simulators.lab.network.run import NetworkOptions
+    from simulators.lab.network.view import show_network
+
+    show_network(
+        NetworkOptions(**{("period_s" if key == "period" else key): value for key, value in chosen.items()}), report
+    )
 
 
 @cli.command()

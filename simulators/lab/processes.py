@@ -74,6 +74,7 @@ class Child:
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
+        self.resume()
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -84,6 +85,14 @@ class Child:
         if self.process is not None and self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+    def pause(self) -> None:
+        """Let it hear and do nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def peak_memory_mb(self) -> float | None:
         """Peak resident memory in MB (VmHWM), or None when it is not running."""

@@ -57,6 +57,7 @@ class Authority:
     folder: Path
     node_port: int
     operator_port: int
+    address: str = "127.0.0.1"
     server: Child = field(init=False)
 
     @property
@@ -68,7 +69,7 @@ class Authority:
         """Make its keys, database and configuration."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         where = ["--node-port", str(self.node_port), "--operator-port", str(self.operator_port)]
-        options = ["--name", "127.0.0.1", "--listen", "127.0.0.1", "--lab-roots", os.fspath(tpm_roots)]
+        options = ["--name", self.address, "--listen", self.address, "--lab-roots", os.fspath(tpm_roots)]
         self.call("init", *where, *options, "--policy", os.fspath(policy))
         argv = [command("keyvigil-authority"), "serve", "--state", os.fspath(self.state)]
         self.server = Child("authority", argv, self.folder / "authority.log")
@@ -84,7 +85,7 @@ class Authority:
         return json.loads(run(argv))
 
     def _answers(self) -> bool | None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.operator_port), 0.2):
+        with suppress(OSError), socket.create_connection((self.address, self.operator_port), 0.2):
             return True
         return None
 

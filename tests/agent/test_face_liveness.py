@@ -77,6 +77,20 @@ def test_a_recorded_answer_to_the_same_row_passes_as_its_person_would(face: Face
     assert answered(face, stage).refusal == ""
 
 
+def test_an_answer_that_was_recorded_is_known_again_when_its_row_comes_again(
+    face: Face, people: list[AnimatedFace]
+) -> None:
+    """Gestures alone let it pass; another answer of the person to the row is new."""
+    pipeline: Any = face.pipeline()
+    given = FaceStage(LiveFace(people[0], take=1), ROW, fps=8)
+    kept = [pipeline.digest(pipeline.examine(answered(face, given), "challenge").features)]
+    again = FaceAttack(people[0], people[1], ROW, 1, tuple(given.asked))
+    for scene, copy in ((face_attack("injected-with-noise", again), True), (LiveFace(people[0], take=2), False)):
+        frames = answered(face, FaceStage(scene, ROW, fps=8))
+        assert frames.refusal == ""
+        assert pipeline.replayed(kept, pipeline.examine(frames, "challenge").features) is copy
+
+
 def test_a_swap_is_found_by_the_face_alone(
     face: Face, people: list[AnimatedFace], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,9 @@ import pytest
 from agent.errors import ConfigError, SinkFailed
 from agent.sinks import load_sink
 from agent.sinks.nftables import NftablesSink
+from simulators.lab.network.namespaces import Namespace, join
 from tests.agent.data_planes import Ends
-from tests.namespaces import Namespace, join, needs
+from tests.namespaces import needs
 
 NETWORKS = {"blue": ["10.77.0.0/24", "fd77::/64"], "a-b": ["10.78.0.0/24"], "a_b": ["10.79.0.0/24"]}
 KEEP = ["192.0.2.0/24"]

@@ -19,8 +19,9 @@ from agent.sinks.wireguard import WireGuardSink
 from agent.sinks.wireguard._uapi import UapiDevice
 from protocol.wireguard import wireguard_psk
 from simulators.devices.wireguard import WireGuardModel
+from simulators.lab.network.namespaces import Namespace, join
 from tests.agent.data_planes import Ends
-from tests.namespaces import Namespace, join, needs
+from tests.namespaces import needs
 
 NAMES = ("node-a", "node-b", "node-c")
 

@@ -51,6 +51,7 @@ def test_nodes_come_in_the_order_of_their_names(world: World):
 
 def test_what_a_node_holds_follows_its_standing(world: World):
     node_id = world.node("n1")
+    world.set_node(node_id, ownership="taken")
     fresh = view(world, "n1")
     assert (fresh["state"], fresh["tier"], fresh["access"], fresh["answered"]) == ("pending", "low", "isolated", 0)
     create_network(world.conn, world.rt, "office", world.clock)

@@ -43,6 +43,7 @@ from tests.agent.biometrics.made import IMPRESSION
 from tests.authority.tpm import forge, forge_log
 from tests.fuzz._target import Target
 from tests.fuzz.camera_targets import CAMERA_TARGETS
+from tests.fuzz.netlink_targets import NETLINK_TARGETS
 
 _KEY = ec.derive_private_key(0x1234567, ec.SECP256R1())
 _WIDE_KEY = ec.derive_private_key(0x1234567, ec.SECP384R1())
@@ -190,6 +191,7 @@ _MESSAGES = (_uru4000_message((2, 2), (0, 1), (0x82, 1), (5, 1)), _uru4000_messa
 
 TARGETS: tuple[Target, ...] = (
     *CAMERA_TARGETS,
+    *NETLINK_TARGETS,
     Target("fingerprint-vector", _impression, (BiometricError,), (IMPRESSION.astype("<i2").tobytes(),)),
     Target("uru4000-header", parse_header, (ProtocolError,), _MESSAGES),
     Target("uru4000-image", _uru4000_image, (ProtocolError,), _MESSAGES),

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from agent import log as agent_log
 from authority import challenges, enrolling, standing
-from authority.alerts import AlertPump, Origin, Record, Severity, format_record, raise_alert, rfc5424
+from authority.alerts import Origin, Record, Severity, format_record, raise_alert, rfc5424
+from authority.alerts.destinations import Destination
+from authority.alerts.pump import AlertPump
 from authority.cli import output
 from protocol.codec import ProtocolViolation
 from protocol.messages import DeliveryAck, EnrolStart
@@ -136,7 +138,8 @@ def check_alerts_and_audit_hold(site: Site, node: Machine) -> None:
 
 def check_written(site: Site) -> None:
     sink = Collector()
-    AlertPump(site.read, [sink], Origin("ta1"), lambda: site.clock, pause_s=1).pump(sink)
+    to = Destination("a", sink)
+    AlertPump(site.read, [to], Origin("ta1"), lambda: site.clock, pause_s=1).pump(to)
     assert sink.got
     for record in sink.got:
         assert GRAMMAR.fullmatch(record)

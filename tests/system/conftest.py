@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from simulators.lab.insider import Insider
 from simulators.lab.processes import Child, command
 from simulators.lab.world import Node, World, wait_for
 from tests.system.harness import Site, secret_file
-from tests.system.insider import Insider
 from tests.system.processes import Recorder
 
 PERSON, IMPOSTOR = "persona-a", "persona-b"

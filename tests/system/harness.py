@@ -12,24 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from agent.errors import AuthorityRefused
-from authority.cli.client import OperatorClient, target
 from authority.cli.output import CommandFailed
 from authority.runtime import Runtime
 from authority.service import open_authority
 from authority.store import Store
-from authority.trust import parse_policy
-from hal import available_drivers
 from protocol.problems import ErrorCode
-from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab.processes import command
-from simulators.lab.world import World, wait_for
-
-OPEN = {"summoned", "activated"}
-SOON_S = 20.0
-"""What should happen at once, on a machine that is busy."""
+from simulators.lab.site import SOON_S, LabSite
+from simulators.lab.world import wait_for
 
 
 @dataclass(frozen=True)
@@ -74,61 +65,8 @@ def _text_trouble(output: str) -> tuple[str, str]:
     return found.get("error", ""), found.get("remedy", "")
 
 
-class Site:
-    """A running site with the eyes of its operator."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.authority = world.authority
-        self.factory = SwtpmFactory(world.folder / "tpm")
-        self.policy = parse_policy((world.folder / "policy.toml").read_text())
-        self.operator = OperatorClient(target(self.authority.state, None, None, None))
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.authority.node_port}"
-
-    def node(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.operator.get(f"/v1/nodes/{name}")
-        return found
-
-    def names(self) -> list[str]:
-        return [entry["name"] for entry in self.operator.get("/v1/nodes")]
-
-    def connections(self) -> int:
-        """How many nodes hold a connection now."""
-        return int(self.operator.get("/v1/health")["connected"])
-
-    def token(self, name: str, *, lab: bool = True) -> str:
-        return str(self.operator.post("/v1/join-tokens", {"name": name, "lab": lab})["token"])
-
-    def ticket(self, admin: str, node: str) -> tuple[str, str]:
-        """A ticket and its PIN."""
-        made = self.operator.post(f"/v1/admins/{admin}/tickets", {"node": node})
-        return made["ticket"], made["pin"]
-
-    def challenge(self, name: str) -> str:
-        """Summon somebody to the node; the challenge's id."""
-        self.operator.post(f"/v1/nodes/{name}/challenge")
-        return str(self.node(name)["challenge"]["id"])
-
-    def reaches(self, name: str, challenge_id: str, state: str, seconds: float = SOON_S) -> None:
-        """Wait until this challenge is in `state`."""
-        what = f"challenge {challenge_id} of {name} is {state}"
-        wait_for(what, lambda: self._state(name, challenge_id) == state or None, seconds)
-
-    def ended(self, name: str, challenge_id: str, seconds: float = SOON_S) -> str:
-        """How this challenge, the node's newest, ends."""
-
-        def probe() -> str | None:
-            state = self._state(name, challenge_id)
-            return None if state in OPEN else state
-
-        return wait_for(f"the end of challenge {challenge_id} of {name}", probe, seconds)
-
-    def _state(self, name: str, challenge_id: str) -> str:
-        newest = self.node(name)["challenge"]
-        return str(newest["state"]) if newest["id"] == challenge_id else "gone"
+class Site(LabSite):
+    """A running site under test."""
 
     def since(self) -> Since:
         """A mark in the audit log and the alerts."""
@@ -208,25 +146,6 @@ def name_for(test: str) -> str:
 def code_of(error: AuthorityRefused) -> ErrorCode:
     """Why the authority refused."""
     return error.problem.code
-
-
-def bare_config(folder: Path, name: str, url: str, tcti: str, **sections: Mapping[str, object]) -> Path:
-    """Configuration of a node that has an enclave and no sensors; it keeps its keys in `keys.json`."""
-    driver = available_drivers()["tpm2"].sha256
-    parts: dict[str, Mapping[str, object]] = {
-        "node": {"name": name, "state_dir": os.fspath(folder / "state"), "authority": url},
-        "connection": {"retry_min_s": 0.1, "retry_max_s": 0.5, "timeout_s": 10},
-        "log": {"format": "json", "level": "debug"},
-        "devices.enclave": {"driver": "tpm2", "sha256": driver},
-        "devices.enclave.options": {"tcti": tcti},
-        **sections,
-    }
-    lines = ["[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {json.dumps(os.fspath(folder / 'keys.json'))}"]
-    for title, values in parts.items():
-        lines += [f"[{title}]", *(f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items())]
-    file = folder / "agent.toml"
-    file.write_text("\n".join(lines) + "\n")
-    return file
 
 
 def secret_file(path: Path, text: str) -> Path:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from simulators.lab.insider import Insider
 from simulators.lab.processes import Child, command
+from simulators.lab.site import bare_config
 from simulators.lab.world import agent_config, wait_for
 from tests.system.full_disk import SmallDisk, small_disk
-from tests.system.harness import Site, bare_config, name_for, refused, secret_file
-from tests.system.insider import Insider
+from tests.system.harness import Site, name_for, refused, secret_file
 
 pytestmark = pytest.mark.system
 

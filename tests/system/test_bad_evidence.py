@@ -12,8 +12,8 @@ from agent.identity import TlsKey
 from protocol.digests import attest_digest, failure_digest, renew_digest
 from protocol.messages import AttestSubmission, FailureSubmission, Outcome, RenewRequest
 from protocol.problems import ErrorCode
+from simulators.lab.insider import Insider
 from tests.system.harness import Site, code_of, name_for
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 

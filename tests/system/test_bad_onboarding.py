@@ -15,8 +15,9 @@ from protocol.codec import b64url
 from protocol.messages import EnrolStart
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken, parse_join_token
-from tests.system.harness import Refusal, Site, bare_config, name_for, refused, secret_file
-from tests.system.insider import Insider
+from simulators.lab.insider import Insider
+from simulators.lab.site import bare_config
+from tests.system.harness import Refusal, Site, name_for, refused, secret_file
 
 pytestmark = pytest.mark.system
 

@@ -12,10 +12,10 @@ from agent.errors import AuthorityRefused, AuthorityUnreachable
 from agent.identity import Certificate, IdentityStore
 from hal import Deadline
 from protocol.messages import Outcome
+from simulators.lab.insider import Insider
 from simulators.lab.processes import Child, command
 from simulators.lab.world import wait_for
 from tests.system.harness import Since, Site, name_for
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 

@@ -10,10 +10,10 @@ from agent.errors import AuthorityRefused
 from authority.trust import Circumstances, Presentation, PresentationKind, assess
 from protocol.messages import Outcome
 from protocol.problems import ErrorCode
+from simulators.lab.insider import Insider
 from simulators.lab.world import wait_for
 from tests.system.conftest import PERSON
 from tests.system.harness import Site, code_of, name_for
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 

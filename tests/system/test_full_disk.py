@@ -13,11 +13,11 @@ from agent.errors import AuthorityRefused
 from authority.audit import verify_log
 from protocol.messages import Outcome
 from protocol.problems import ErrorCode
+from simulators.lab.insider import Insider
 from simulators.lab.world import World
 from tests.system.conftest import POLICY, STILL
 from tests.system.full_disk import SmallDisk, small_disk
 from tests.system.harness import Site, code_of, name_for, refused
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 

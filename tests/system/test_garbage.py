@@ -16,10 +16,10 @@ from websockets.sync.client import connect
 
 from agent.identity import pinned_context
 from protocol.problems import ErrorCode
+from simulators.lab.insider import Insider
 from simulators.lab.processes import command, run
 from simulators.lab.world import wait_for
 from tests.system.harness import Site, name_for
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 

@@ -6,7 +6,7 @@ over the signs of a secret projection of the embedding. Y is shared 2-of-n (Sham
 has the scheme, its figures and what it is not worth. Nothing here does I/O, and randomness is passed in.
 """
 
-from agent.profile.commitment._binding import Candidate, bind, candidates, refresh
+from agent.profile.commitment._binding import Candidate, bind, candidates, candidates_each, refresh
 from agent.profile.commitment._shares import ROOT_BYTES, SCHEME, BoundShare, ReleasedShare, Shares
 from agent.profile.commitment.parameters import CodeParameters, parameters_for
 
@@ -20,6 +20,7 @@ __all__ = [
     "Shares",
     "bind",
     "candidates",
+    "candidates_each",
     "parameters_for",
     "refresh",
 ]

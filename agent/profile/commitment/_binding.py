@@ -22,6 +22,8 @@ from protocol.codec import length_prefixed
 Embedding = NDArray[np.float32]
 Random = Callable[[int], bytes]
 _LABEL = "keyvigil/commitment/1"
+_TOGETHER = 32
+"""Words decoded together: their paths fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def candidates(
     also where none can be right: what follows must not take another time for a near miss. Raises `ValueError` for
     fewer than two modalities that are part of the profile, none of them bound, and for shares of another scheme.
     """
-    _require_openable(shares, probes, released)
+    _require_openable(shares, probes.keys(), released)
     places = shares.places
     ways: list[list[_Opened]] = []
     for name, probe in sorted(probes.items()):
@@ -122,6 +124,32 @@ def candidates(
         deriving = _Deriving(name, places[name], let_go.salt, pepper, context)
         ways.append([_Opened(name, places[name], xor(let_go.wrapped_y, deriving.key("released")))])
     return _likeliest(ways, limit)
+
+
+def candidates_each(
+    shares: Shares, probes: NDArray[np.float32], code: CodeParameters, pepper: bytes, context: bytes, limit: int = 3
+) -> list[list[bytes]]:
+    """The roots that `candidates` gives for each of many probes `[count, d]`, with the released modality let go.
+
+    For whoever tries one record with much: an evaluation, an attack. Raises `ValueError` unless the shares are of one
+    bound modality and one released one, and of this scheme.
+    """
+    if len(shares.bound) != 1 or len(shares.released) != 1:
+        raise ValueError("many probes are tried with one bound modality and one released one")
+    [(modality, share)], [(released, kept)] = shares.bound.items(), shares.released.items()
+    _require_openable(shares, {modality}, {released})
+    places = shares.places
+    deriving = _Deriving(modality, places[modality], share.salt, pepper, context)
+    let_go = _Deriving(released, places[released], kept.salt, pepper, context)
+    other = places[released], xor(kept.wrapped_y, let_go.key("released"))
+    key, helper = deriving.key("frame"), _helper(deriving, share, code)
+    found = []
+    for some in np.array_split(probes, max(1, len(probes) // _TOGETHER)):
+        ratios = _frame.project_each(some, code.n, key) * helper
+        for decoded in _polar.decode_each(ratios, code.k, code.list_size):
+            opened = (_unwrapped(deriving, share, message, code) for message in decoded.messages[:limit])
+            found.append([xor(x, _shamir.joined((deriving.place, y), other)) for x, y in opened])
+    return found
 
 
 def refresh(shares: Shares, random: Random) -> tuple[bytes, Shares]:
@@ -156,19 +184,31 @@ def _committed(
 
 def _decoded(deriving: _Deriving, share: BoundShare, probe: Embedding, code: CodeParameters) -> list[_Opened]:
     """Every way that the list decoding gives to open a share."""
-    helper = np.unpackbits(np.frombuffer(share.helper, np.uint8))
-    if len(helper) != code.n:
-        raise ValueError(f"the share of {deriving.modality} was made with another code")
-    ratios = _projected(deriving, probe, code) * (1.0 - 2.0 * helper)
+    ratios = _projected(deriving, probe, code) * _helper(deriving, share, code)
     decoded = _polar.decode(ratios, code.k, code.list_size)
     distances = (decoded.codewords != (ratios < 0)).mean(axis=1)
     costs = decoded.metrics / np.abs(ratios).sum()
     found = []
     for message, cost, distance in zip(decoded.messages, costs, distances, strict=True):
-        of_x, of_y = _unwrapping(deriving, message, code)
-        x, y = xor(share.wrapped_x, of_x), xor(share.wrapped_y, of_y)
+        x, y = _unwrapped(deriving, share, message, code)
         found.append(_Opened(deriving.modality, deriving.place, y, x, float(cost), float(distance)))
     return found
+
+
+def _helper(deriving: _Deriving, share: BoundShare, code: CodeParameters) -> NDArray[np.float64]:
+    """The stored bits as signs `[n]`."""
+    helper = np.unpackbits(np.frombuffer(share.helper, np.uint8))
+    if len(helper) != code.n:
+        raise ValueError(f"the share of {deriving.modality} was made with another code")
+    return 1.0 - 2.0 * helper.astype(np.float64)
+
+
+def _unwrapped(
+    deriving: _Deriving, share: BoundShare, message: NDArray[np.uint8], code: CodeParameters
+) -> tuple[bytes, bytes]:
+    """X and the share of Y, if `message` is the one that was bound."""
+    of_x, of_y = _unwrapping(deriving, message, code)
+    return xor(share.wrapped_x, of_x), xor(share.wrapped_y, of_y)
 
 
 def _projected(deriving: _Deriving, embedding: Embedding, code: CodeParameters) -> NDArray[np.float64]:
@@ -204,10 +244,10 @@ def _rank(pair: tuple[_Opened, _Opened]) -> tuple[int, float]:
     return (0 if agree else 2 if differ else 1), one.cost + other.cost
 
 
-def _require_openable(shares: Shares, probes: Mapping[str, Embedding], released: AbstractSet[str]) -> None:
+def _require_openable(shares: Shares, probes: AbstractSet[str], released: AbstractSet[str]) -> None:
     if shares.scheme != SCHEME:
         raise ValueError("the profile was made by another scheme: enrol again")
-    if not (probes.keys() <= shares.bound.keys() and released <= shares.released.keys()):
+    if not (probes <= shares.bound.keys() and released <= shares.released.keys()):
         raise ValueError("the presentation has a modality that the profile does not have in this way")
     if not probes or len(probes) + len(released) < 2:
         raise ValueError("a presentation needs two modalities, and one of them bound")

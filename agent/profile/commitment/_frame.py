@@ -23,20 +23,29 @@ def project(embedding: NDArray[np.floating], n: int, key: bytes) -> Array:
 
     Raises `ValueError` for an embedding that has no direction, or more values than the frame has.
     """
-    length = float(np.linalg.norm(embedding))
-    if embedding.ndim != 1 or not np.isfinite(length) or length < 1e-6:
+    if embedding.ndim != 1:
+        raise ValueError("an embedding has one axis")
+    projected: Array = project_each(embedding[np.newaxis], n, key)[0]
+    return projected
+
+
+def project_each(embeddings: NDArray[np.floating], n: int, key: bytes) -> Array:
+    """What `project` gives for each of `[count, d]`: `[count, n]`; raises `ValueError` for any that it would refuse."""
+    count, size = embeddings.shape
+    lengths = [float(np.linalg.norm(one)) for one in embeddings]
+    if not all(np.isfinite(length) and length >= 1e-6 for length in lengths):
         raise ValueError("an embedding has no direction")
-    side = 1 << (embedding.size - 1).bit_length()
+    side = 1 << (size - 1).bit_length()
     if side > n:
-        raise ValueError(f"an embedding of {embedding.size} values does not fit into {n} signs")
+        raise ValueError(f"an embedding of {size} values does not fit into {n} signs")
     blocks = n // side
     signs = _signs(key, _ROUNDS * n).reshape(_ROUNDS, blocks, side)
-    padded = np.zeros(side)
-    padded[: embedding.size] = embedding.astype(np.float64) / length
-    values = np.broadcast_to(padded, (blocks, side))
+    padded = np.zeros((count, 1, side))
+    padded[:, 0, :size] = embeddings.astype(np.float64) / np.array(lengths)[:, np.newaxis]
+    values = np.broadcast_to(padded, (count, blocks, side))
     for flips in signs:
-        values = _hadamard(values * flips) / np.sqrt(side)
-    projected: Array = values.reshape(n) * np.sqrt(side)
+        values = _hadamard((values * flips).reshape(-1, side)).reshape(count, blocks, side) / np.sqrt(side)
+    projected: Array = values.reshape(count, n) * np.sqrt(side)
     return projected
 
 

@@ -49,23 +49,34 @@ def encode(message: Bits, n: int) -> Bits:
 
 def decode(ratios: Array, k: int, list_size: int) -> Decoded:
     """The likeliest messages for log-likelihood ratios `[n]` (above zero for a 0; their scale does not matter)."""
-    n = len(ratios)
+    return decode_each(np.asarray(ratios)[np.newaxis], k, list_size)[0]
+
+
+def decode_each(ratios: Array, k: int, list_size: int) -> list[Decoded]:
+    """What `decode` gives for each of `[words, n]`; together they take a fraction of the time."""
+    words, n = ratios.shape
     places = message_places(n, k)
     frozen = np.ones(n, bool)
     frozen[places] = False
-    start = np.asarray(ratios, np.float64)[np.newaxis]
-    codewords, metrics, _ = _Decoding(frozen, list_size).node(start, np.zeros(1), 0)
-    order = np.argsort(metrics, kind="stable")
-    codewords = codewords[order]
-    return Decoded(_transform(codewords)[:, places], codewords, metrics[order])
+    start = np.asarray(ratios, np.float64)
+    codewords, metrics, _ = _Decoding(frozen, list_size, words).node(start, np.zeros(words), 0)
+    found = []
+    for each, costs in zip(codewords.reshape(words, -1, n), metrics.reshape(words, -1), strict=True):
+        order = np.argsort(costs, kind="stable")
+        found.append(Decoded(_transform(each[order])[:, places], each[order], costs[order]))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class _Decoding:
-    """One walk through the tree; `frozen` bool `[n]` tells which bits are zero for all messages."""
+    """One walk through the tree for all `words`; `frozen` bool `[n]` tells which bits are zero for all messages.
+
+    Paths of one word stand together, and every word has as many.
+    """
 
     frozen: NDArray[np.bool_]
     list_size: int
+    words: int
 
     def node(self, ratios: Array, metrics: Array, first: int) -> tuple[Bits, Array, Paths]:
         """Decide the bits from `first` for each path: its `ratios` `[paths, size]`, its metric so far.
@@ -84,12 +95,14 @@ class _Decoding:
         return np.concatenate([left[later] ^ right, right], axis=1), metrics, origin[later]
 
     def _repeated(self, ratios: Array, metrics: Array) -> tuple[Bits, Array, Paths]:
-        """Both values of one bit that the whole node repeats, and the best of all paths."""
-        paths, size = ratios.shape
-        against = np.concatenate([metrics - np.minimum(ratios, 0).sum(1), metrics + np.maximum(ratios, 0).sum(1)])
-        best = np.argsort(against, kind="stable")[: self.list_size]
-        words = np.repeat((best >= paths).astype(np.uint8)[:, np.newaxis], size, axis=1)
-        return words, against[best], best % paths
+        """Both values of one bit that the whole node repeats, and the best of each word's paths."""
+        zero, one = metrics - np.minimum(ratios, 0).sum(1), metrics + np.maximum(ratios, 0).sum(1)
+        against = np.concatenate([zero.reshape(self.words, -1), one.reshape(self.words, -1)], axis=1)
+        paths = against.shape[1] // 2
+        best = np.argsort(against, axis=1, kind="stable")[:, : self.list_size]
+        start = np.arange(self.words)[:, np.newaxis]
+        bits = np.repeat((best >= paths).astype(np.uint8).reshape(-1, 1), ratios.shape[1], axis=1)
+        return bits, against[start, best].ravel(), (best % paths + paths * start).ravel()
 
 
 def _zeros(ratios: Array, metrics: Array) -> tuple[Bits, Array, Paths]:

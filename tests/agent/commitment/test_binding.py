@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.profile.commitment import Shares, bind, candidates, parameters_for, refresh
+from agent.profile.commitment import Shares, bind, candidates, candidates_each, parameters_for, refresh
 from agent.profile.commitment._shamir import xor
 from tests.agent.commitment.rig import CODES, CONTEXT, PEPPER, SIZES, direction, near
 
@@ -47,6 +47,21 @@ def test_any_two_modalities_with_a_bound_one_open(person, profile, names):
     assert found[0].root == root
     assert all(0.0 < distance < 0.3 for distance in found[0].distances.values())
     assert len(found) == 3
+
+
+def test_many_probes_together_give_what_each_gives_alone(person):
+    """At any likeness, and for more than are decoded at once."""
+    root, shares = bind({"face": person["face"]}, ["fingerprint"], CODES, PEPPER, CONTEXT, RANDOM.bytes)
+    probes = [near(RANDOM, person["face"], cosine) for cosine in np.linspace(0.0, 0.9, 40)]
+    together = candidates_each(shares, np.stack(probes), CODES["face"], PEPPER, CONTEXT)
+    assert together == [opened(shares, {"face": one}, {"fingerprint"}) for one in probes]
+    assert 5 < sum(root in roots for roots in together) < 35
+
+
+def test_many_probes_are_tried_with_one_modality_of_either_kind(person, profile):
+    _, shares = profile
+    with pytest.raises(ValueError, match="one bound modality and one released"):
+        candidates_each(shares, np.stack([person["face"]]), CODES["face"], PEPPER, CONTEXT)
 
 
 def test_another_person_does_not_open(person, profile):

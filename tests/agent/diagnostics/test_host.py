@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import Config, parse_config
 from agent.diagnostics import Finding, Severity, host, timesync
-from agent.diagnostics.host import DiskRoom, file_system, judge_disk, judge_dumps, judge_keyring
+from agent.diagnostics.host import DiskRoom, file_system, judge_disk, judge_dumps, judge_ipsec, judge_keyring
 from agent.diagnostics.machine import Machine
 from agent.diagnostics.timesync import KernelClock
 from tests.agent.diagnostics.trees import Tree
@@ -179,3 +179,30 @@ def test_the_keyring_matters_to_whoever_uses_it(tmp_path: Path) -> None:
     ids = {found.id for found in host.examine(machine, config(tmp_path / "state", sink))}
     assert "host.keyring" in ids
     assert "host.keyring" not in {found.id for found in host.examine(machine, config(tmp_path / "state"))}
+
+
+@pytest.mark.parametrize(
+    ("counters", "severity", "says"),
+    [
+        (None, Severity.WARNING, "cannot be read"),
+        ({}, Severity.OK, "dropped nothing"),
+        ({"XfrmOutPolBlock": 7}, Severity.INFO, "without an association were dropped (7)"),
+        ({"XfrmInNoStates": 3, "XfrmOutPolBlock": 7}, Severity.WARNING, "not installed"),
+        ({"XfrmNew": 1}, Severity.INFO, "XfrmNew (1)"),
+    ],
+)
+def test_ipsec(counters: dict[str, int] | None, severity: Severity, says: str) -> None:
+    found = judge_ipsec(counters)
+    assert found.severity is severity
+    assert says in found.what
+    assert found.facts == (counters or {})
+
+
+def test_ipsec_matters_to_whoever_uses_it(tmp_path: Path) -> None:
+    stat = tmp_path / "root" / "proc" / "net" / "xfrm_stat"
+    stat.parent.mkdir(parents=True)
+    stat.write_text("XfrmInError             \t0\nXfrmInNoStates          \t12\n")
+    sink = '[[sinks]]\nkind = "xfrm"'
+    found = {one.id: one for one in host.examine(Machine(tmp_path / "root"), config(tmp_path / "state", sink))}
+    assert found["host.ipsec"].facts == {"XfrmInNoStates": 12}
+    assert "host.ipsec" not in {one.id for one in host.examine(Machine(), config(tmp_path / "state"))}

@@ -9,7 +9,9 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, select
 
-from authority.alerts import AlertPump, Origin, SinkError, raise_alert
+from authority.alerts import Origin, Severity, SinkError, acknowledge, ledger, raise_alert
+from authority.alerts.destinations import Destination
+from authority.alerts.pump import AlertPump
 from authority.store import schema
 from tests.authority.world import World, open_world
 
@@ -21,17 +23,26 @@ class Collector:
     """A sink that keeps what it gets and refuses on demand."""
 
     def __init__(self, name: str = "a") -> None:
-        self.name, self.got, self.refuses = name, [], False
+        self.name, self.got, self.keys, self.refuses = name, [], [], False
         self.taken = threading.Event()
 
-    def send(self, record: bytes) -> None:
+    def send(self, record: bytes, key: str = "") -> None:
         if self.refuses:
             raise SinkError("away")
         self.got.append(record)
+        self.keys.append(key)
         self.taken.set()
 
     def close(self) -> None:
         pass
+
+
+class Pump(AlertPump):
+    """A pump that is told of destinations by their sinks."""
+
+    def pump(self, to: Destination | Collector) -> int:
+        found = [each for each in self._destinations if to in (each, each.sink)]
+        return super().pump(found[0])
 
 
 class Outbox:
@@ -47,8 +58,9 @@ class Outbox:
     def alert(self, text: str) -> None:
         self.run(lambda conn: raise_alert(conn, "error", "tier-low", None, text, {"score": 1}, self.world.clock))
 
-    def pump(self, *sinks: Collector) -> AlertPump:
-        return AlertPump(self.run, sinks, ORIGIN, lambda: self.world.clock, pause_s=0.01)
+    def pump(self, *sinks: Collector, **options: object) -> Pump:
+        made = [Destination(sink.name, sink, **options) for sink in sinks]
+        return Pump(self.run, made, ORIGIN, lambda: self.world.clock, pause_s=0.01)
 
     def rows(self) -> list[tuple[float | None, int]]:
         row = schema.alert
@@ -133,7 +145,7 @@ def test_a_sink_added_later_gets_no_old_alerts(outbox: Outbox) -> None:
 
 def test_threads_deliver_past_a_sink_that_hangs(outbox: Outbox) -> None:
     well, hanging, freed = Collector("well"), Collector("hanging"), threading.Event()
-    hanging.send = lambda record: (freed.wait(30), None)[1]
+    hanging.send = lambda record, key: (freed.wait(30), None)[1]
     pump = outbox.pump(hanging, well)
     outbox.alert("one")
     pump.start()
@@ -142,3 +154,59 @@ def test_threads_deliver_past_a_sink_that_hangs(outbox: Outbox) -> None:
     freed.set()
     pump.stop(20)
     assert [each[0] is not None for each in outbox.rows()] == [True, True]
+
+
+def test_the_same_alert_has_the_same_key_at_every_try(outbox: Outbox) -> None:
+    sink = Collector()
+    outbox.alert("one")
+    outbox.pump(sink).pump(sink)
+    outbox.world.conn.execute(schema.alert_destination.delete())
+    outbox.world.conn.execute(schema.alert.update().values(delivered_at=None))
+    outbox.pump(sink).pump(sink)
+    assert sink.keys == ["alert-1", "alert-1"]
+
+
+def test_what_a_destination_does_not_want_is_passed_over(outbox: Outbox) -> None:
+    sink = Collector()
+    outbox.alert("an error")
+    outbox.run(lambda conn: raise_alert(conn, "critical", "node-isolated", None, "worse", {}, 0.0))
+    assert outbox.pump(sink, least=Severity.CRITICAL).pump(sink) == 1
+    assert sink.got[0].endswith(b"worse")
+    assert outbox.run(lambda conn: ledger.waiting(conn, sink.name)) == 0
+
+
+def test_a_destination_that_is_not_durable_gives_up_the_oldest(outbox: Outbox) -> None:
+    sink, durable = Collector("bounded"), Collector("durable")
+    sink.refuses = durable.refuses = True
+    for number in range(10):
+        outbox.alert(f"number {number}")
+    pumps = outbox.pump(sink, backlog=3), outbox.pump(durable)
+    for pump, each in zip(pumps, (sink, durable), strict=True):
+        with pytest.raises(SinkError):
+            pump.pump(each)
+        each.refuses = False
+    assert (pumps[0].pump(sink), pumps[1].pump(durable)) == (3, 10)
+    row = outbox.run(lambda conn: ledger.entry(conn, "bounded"))
+    assert (row.sent, row.failed, row.dropped, row.last_error) == (3, 1, 7, "away")
+
+
+def test_what_anybody_can_cause_is_counted_and_not_told_again(outbox: Outbox) -> None:
+    def knock(at: float, node: str | None = None) -> None:
+        outbox.run(lambda conn: raise_alert(conn, "error", "evidence-refused", node, "refused", {}, at))
+
+    node = outbox.world.node("n1")
+    for at in (100.0, 101.0, 159.0):
+        knock(at)
+    knock(102.0, node)
+    knock(161.0)
+    row = schema.alert
+    rows = outbox.world.conn.execute(select(row.c.at, row.c.repeats, row.c.last_at).order_by(row.c.id)).all()
+    assert [tuple(each) for each in rows] == [(100.0, 2, 159.0), (102.0, 0, None), (161.0, 0, None)]
+
+
+def test_an_alert_is_acknowledged_once_and_that_is_audited(outbox: Outbox) -> None:
+    outbox.alert("one")
+    assert outbox.run(lambda conn: acknowledge(conn, 1, "olga", "a known drill", 5.0))
+    assert not outbox.run(lambda conn: acknowledge(conn, 1, "otto", "again", 6.0))
+    assert not outbox.run(lambda conn: acknowledge(conn, 2, "otto", "nothing", 6.0))
+    assert outbox.world.audit_kinds() == ["alert-acknowledged"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from authority.alerts import FileSink, SinkError, parse_sink
+from authority.alerts import FileSink, SinkError
 from authority.alerts.sinks import TcpSink, UdpSink, UnixSink
 
 RECORD = "<82>1 - h a 1 k - \ufeffgrüß".encode()
@@ -146,25 +146,3 @@ def test_nobody_listening_is_an_error_for_later() -> None:
         port = server.getsockname()[1]
     with pytest.raises(SinkError, match=f"tcp:127.0.0.1:{port}"):
         TcpSink("127.0.0.1", port).send(RECORD)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("unix:/dev/log", UnixSink),
-        ("udp:127.0.0.1:514", UdpSink),
-        ("tcp:siem.example:601", TcpSink),
-        ("tcp:[::1]:601", TcpSink),
-        ("file:/var/log/alerts", FileSink),
-    ],
-)
-def test_sinks_by_name(text: str, kind: type) -> None:
-    assert isinstance(parse_sink(text), kind)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "unix:", "udp:host", "udp:host:0", "tcp:host:70000", "tcp::514", "tls:h:6514", "file:"]
-)
-def test_an_unknown_sink_is_refused_with_the_forms_that_exist(text: str) -> None:
-    with pytest.raises(ValueError, match="unix:PATH, udp:HOST:PORT"):
-        parse_sink(text)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from authority.alerts.destinations import destinations
 from authority.cli import cli
 from authority.cli.output import run_group
 from authority.config import load_site
@@ -71,7 +72,9 @@ def serving(tmp_path: Path, run: Run) -> Iterator[Serving]:
     hub = Hub()
     site = authority.site
     reload = partial(load_policy, site.path(site.config.policy))
-    context = OperatorContext(authority.store, authority.runtime, hub, authority.ca.ca_sha256, reload)
+    context = OperatorContext(
+        authority.store, authority.runtime, hub, authority.ca.ca_sha256, reload, partial(destinations, site)
+    )
     app = create_operator_app(context)
     with listening(operator_server(app, authority.ca, HOST, 0)) as running:
         yield Serving(authority, state, f"https://{HOST}:{running.server.port}")

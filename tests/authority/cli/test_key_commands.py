@@ -36,6 +36,20 @@ def test_a_version_is_staged_and_takes_force_and_what_lies_below_a_floor_is_dest
     assert lower.status == 1 and "already" in lower.value["error"]
 
 
+def test_where_no_shred_key_can_be_kept_there_is_no_new_version_and_the_log_says_why(
+    office: Serving, run: Run, caplog: pytest.LogCaptureFixture
+):
+    before = run("key", "list", *office.options, "--json").value
+    (office.state / "shreds").rename(office.state / "elsewhere")
+    ended = run("key", "rotate", "office", *office.options)
+    assert ended.status == 1 and "cannot use the keys" in ended.err and "remedy:" in ended.err
+    assert str(office.state) not in ended.out + ended.err
+    assert "a shred key cannot be written" in caplog.text
+    (office.state / "elsewhere").rename(office.state / "shreds")
+    assert run("key", "list", *office.options, "--json").value == before
+    assert run("key", "rotate", "office", *office.options).status == 0
+
+
 def test_a_member_is_taken_out(office: Serving, run: Run):
     assert run("network", "remove", "office", "--node", "n2", *office.options).status == 0
     assert [row["node"] for row in run("mapping", "list", *office.options, "--json").value] == ["n1"]

@@ -40,7 +40,7 @@ def score(serving: Serving, name: str) -> int:
 
 def settle(serving: Serving, name: str = "c") -> str:
     """A node with a history and an address."""
-    node_id = add_node(serving, name, enclave_kind="tpm2")
+    node_id = add_node(serving, name, enclave_kind="tpm2", ownership="taken")
     now = time.time()
 
     def make(conn: object) -> None:

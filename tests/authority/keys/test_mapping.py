@@ -153,39 +153,40 @@ class TestEndpoints:
             mapping.change_member(world.conn, world.rt, "edge", low, "10.7.9.9", None, world.clock)
 
 
-class TestQuestions:
-    def test_an_operator_finds_who_is_at_an_address(self, world: World, three: dict[str, str]) -> None:
-        [entry] = mapping.listing(world.conn, "core", "10.7.0.2")
-        assert (entry["node"], entry["node_id"], entry["resource_class"]) == ("web", three["web"], "normal")
-        assert mapping.listing(world.conn, "core", "10.7.0.200") == []
-        assert len(mapping.listing(world.conn)) == 3
+def test_an_operator_finds_who_is_at_an_address(world: World, three: dict[str, str]) -> None:
+    [entry] = mapping.listing(world.conn, "core", "10.7.0.2")
+    assert (entry["node"], entry["node_id"], entry["resource_class"]) == ("web", three["web"], "normal")
+    assert mapping.listing(world.conn, "core", "10.7.0.200") == []
+    assert len(mapping.listing(world.conn)) == 3
 
-    def test_a_node_learns_of_a_peer_what_its_bundle_says(self, world: World, three: dict[str, str]) -> None:
-        own = key()
-        got = reported(world, three["web"], wireguard_public=own, wireguard_port=PORT, endpoint="192.0.2.5")
-        found = mapping.answer(world.conn, three["vault"], "core", "10.7.0.2")
-        assert found.peer in got["vault"].peers
-        assert (found.resource_class, found.version) == (C.NORMAL, 3)
 
-    def test_it_learns_of_nobody_whom_it_may_not_associate_with(self, world: World, three: dict[str, str]) -> None:
-        """Every refusal says the same, so that nothing can be told from it."""
-        outsider = world.node("outsider", state="active", score=900)
-        low = join(world, "low", "10.7.0.9", score=300)
-        join(world, "gone", "10.7.0.10", state="isolated")
-        assert mapping.answer(world.conn, low, "core", "10.7.0.3").peer.name == "patch"
-        questions = [
-            (low, "core", "10.7.0.1"),
-            (low, "core", "10.7.0.2"),
-            (three["web"], "core", "10.7.0.10"),
-            (three["web"], "core", "10.7.0.99"),
-            (three["web"], "core", "10.7.0.2"),
-            (three["web"], "edge", "10.7.0.1"),
-            (three["web"], "nowhere", "10.7.0.1"),
-            (outsider, "core", "10.7.0.1"),
-        ]
-        said = set()
-        for question in questions:
-            with pytest.raises(Refused) as caught:
-                mapping.answer(world.conn, *question)
-            said.add((str(caught.value), caught.value.status))
-        assert len(said) == 1
+def test_a_node_learns_of_a_peer_what_its_bundle_says(world: World, three: dict[str, str]) -> None:
+    own = key()
+    got = reported(world, three["web"], wireguard_public=own, wireguard_port=PORT, endpoint="192.0.2.5")
+    found = mapping.answer(world.conn, three["vault"], "core", "10.7.0.2")
+    assert found.peer in got["vault"].peers
+    assert (found.resource_class, found.version) == (C.NORMAL, 3)
+
+
+def test_it_learns_of_nobody_whom_it_may_not_associate_with(world: World, three: dict[str, str]) -> None:
+    """Every refusal says the same, so that nothing can be told from it."""
+    outsider = world.node("outsider", state="active", score=900)
+    low = join(world, "low", "10.7.0.9", score=300)
+    join(world, "gone", "10.7.0.10", state="isolated")
+    assert mapping.answer(world.conn, low, "core", "10.7.0.3").peer.name == "patch"
+    questions = [
+        (low, "core", "10.7.0.1"),
+        (low, "core", "10.7.0.2"),
+        (three["web"], "core", "10.7.0.10"),
+        (three["web"], "core", "10.7.0.99"),
+        (three["web"], "core", "10.7.0.2"),
+        (three["web"], "edge", "10.7.0.1"),
+        (three["web"], "nowhere", "10.7.0.1"),
+        (outsider, "core", "10.7.0.1"),
+    ]
+    said = set()
+    for question in questions:
+        with pytest.raises(Refused) as caught:
+            mapping.answer(world.conn, *question)
+        said.add((str(caught.value), caught.value.status))
+    assert len(said) == 1

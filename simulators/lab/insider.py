@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ from protocol.messages import (
 from protocol.openings import OPENING_FORM, Opening
 from protocol.tokens import parse_join_token
 from simulators.devices.swtpm import Swtpm
-from tests.system.harness import Site, bare_config
+from simulators.lab.site import LabSite, bare_config
 
 T = TypeVar("T")
 AUTH = b"authorisation of the profile key"
@@ -64,13 +64,15 @@ SENSORS = [
 class Insider:
     """One such node; a context manager that ends its TPM. `admin` enrols without any biometrics."""
 
-    def __init__(self, site: Site, name: str, folder: Path) -> None:
+    def __init__(
+        self, site: LabSite, name: str, folder: Path, sink: tuple[str, Mapping[str, object]] | None = None
+    ) -> None:
         self.site, self.name, self.folder = site, name, folder
         self.admin = f"admin-of-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._stack = ExitStack()
         self.tpm = self._stack.enter_context(Swtpm(site.factory.manufacture(name)))
-        self.config = bare_config(folder, name, site.url, self.tpm.tcti)
+        self.config = bare_config(folder, name, site.url, self.tpm.tcti, sink)
         self.node = Node.of(load_config(self.config))
         self.counter = 0
         self.record_id = ""
@@ -94,13 +96,16 @@ class Insider:
 
     @property
     def identity(self) -> Identity:
+        """The identity that it has."""
         return self.link.identity
 
     @property
     def client(self) -> AuthorityClient:
+        """Its client of the authority."""
         return self.link.client
 
     def standing(self) -> dict[str, Any]:
+        """What the operator sees of it."""
         return self.site.node(self.name)
 
     def join(self) -> Insider:
@@ -223,4 +228,5 @@ class Insider:
         return self.submit(self.evidence(self.claims(activation)), activation.challenge_id)
 
     def with_enclave(self, work: Callable[[Enclave], T]) -> T:
+        """What `work` makes of its enclave."""
         return self.node.gate.run(work)

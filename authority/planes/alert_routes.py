@@ -1,0 +1,159 @@
+"""Operator plane: alerts, who looked at them, and where they go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, select
+
+from authority import audit, views
+from authority.alerts import Origin, Record, Severity, SinkError, acknowledge, ledger
+from authority.alerts.destinations import Destination, named
+from authority.operators import Operator, Scope
+from authority.planes.access import OPERATOR, access
+from authority.refusal import Refused
+from authority.store import schema
+from protocol.problems import ErrorCode
+
+if TYPE_CHECKING:
+    from authority.planes.operator_plane import OperatorContext
+
+View = dict[str, Any]
+Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
+MakeDestinations = Callable[[], Sequence[Destination]]
+LARGEST = 2**63 - 1
+STUCK_S = 300.0
+"""A destination whose last error is newer than its last success, and this old, is stuck."""
+
+
+class AcknowledgeRequest(BaseModel):
+    """What whoever looked at an alert found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class DestinationRequest(BaseModel):
+    """Which destination; those without a name of their own are named by their address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+def alert_routes(
+    app: FastAPI, context: OperatorContext, demand: Demand, make: MakeDestinations, origin: Origin
+) -> None:
+    """`make` gives destinations whose sinks are nobody else's, so that a test disturbs no delivery."""
+    _list_routes(app, context, demand)
+    _destination_routes(app, context, demand, make, origin)
+
+
+def _list_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
+
+    @app.get("/v1/alerts", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def list_alerts(
+        after: Annotated[int, Query(ge=0)] = 0,
+        open: bool = False,
+        severity: Severity | None = None,
+    ) -> list[View]:
+        """Alerts above an id, oldest first; only those that nobody acknowledged, or of one severity and worse."""
+        found: list[View] = await context.read(
+            lambda conn: views.alert_list(conn, after, unacknowledged=open, severity=severity)
+        )
+        return found
+
+    @app.post("/v1/alerts/{alert_id}/acknowledge")
+    @access(OPERATOR)
+    async def acknowledge_alert(
+        alert_id: Annotated[int, Path(ge=1, le=LARGEST)], body: AcknowledgeRequest, operator: Operator = operate
+    ) -> View:
+        """Note that you looked at an alert, and what you found; audited, and never undone."""
+
+        def act(conn: Connection) -> None:
+            if not acknowledge(conn, alert_id, operator.name, body.reason, rt.now()):
+                _refuse_acknowledgement(conn, alert_id)
+
+        await context.read(act)
+        return {"ok": True}
+
+
+def _refuse_acknowledgement(conn: Connection, alert_id: int) -> None:
+    row = conn.execute(select(schema.alert).where(schema.alert.c.id == alert_id)).first()
+    if row is None:
+        raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no alert {alert_id}", "List alerts with `alert list`.")
+    raise Refused(
+        ErrorCode.CONFLICT, 409, f"{row.acknowledged_by} acknowledged alert {alert_id} before", "Nothing is left to do."
+    )
+
+
+def _destination_routes(
+    app: FastAPI, context: OperatorContext, demand: Demand, make: MakeDestinations, origin: Origin
+) -> None:
+    rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
+
+    @app.get("/v1/alert-destinations", dependencies=[Depends(demand(Scope.READ))])
+    @access(OPERATOR)
+    async def list_destinations() -> list[View]:
+        """Where alerts go: how many each took, refused, gave up, and still waits for."""
+        found: list[View] = await context.read(lambda conn: [_shown(conn, each, rt.now()) for each in make()])
+        return found
+
+    @app.post("/v1/alert-destinations/test")
+    @access(OPERATOR)
+    async def test_destination(body: DestinationRequest, operator: Operator = operate) -> View:
+        """Send a test record now, and tell whether the destination took it."""
+        to, name = named(make(), body.name), body.name
+        if to is None:
+            raise Refused(
+                ErrorCode.NOT_FOUND, 404, f"no alert destination is named {name[:80]!r}", "See `alert sinks`."
+            )
+        result = await asyncio.to_thread(_tried, to, origin, operator.name, rt.now())
+        detail = {"destination": to.name, **result}
+        await context.read(lambda conn: audit.append(conn, "alert-test", operator.name, None, detail, rt.now()))
+        return result
+
+
+def _shown(conn: Connection, to: Destination, now: float) -> View:
+    row = ledger.entry(conn, to.name)
+    counts = ("sent", "failed", "dropped", "last_sent_at", "last_error", "last_error_at")
+    known = {name: getattr(row, name) if row is not None else None for name in counts}
+    for name in ("sent", "failed", "dropped"):
+        known[name] = known[name] or 0
+    return {
+        "name": to.name,
+        "format": to.form.value,
+        "severity": to.least.value,
+        "durable": to.backlog is None,
+        "waiting": ledger.waiting(conn, to.name),
+        **known,
+        "stuck": stuck(conn, to.name, now),
+    }
+
+
+def stuck(conn: Connection, name: str, now: float) -> bool:
+    """Whether alerts have waited for a destination for longer than `STUCK_S`."""
+    above = schema.alert.c.id > ledger.cursor(conn, name)
+    oldest = conn.scalar(select(schema.alert.c.at).where(above).order_by(schema.alert.c.id).limit(1))
+    return oldest is not None and oldest <= now - STUCK_S
+
+
+def _tried(to: Destination, origin: Origin, operator: str, now: float) -> View:
+    text = f"test of this destination, asked for by {operator}"
+    record = Record(now, Severity.INFO, "alert-test", text, {"id": 0, "kind": "alert-test"})
+    begun = time.monotonic()
+    try:
+        to.sink.send(to.write(record, origin), f"alert-test-{round(now * 1000)}")
+    except SinkError as error:
+        return {"ok": False, "error": str(error), "seconds": round(time.monotonic() - begun, 3)}
+    finally:
+        to.sink.close()
+    return {"ok": True, "error": "", "seconds": round(time.monotonic() - begun, 3)}

@@ -1,0 +1,1 @@
+"""Nodes in network namespaces, with packets between them: what trust and rotations do to traffic."""

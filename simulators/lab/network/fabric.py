@@ -1,0 +1,102 @@
+"""The lab's wires: a bridge in a namespace of its own, a namespace per node on a cable to it, and tunnels."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from simulators.lab.network.namespaces import CLONE_NEWNET, Namespace
+from simulators.lab.network.traffic import ask
+from simulators.lab.processes import Child, LabError
+from simulators.lab.world import wait_for
+
+BRIDGE = "site"
+SITE_ADDRESS = "198.51.100.254"
+TUNNELS = Path("/var/run/wireguard")
+START_S = 20.0
+
+
+def leave_host_network() -> None:
+    """Give this process, and all that it starts, a network of its own that holds nothing yet; raises `LabError`.
+
+    To be called while the process has one thread.
+    """
+    if os.geteuid() != 0:
+        raise LabError("the lab's network needs root, to make network namespaces", "Run it with sudo.")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        cause = os.strerror(ctypes.get_errno())
+        raise LabError(
+            f"no network namespace can be made here: {cause}", "Run it on a host, or in a privileged container."
+        )
+    _ip("link", "set", "lo", "up")
+    _ip("link", "add", BRIDGE, "type", "bridge")
+    _ip("address", "add", f"{SITE_ADDRESS}/24", "dev", BRIDGE)
+    _ip("link", "set", BRIDGE, "up")
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"ip {' '.join(arguments)}: {done.stderr.strip()}", "Install iproute2; see docs/lab.md.")
+
+
+class Port:
+    """A node's namespace with its cable to the bridge, its tunnel and its traffic; ends with the stack."""
+
+    def __init__(self, stack: ExitStack, folder: Path, number: int) -> None:
+        self.endpoint, self.address = f"198.51.100.{number}", f"10.77.0.{number}"
+        self.interface = f"kv{os.getpid() % 10**7}w{number}"
+        self.namespace = stack.enter_context(Namespace())
+        self._stack, self._folder = stack, folder
+        self.control = folder / "traffic.sock"
+        self._plug(number)
+
+    def raise_tunnel(self) -> None:
+        """Run wireguard-go in the namespace, and return when it can be configured."""
+        argv = self.namespace.argv("wireguard-go", "--foreground", self.interface)
+        tunnel = self._child("wireguard-go", argv)
+        socket = TUNNELS / f"{self.interface}.sock"
+        wait_for("the tunnel", lambda: socket.exists() or None, START_S, tunnel)
+
+    def start_traffic(self, peers: list[str], rate: float) -> None:
+        """Send to the peers' addresses `rate` times a second from now on."""
+        argv = [
+            sys.executable,
+            "-m",
+            "simulators.lab.network.traffic",
+            os.fspath(self.control),
+            self.address,
+            f"{rate}",
+        ]
+        traffic = self._child("traffic", self.namespace.argv(*argv, *peers))
+        wait_for("the traffic", lambda: self.control.exists() or None, START_S, traffic)
+
+    def sent(self) -> dict[str, int]:
+        """The number that the next packet to each peer will have."""
+        return dict(ask(self.control, {"op": "sent"})["next"])
+
+    def totals(self) -> dict[str, tuple[int, float]]:
+        """How many different packets came from each peer, and when the last (POSIX seconds)."""
+        return {source: (count, last) for source, (count, last) in ask(self.control, {"op": "totals"}).items()}
+
+    def received(self, source: str, begin: int, end: int) -> tuple[int, int]:
+        """How many of the numbers came from `source`, and how many packets were duplicates."""
+        found = ask(self.control, {"op": "received", "source": source, "begin": begin, "end": end})
+        return found["received"], found["duplicated"]
+
+    def _child(self, name: str, argv: list[str]) -> Child:
+        child = Child(name, argv, self._folder / f"{name}.log").start()
+        self._stack.callback(child.stop)
+        return child
+
+    def _plug(self, number: int) -> None:
+        here, there = f"port{number}", "cable"
+        _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", self.namespace.name)
+        _ip("link", "set", here, "master", BRIDGE, "up")
+        self.namespace.command("ip", "address", "add", f"{self.endpoint}/24", "dev", there)
+        self.namespace.command("ip", "link", "set", there, "up")

@@ -1,0 +1,347 @@
+"""`keyvigil-lab network`: real agents and tunnels, traffic through them, rotations, and nodes that lose their trust."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.sinks.wireguard._uapi import UapiDevice
+from authority.cli.output import CommandFailed
+from protocol.digests import failure_digest
+from protocol.levels import NodeState
+from protocol.messages import FailureSubmission, Outcome
+from simulators.lab.demo import make_folder
+from simulators.lab.insider import Insider
+from simulators.lab.network.course import Course, Recorder
+from simulators.lab.network.fabric import SITE_ADDRESS, Port, leave_host_network
+from simulators.lab.processes import Child, LabError, command
+from simulators.lab.site import LabSite
+from simulators.lab.world import NETWORK, World, free_port, wait_for
+
+READY_S = 60.0
+IN_FLIGHT_S = 1.0
+"""After this long, a packet that did not come is lost."""
+RECOVERY_S = 30.0
+
+POLICY = """\
+version = "network-1"
+lab = true
+[challenge]
+min_s = 3600
+max_s = 7200
+activation_s = 20
+[speed]
+min_elapsed_s = 0
+[attestation]
+interval_s = 3600
+overdue_after_s = 86400
+[rotation]
+standard_s = 86400
+increased_s = 3600
+very_fast_s = 300
+[isolation]
+failures = 2
+recover_after = 1
+[caps]
+unowned_tpm = 900
+[lockout]
+failures = 10
+duration_s = 1
+releases_per_day = 100000
+[scheduler]
+refresh_s = 0.5
+outage_s = 30
+[enrolment.require]
+voice = ["spoken-digits"]
+"""
+"""Two failures isolate, one success ends it, and nothing else happens while packets are counted."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How many nodes over which sink, `rate` packets a second per ordered pair, what is done and how often."""
+
+    sink: str = "wireguard"
+    nodes: int = 3
+    rotations: int = 10
+    period_s: float = 2.0
+    demotions: int = 2
+    rate: float = 50.0
+    picture: Path | None = None
+    keep: Path | None = None
+
+
+@dataclass
+class Report:
+    """What was measured; cuts are seconds from a verdict to the last packet at any peer.
+
+    `installed_s` are seconds from a decision to the acknowledgement that its keys are installed, of every delivery.
+    Over tunnels, `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
+    """
+
+    sink: str
+    nodes: int
+    rotations: int = 0
+    seconds: float = 0.0
+    sent: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    cut_s: list[float] = field(default_factory=list)
+    cut_unheeded_s: list[float] = field(default_factory=list)
+    back_s: list[float] = field(default_factory=list)
+    installed_s: list[float] = field(default_factory=list)
+    staged: int = 0
+    in_force: int = 0
+
+
+@dataclass
+class Member:
+    """A node of the lab's network: the machine, its wires, its daemon."""
+
+    machine: Insider
+    port: Port
+    agent: Child
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.machine.name
+
+
+class Tunnels:
+    """Preshared keys and handshakes of every tunnel, as they were whenever somebody looked."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, bytes], set[bytes]] = {}
+        self._handshakes: dict[tuple[str, bytes], set[float]] = {}
+
+    def look(self, name: str, interface: str) -> None:
+        """Note what the interface of a node has now."""
+        for public, peer in UapiDevice(interface).read().peers.items():
+            tunnel = (name, public)
+            self._keys.setdefault(tunnel, set()).add(hashlib.sha256(peer.psk).digest())
+            self._handshakes.setdefault(tunnel, set()).add(peer.last_handshake)
+
+    def staged(self) -> int:
+        """Keys that were given to the tunnel with the fewest, after the first."""
+        return min(map(len, self._keys.values()), default=1) - 1
+
+    def in_force(self) -> int:
+        """Handshakes of the tunnel with the fewest, after the first: each brought what was staged into force."""
+        return min(map(len, self._handshakes.values()), default=1) - 1
+
+
+def run_network(options: NetworkOptions, changed: Callable[[Course], None], said: Callable[[str], None]) -> Report:
+    """Raise the network, count, take it down; raises `LabError`. `said` is told what is being done."""
+    leave_host_network()
+    folder = make_folder(options.keep)
+    try:
+        with NetworkLab(folder, options, said) as lab:
+            return lab.play(changed)
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class NetworkLab:
+    """A site whose nodes exchange packets; a context manager."""
+
+    def __init__(self, folder: Path, options: NetworkOptions, said: Callable[[str], None]) -> None:
+        self._folder, self._options, self._said = folder, options, said
+        self._stack = ExitStack()
+        self._tunnels = Tunnels()
+        self.members: list[Member] = []
+
+    def __enter__(self) -> NetworkLab:
+        with ExitStack() as stack:
+            world = stack.enter_context(World(self._folder, [], POLICY, None))
+            world.authority.address = SITE_ADDRESS
+            world.authority.node_port, world.authority.operator_port = free_port(), free_port()
+            self._said("starting the authority")
+            world.raise_authority()
+            self._site = LabSite(world)
+            for number in range(1, self._options.nodes + 1):
+                self._said(f"node-{number} joins")
+                self.members.append(self._member(stack, number))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def play(self, changed: Callable[[Course], None]) -> Report:
+        """All that is to be shown, in order."""
+        report = Report(self._options.sink, len(self.members))
+        self._begin_traffic()
+        recorder = Recorder(self._standings, self._came, changed)
+        recorder.start()
+        try:
+            with self._counted(report):
+                self._rotate(report, recorder)
+            self._demote(report, recorder)
+        finally:
+            recorder.close()
+            self._save(recorder.course)
+        report.installed_s = self._installed()
+        report.staged, report.in_force = self._tunnels.staged(), self._tunnels.in_force()
+        return report
+
+    def _member(self, stack: ExitStack, number: int) -> Member:
+        folder = self._folder / f"node-{number}"
+        folder.mkdir(mode=0o700)
+        port = Port(stack, folder, number)
+        machine = stack.enter_context(Insider(self._site, folder.name, folder, self._sink(port, folder)))
+        machine.join()
+        body = {"node": machine.name, "address": port.address, "resource_class": "normal"}
+        self._site.operator.post(f"/v1/networks/{NETWORK}/members", body)
+        self._site.operator.post(f"/v1/mapping/nodes/{machine.name}", {"endpoint": port.endpoint})
+        machine.enrol()
+        for _ in range(10):
+            if machine.answer().tier.value == "high":
+                break
+        if self._options.sink == "wireguard":
+            port.raise_tunnel()
+        argv = [command("keyvigil"), "agent", "run", "--config", str(machine.config)]
+        agent = Child(f"agent of {machine.name}", port.namespace.argv(*argv), folder / "agent.log").start()
+        stack.callback(agent.stop)
+        return Member(machine, port, agent)
+
+    def _sink(self, port: Port, folder: Path) -> tuple[str, Mapping[str, object]]:
+        if self._options.sink == "wireguard":
+            key = str(folder / "wireguard.key")
+            return "wireguard", {"network": NETWORK, "interface": port.interface, "private_key_file": key}
+        return self._options.sink, {}
+
+    def _begin_traffic(self) -> None:
+        self._said("waiting for packets between all nodes")
+        for member in self.members:
+            peers = [other.port.address for other in self.members if other is not member]
+            member.port.start_traffic(peers, self._options.rate)
+        wait_for("traffic between all nodes", self._all_talk, READY_S, *(member.agent for member in self.members))
+
+    def _all_talk(self) -> bool | None:
+        """Whether something came over every ordered pair within the last half second."""
+        recent = time.time() - 0.5
+        for member in self.members:
+            totals = member.port.totals()
+            if sum(last > recent for _, last in totals.values()) < len(self.members) - 1:
+                return None
+        return True
+
+    @contextmanager
+    def _counted(self, report: Report) -> Iterator[None]:
+        """Count what is sent meanwhile, and what of it came."""
+        began, begin = time.monotonic(), {member.name: member.port.sent() for member in self.members}
+        yield
+        end = {member.name: member.port.sent() for member in self.members}
+        report.seconds = round(time.monotonic() - began, 1)
+        time.sleep(IN_FLIGHT_S)
+        for source in self.members:
+            for destination in self.members:
+                if source is not destination:
+                    to = destination.port.address
+                    first, last = begin[source.name][to], end[source.name][to]
+                    received, duplicated = destination.port.received(source.port.address, first, last)
+                    report.sent += last - first
+                    report.lost += last - first - received
+                    report.duplicated += duplicated
+
+    def _rotate(self, report: Report, recorder: Recorder) -> None:
+        self._look_at_tunnels()
+        for number in range(1, self._options.rotations + 1):
+            self._said(f"rotation {number} of {self._options.rotations}")
+            recorder.act("rotation")
+            self._site.operator.post(f"/v1/networks/{NETWORK}/rotate")
+            time.sleep(self._options.period_s)
+            self._check()
+            self._look_at_tunnels()
+            report.rotations += 1
+        time.sleep(self._options.period_s)
+
+    def _demote(self, report: Report, recorder: Recorder) -> None:
+        """Nodes fail in turn: first one that heeds what it is told, then one whose agent is stopped."""
+        for number in range(self._options.demotions):
+            member = self.members[-1 - number % len(self.members)]
+            for unheeding, found in ((False, report.cut_s), (True, report.cut_unheeded_s)):
+                self._said(f"{member.name} fails" + (", and heeds nothing" if unheeding else ""))
+                found.append(self._cut(member, recorder, unheeding=unheeding))
+                report.back_s.append(self._recover(member, recorder))
+
+    def _cut(self, member: Member, recorder: Recorder, *, unheeding: bool) -> float:
+        if unheeding:
+            member.agent.pause()
+        recorder.act(f"{member.name} fails" + (", heeding nothing" if unheeding else ""))
+        at = self._fail(member.machine)
+        time.sleep(2 * IN_FLIGHT_S)
+        address = member.port.address
+        last = max(other.port.totals()[address][1] for other in self.members if other is not member)
+        if last > at + 1.5 * IN_FLIGHT_S:
+            raise LabError(f"packets of {member.name} still come {last - at:.1f} s after it was isolated")
+        return round(max(0.0, last - at), 3)
+
+    def _recover(self, member: Member, recorder: Recorder) -> float:
+        member.agent.resume()
+        recorder.act(f"{member.name} answers")
+        if member.machine.answer().outcome is not Outcome.ACCEPTED:
+            raise LabError(f"{member.name} answered in vain")
+        began = time.monotonic()
+        wait_for(f"packets of {member.name} again", self._all_talk, RECOVERY_S)
+        return round(time.monotonic() - began, 3)
+
+    def _fail(self, machine: Insider) -> float:
+        """Presentations that end as they do when nobody is recognised, until one isolates; when that ended."""
+        while True:
+            activation = machine.begin()
+            digest = failure_digest(activation.challenge_id, activation.record_id, activation.nonce)
+            machine.client.submit_failure(activation.challenge_id, FailureSubmission(quote=machine.quote(digest)))
+            at = time.time()
+            if machine.standing()["state"] == NodeState.ISOLATED:
+                return at
+
+    def _standings(self) -> dict[str, dict[str, Any]]:
+        try:
+            entries = self._site.operator.get("/v1/nodes")
+        except CommandFailed as error:
+            raise LabError(str(error)) from None
+        return {entry["name"]: entry | (entry["networks"] or [{}])[0] for entry in entries}
+
+    def _came(self) -> dict[str, int]:
+        names = {member.port.address: member.name for member in self.members}
+        came = dict.fromkeys(names.values(), 0)
+        for member in self.members:
+            for source, (count, _) in member.port.totals().items():
+                came[names[source]] += count
+        return came
+
+    def _installed(self) -> list[float]:
+        database = self._site.authority.state / "authority.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as conn:
+            rows = conn.execute("SELECT acked_at - issued_at FROM delivery WHERE acked_at IS NOT NULL")
+            return [round(seconds, 3) for (seconds,) in rows]
+
+    def _look_at_tunnels(self) -> None:
+        if self._options.sink == "wireguard":
+            for member in self.members:
+                self._tunnels.look(member.name, member.port.interface)
+
+    def _check(self) -> None:
+        for member in self.members:
+            member.agent.check()
+
+    def _save(self, course: Course) -> None:
+        if self._options.picture is None:
+            return
+        from simulators.lab.network.picture import save_picture
+
+        title = f"{len(self.members)} nodes over {self._options.sink}"
+        try:
+            save_picture(course, self._options.picture, title)
+        except OSError as error:
+            raise LabError(f"cannot write {self._options.picture}: {error.strerror}") from None
