@@ -19,7 +19,7 @@ from agent.barring import NetworkRecord
 from agent.clocks import boot_seconds
 from agent.durable import read_struct, write_private
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, StateError
+from agent.errors import AgentError, KeysLost, StateError
 from agent.identity import Identity, load_kos_key
 from agent.joining import DELIVERY_KEY_AUTH
 from agent.log import event
@@ -259,7 +259,21 @@ class DeliveryDesk:
         return Receipt(self._ack(error, lost=lost), bundle.network, installed_now=not error)
 
     def _install(self, network: str, selected: Mapping[str, KeyBundle]) -> str:
-        return self._each(network, "installed", lambda sink: sink.install(selected[sink.name]))
+        """Install; a sink whose system lost keys that it sent under holds all others, and is not given these again."""
+        lost: list[str] = []
+
+        def install(sink: KeySink) -> None:
+            try:
+                sink.install(selected[sink.name])
+            except KeysLost as error:
+                lost.append(sink.name)
+                event(logging.WARNING, "keys were lost", sink=sink.name, network=network, error=str(error))
+
+        failed = self._each(network, "installed", install)
+        if lost:
+            barred = barring.bar(self._networks[network], lost)
+            self._remember(network, msgspec.structs.replace(barred, lacking=True))
+        return failed
 
     def _end_keys(self, bundle: KeyBundle) -> str:
         isolated = bundle.isolated

@@ -10,7 +10,7 @@ import pytest
 
 from agent.deliveries import DeliveryDesk
 from agent.enclave import EnclaveGate
-from agent.errors import AgentError, SinkFailed, StateError
+from agent.errors import AgentError, KeysLost, SinkFailed, StateError
 from agent.sinks import HeldKeys
 from agent.state import StateDirectory
 from hal import Busy
@@ -521,3 +521,19 @@ def test_a_sink_gets_its_own_networks_and_learns_that_the_node_is_isolated(
     assert (sink.bundles, sink.isolated) == ({}, [])
     desk.take(kos.deliver(msgspec.structs.replace(bundle("blue", version=None), isolated=True), 4))
     assert sink.isolated == ["blue"]
+
+
+def test_keys_that_the_system_lost_are_told_of_and_all_others_installed(world: World) -> None:
+    """As the kernel's ESP does after a reboot: what was sent under before is not given back."""
+    install = world.sink.install
+
+    def without_some(bundle: KeyBundle) -> None:
+        install(bundle)
+        raise KeysLost("the kernel lost a key that was sent under")
+
+    world.sink.install = without_some  # type: ignore[method-assign]
+    ack = world.desk.take(world.kos.deliver(bundle(), 1)).ack
+    assert (ack.installed, ack.lost, ack.error) == (True, True, "")
+    world.sink.install = install  # type: ignore[method-assign]
+    ack = world.desk.take(world.kos.deliver(bundle(epoch=2), 2)).ack
+    assert (ack.installed, ack.lost) == (True, False)
