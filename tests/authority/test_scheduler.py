@@ -165,7 +165,7 @@ def test_the_fifth_failure_in_a_row_locks_the_profile_for_a_while(site: Site) ->
     site.sweep()
     site.activate()
     site.run(70)
-    with pytest.raises(Refused, match="locked"):
+    with pytest.raises(Refused, match="nobody who is enrolled"):
         scheduler.challenge_now(site.world.conn, site.world.rt, site.node, "on-demand", site.world.clock)
     site.world.conn.execute(update(schema.schedule).values(next_challenge_at=site.world.clock))
     assert not only(Summons, site.run(880))
