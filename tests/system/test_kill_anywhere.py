@@ -22,10 +22,11 @@ import pytest
 
 from authority.cli.output import CommandFailed
 from authority.trust import ChallengeState, Circumstances, Presentation, PresentationKind, assess
+from simulators.lab.site import OPEN
 from simulators.lab.world import World, wait_for
 from tests.security.broken import NOTICED
 from tests.system.conftest import IMPOSTOR, PERSON, POLICY, QUICK, onboard
-from tests.system.harness import OPEN, Site
+from tests.system.harness import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -14,9 +14,9 @@ from authority.samples import RESUBMITTED
 from protocol.codec import decode, encode
 from protocol.messages import Outcome
 from protocol.openings import Opening
+from simulators.lab.insider import Insider
 from simulators.lab.processes import command, run
 from tests.system.harness import Site, name_for, refused
-from tests.system.insider import Insider
 
 pytestmark = pytest.mark.system
 
