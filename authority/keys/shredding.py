@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authority.keys.kek import KEY_BYTES, AesKek, KekError, overwrite_and_remove, read_key, write_new
+from authority.store import StoreUnavailable
 
 FOLDER = "shreds"
 _ID_BYTES = 16
@@ -30,13 +31,13 @@ class ShredKeys:
             raise KekError(f"{folder} cannot be made: {error.strerror}", "Check the folder and the disk.") from None
 
     def make(self) -> str:
-        """A new key, durable before this returns; gives its id."""
+        """A new key, durable before this returns; gives its id. Raises `StoreUnavailable`."""
         shred_id = self._random(_ID_BYTES).hex()
         try:
             write_new(self._folder / shred_id, self._random(KEY_BYTES))
         except OSError as error:
             text = f"a shred key cannot be written: {error.strerror}"
-            raise KekError(text, f"Free disk space, and check {self._folder}.") from None
+            raise StoreUnavailable(text, f"Free disk space, and check {self._folder}.") from None
         return shred_id
 
     def wrap(self, shred_id: str, secret: bytes, context: bytes) -> bytes:
