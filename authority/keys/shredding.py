@@ -6,6 +6,7 @@ database, however old, opens nothing whose shred key was destroyed (docs/decisio
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from authority.store import StoreUnavailable
 FOLDER = "shreds"
 _ID_BYTES = 16
 _NAME = re.compile(r"[0-9a-f]{32}")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class ShredKeys:
@@ -31,13 +33,15 @@ class ShredKeys:
             raise KekError(f"{folder} cannot be made: {error.strerror}", "Check the folder and the disk.") from None
 
     def make(self) -> str:
-        """A new key, durable before this returns; gives its id. Raises `StoreUnavailable`."""
+        """A new key, durable before this returns; gives its id. Raises `KekError`, and `StoreUnavailable` where the disk is full."""
         shred_id = self._random(_ID_BYTES).hex()
         try:
             write_new(self._folder / shred_id, self._random(KEY_BYTES))
         except OSError as error:
             text = f"a shred key cannot be written: {error.strerror}"
-            raise StoreUnavailable(text, f"Free disk space, and check {self._folder}.") from None
+            if error.errno in _FULL:
+                raise StoreUnavailable(text) from None
+            raise KekError(text, f"Free disk space, and check {self._folder}.") from None
         return shred_id
 
     def wrap(self, shred_id: str, secret: bytes, context: bytes) -> bytes:
