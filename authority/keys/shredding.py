@@ -33,7 +33,10 @@ class ShredKeys:
             raise KekError(f"{folder} cannot be made: {error.strerror}", "Check the folder and the disk.") from None
 
     def make(self) -> str:
-        """A new key, durable before this returns; gives its id; raises `KekError`, `StoreUnavailable` when it is full."""
+        """A new key, durable before this returns; gives its id.
+
+        Raises `KekError`, and `StoreUnavailable` where the disk is full.
+        """
         shred_id = self._random(_ID_BYTES).hex()
         try:
             write_new(self._folder / shred_id, self._random(KEY_BYTES))
