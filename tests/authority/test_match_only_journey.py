@@ -28,6 +28,7 @@ from authority.trust.policy import EnrolmentRules
 from hal import Deadline, SystemClock
 from protocol.digests import evidence_digest
 from protocol.evidence import encode_token, read_claims
+from protocol.levels import Ownership
 from protocol.messages import Activation, EnrolFinish, EnrolResult, EvidenceSubmission, Outcome, Verdict
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.libfprint_reader import VirtualFprintd
@@ -59,6 +60,8 @@ class Node:
         return self.site.run(enrolling.finish_enrolment, self.machine.node_id, enrolment_id, finish)
 
     def enrol(self, modalities: list[str]) -> None:
+        """Enrol; the TPM is shared with other tests, so that nobody owns it, and the authority is told so for now."""
+        self.site.set_node(self.machine.node_id, ownership=Ownership.NONE.value)
         session = self.machine.start_enrolment(self.site)
         work = Enrolment(
             self.identity,
@@ -74,6 +77,7 @@ class Node:
         chosen = work.choose(session, modalities)
         work.finish(session, "ada", guide, chosen, consent_to(session, 1.0))
         self.site.run(enrolling.approve, session.record_id, "operator")
+        self.site.set_node(self.machine.node_id, ownership=Ownership.TAKEN.value)
         self.machine.record_id = session.record_id
 
     def present(self, finger: str = "alice") -> tuple[str, Answer]:
