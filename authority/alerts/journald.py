@@ -18,7 +18,7 @@ class JournaldSink:
         self._path, self._timeout_s = path, timeout_s
         self.name = "journald"
 
-    def send(self, record: bytes, key: str = "") -> None:
+    def send(self, record: bytes, key: str = "", /) -> None:
         """Send one entry, with the severity of the record's PRI part (RFC 5424, section 6.2.1) as its priority."""
         fields = {
             "MESSAGE": record,

@@ -25,7 +25,7 @@ class AlertSink(Protocol):
     def name(self) -> str:
         """Name of this sink among the others."""
 
-    def send(self, record: bytes, key: str = "") -> None:
+    def send(self, record: bytes, key: str = "", /) -> None:
         """Hand over one record, named `key` at every try; raises `SinkError`."""
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class FileSink:
         self._path = path
         self.name = f"file:{path}"
 
-    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
+    def send(self, record: bytes, _key: str = "", /) -> None:
         """Append and fsync; the file is opened anew each time, so that it may be rotated away."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, _MODE)
@@ -76,7 +76,7 @@ class UnixSink:
         self._socket: socket.socket | None = None
         self.name = f"unix:{path}"
 
-    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
+    def send(self, record: bytes, _key: str = "", /) -> None:
         """Send one record, connecting first where needed."""
         try:
             connected = self._connected()
@@ -120,7 +120,7 @@ class UdpSink:
         self._address = (host, port)
         self.name = f"udp:{host}:{port}"
 
-    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
+    def send(self, record: bytes, _key: str = "", /) -> None:
         """Send one datagram."""
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
@@ -141,7 +141,7 @@ class TcpSink:
         self._socket: socket.socket | None = None
         self.name = f"tcp:{host}:{port}"
 
-    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - nothing here has a field for it
+    def send(self, record: bytes, _key: str = "", /) -> None:
         """Send one counted record, connecting first where needed."""
         try:
             if self._socket is not None and hung_up(self._socket):

@@ -37,7 +37,7 @@ class TlsSink:
         self._socket: ssl.SSLSocket | None = None
         self.name = f"tls:{host}:{port}"
 
-    def send(self, record: bytes, key: str = "") -> None:  # noqa: ARG002 - syslog has no field for it
+    def send(self, record: bytes, _key: str = "", /) -> None:
         """Send one counted record, connecting first where needed."""
         try:
             if self._socket is not None and hung_up(self._socket):

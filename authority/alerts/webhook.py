@@ -35,7 +35,7 @@ class WebhookSink:
         self._client: httpx.Client | None = None
         self.name = f"webhook:{httpx.URL(url).host}"
 
-    def send(self, record: bytes, key: str = "") -> None:
+    def send(self, record: bytes, key: str = "", /) -> None:
         """Post one record; raises `SinkError` for every answer but 2xx, redirections too."""
         stamp = str(int(self._now()))
         headers = {
