@@ -12,9 +12,10 @@ depends_on = None
 def upgrade() -> None:
     """Apply; what was delivered before counts as replaced by the newest, which is delivered once more."""
     _make_tables()
+    # Constants for defaults: anything else makes the batch build the table anew, which rows that refer to it forbid.
     with op.batch_alter_table("network", schema=None) as batch_op:
         batch_op.add_column(sa.Column("look_at", sa.Float(), nullable=False, server_default="0"))
-        batch_op.add_column(sa.Column("pending", sa.Boolean(), nullable=False, server_default=sa.false()))
+        batch_op.add_column(sa.Column("pending", sa.Boolean(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("stepped_at", sa.Float(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("settled_at", sa.Float(), nullable=False, server_default="0"))
     with op.batch_alter_table("delivery", schema=None) as batch_op:
