@@ -59,7 +59,7 @@ def configure(node: Node, driver: str, options: str) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", list(CAPS))
+@pytest.mark.parametrize("name", ["node-s", pytest.param("node-p", marks=pytest.mark.slow)])
 def test_a_node_without_a_tpm_works_up_to_its_cap(mixed: tuple[Site, dict[str, Node]], name: str):
     site, nodes = mixed
     node, (kind, cap) = nodes[name], CAPS[name]

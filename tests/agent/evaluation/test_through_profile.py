@@ -26,9 +26,8 @@ def test_the_person_opens_and_a_stranger_who_knows_everything_does_not() -> None
     assert opened([[features(one)] for one in shown]) == [True, False, True, False]
 
 
-@pytest.mark.parametrize(
-    ("modality", "share"), [("fingerprint", "released"), pytest.param("face", "bound", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("modality", "share"), [("fingerprint", "released"), ("face", "bound")])
 def test_the_report_is_the_same_but_for_the_decision(modality: str, share: str, fingers: Path, request, tmp_path: Path):
     fast = ["--set", "fingerprint.extractor=fast"] if modality == "fingerprint" else []
     folder = fingers if modality == "fingerprint" else request.getfixturevalue("faces")

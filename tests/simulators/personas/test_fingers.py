@@ -43,6 +43,7 @@ def test_a_careful_touch_is_of_good_quality(fingers, finger_matcher):
     assert min(finger_matcher.nfiq2(finger.impression(n)[0]) for finger in fingers for n in (0, 1)) >= 40
 
 
+@pytest.mark.slow
 def test_a_sloppy_touch_is_poorer_but_often_still_the_same_finger(fingers, templates, finger_matcher):
     touches = [(k, finger.impression(50 + n, care=0.2)[0]) for k, finger in enumerate(fingers) for n in (0, 1)]
     qualities = [finger_matcher.nfiq2(pixels) for _, pixels in touches]
