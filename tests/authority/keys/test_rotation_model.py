@@ -255,6 +255,9 @@ FEW = settings(
 )
 TestRotation, TestRotationAhead = Rotation.TestCase, RotationAhead.TestCase
 TestRotation.settings = TestRotationAhead.settings = FEW
+TestRotationAhead.pytestmark = [
+    pytest.mark.slow
+]  # docs/simplifications.md: one course in about 150 leaves an old epoch
 
 
 class Naive(Rotation):
