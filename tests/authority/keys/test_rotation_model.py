@@ -257,8 +257,6 @@ TestRotation, TestRotationAhead = Rotation.TestCase, RotationAhead.TestCase
 TestRotation.settings = TestRotationAhead.settings = FEW
 # docs/simplifications.md: one course in some hundred leaves an old epoch behind.
 TestRotation.pytestmark = TestRotationAhead.pytestmark = [pytest.mark.slow]
-    pytest.mark.slow
-]  # docs/simplifications.md: one course in about 150 leaves an old epoch
 
 
 class Naive(Rotation):
