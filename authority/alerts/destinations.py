@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from authority.alerts.formats import AlertFormat, written
 from authority.alerts.journald import JournaldSink
 from authority.alerts.rfc5424 import Origin, Record, Severity
@@ -17,7 +19,7 @@ from authority.config import AlertDestination, ConfigError, Site
 _FORMS = "unix:PATH, udp:HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT, file:PATH, journald, or an https URL"
 _FILES = {"ca", "certificate", "key", "server_name", "secret_file"}
 _TAKES = {"tls": {"ca", "certificate", "key", "server_name"}, "https": {"ca", "secret_file"}, "http": {"secret_file"}}
-_LOCAL = {"localhost", "127.0.0.1", "[::1]"}
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,13 @@ def _tls(site: Site, chosen: AlertDestination, where: str) -> TlsSink:
 
 
 def _webhook(site: Site, chosen: AlertDestination, where: str) -> WebhookSink:
-    host = chosen.address.partition("//")[2].partition("/")[0].rpartition(":")[0]
-    if chosen.address.startswith("http:") and host not in _LOCAL:
+    try:
+        url = httpx.URL(chosen.address)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{where}: {chosen.address!r} is no address: {error}", f"Write {_FORMS}.") from None
+    if not url.host:
+        raise ConfigError(f"{where}: {chosen.address!r} names no host", f"Write {_FORMS}.")
+    if url.scheme == "http" and url.host not in _LOCAL:
         raise ConfigError(f"{where}: alerts do not go over plain HTTP to another machine", "Write https:.")
     if not chosen.secret_file:
         raise ConfigError(f"{where}: no secret_file", "Name a 0600 file with whsec_ and base64 of 24 random bytes.")

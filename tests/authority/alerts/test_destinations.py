@@ -44,6 +44,7 @@ def chosen(address: str, **options: object) -> AlertDestination:
         ("tls:siem.example:6514", {"ca": "ca.pem", "certificate": "c.pem", "key": "k.pem"}, TlsSink),
         ("https://hooks.example/alerts", {"secret_file": "secret"}, WebhookSink),
         ("http://127.0.0.1:9000/alerts", {"secret_file": "secret"}, WebhookSink),
+        ("http://[::1]/alerts", {"secret_file": "secret"}, WebhookSink),
     ],
 )
 def test_addresses(tmp_path: Path, address: str, options: dict, kind: type) -> None:
@@ -65,6 +66,9 @@ def test_addresses(tmp_path: Path, address: str, options: dict, kind: type) -> N
         ("udp:host:514", {"ca": "a"}, "ca means nothing"),
         ("https://hooks.example/", {}, "secret_file"),
         ("http://hooks.example:80/", {"secret_file": "s"}, "plain HTTP"),
+        ("http://127.0.0.1:80@hooks.example/", {"secret_file": "s"}, "plain HTTP"),
+        ("https://hooks.example:x/", {"secret_file": "s"}, "no address"),
+        ("https:///alerts", {"secret_file": "s"}, "no host"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, address: str, options: dict, cause: str) -> None:
