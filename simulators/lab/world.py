@@ -18,6 +18,7 @@ import msgspec
 from hal import available_drivers
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
+from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command, run
 from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, StationConfig
 
@@ -41,13 +42,6 @@ def wait_for(what: str, probe: Callable[[], T | None], seconds: float, *children
             raise LabError(f"{what} did not happen within {seconds:g} s")
         time.sleep(0.05)
     return found
-
-
-def free_port() -> int:
-    """A TCP port of loopback that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

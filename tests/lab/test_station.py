@@ -16,9 +16,9 @@ import pytest
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
 from simulators.lab.control import ControlServer
+from simulators.lab.ports import free_port
 from simulators.lab.processes import LabError
 from simulators.lab.station import CONTROL_SOCKET, Station, StationConfig, StreamLens, personas_of
-from simulators.lab.world import free_port
 from simulators.personas import Asked
 
 PEOPLE = ["persona-a", "persona-b", "persona-c", "persona-d"]

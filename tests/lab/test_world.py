@@ -10,9 +10,10 @@ from agent.config import parse_config
 from agent.errors import ConfigError
 from hal import available_drivers
 from simulators.lab.policy import DEMO_POLICY
+from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError
 from simulators.lab.station import Endpoints
-from simulators.lab.world import Node, World, agent_config, free_port, wait_for
+from simulators.lab.world import Node, World, agent_config, wait_for
 
 ENDPOINTS = Endpoints(
     pid=1,
@@ -65,7 +66,9 @@ def test_a_station_that_is_not_there_is_an_error(node: Node) -> None:
 
 
 def test_a_free_port_can_be_listened_on() -> None:
-    with socket.create_server(("127.0.0.1", free_port())):
+    ports = {free_port() for _ in range(20)}
+    assert len(ports) == 20 and max(ports) < 32768
+    with socket.create_server(("127.0.0.1", ports.pop())):
         pass
 
 

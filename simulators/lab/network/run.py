@@ -21,9 +21,10 @@ from simulators.lab.demo import make_folder
 from simulators.lab.insider import Insider
 from simulators.lab.network.course import Course, Recorder
 from simulators.lab.network.fabric import SITE_ADDRESS, Port, leave_host_network
+from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command
 from simulators.lab.site import LabSite
-from simulators.lab.world import NETWORK, World, free_port, wait_for
+from simulators.lab.world import NETWORK, World, wait_for
 
 READY_S = 60.0
 IN_FLIGHT_S = 1.0

@@ -23,6 +23,7 @@ from authority.alerts import Origin, Record, Severity, SinkError, format_record
 from authority.alerts.journald import JournaldSink
 from authority.alerts.tls_syslog import TlsSink
 from authority.alerts.webhook import WebhookSink
+from simulators.lab.ports import free_port
 from tests.authority.alerts.receivers import TestCa
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -46,11 +47,6 @@ source tls {{ syslog(ip(127.0.0.1) port({port}) transport("tls")
 destination file {{ file("{folder}/got.log" template("$RAWMSG$MSGHDR$MSG $SDATA\\n")); }};
 log {{ source(tls); destination(file); }};
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
