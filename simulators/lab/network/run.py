@@ -15,7 +15,7 @@ from typing import Any
 from agent.sinks.wireguard._uapi import UapiDevice
 from authority.cli.output import CommandFailed
 from protocol.digests import failure_digest
-from protocol.levels import NodeState
+from protocol.levels import Access, NodeState
 from protocol.messages import FailureSubmission, Outcome
 from simulators.lab.demo import make_folder
 from simulators.lab.insider import Insider
@@ -30,6 +30,9 @@ READY_S = 60.0
 IN_FLIGHT_S = 1.0
 """After this long, a packet that did not come is lost."""
 RECOVERY_S = 30.0
+ANSWERS = 10
+PASSING = {Access.FULL, Access.LIMITED}
+"""With these, a node exchanges packets with nodes of the class `normal`."""
 
 POLICY = """\
 version = "network-1"
@@ -198,13 +201,13 @@ class NetworkLab:
         folder = self._folder / f"node-{number}"
         folder.mkdir(mode=0o700)
         port = Port(stack, folder, number)
-        machine = stack.enter_context(Insider(self._site, folder.name, folder, self._sink(port, folder)))
+        machine = stack.enter_context(Insider(self._site, folder.name, folder, self._sink(port)))
         machine.join()
         body = {"node": machine.name, "address": port.address, "resource_class": "normal"}
         self._site.operator.post(f"/v1/networks/{NETWORK}/members", body)
         self._site.operator.post(f"/v1/mapping/nodes/{machine.name}", {"endpoint": port.endpoint})
         machine.enrol()
-        for _ in range(10):
+        for _ in range(ANSWERS):
             if machine.answer().tier.value == "high":
                 break
         if self._options.sink == "wireguard":
@@ -214,10 +217,9 @@ class NetworkLab:
         stack.callback(agent.stop)
         return Member(machine, port, agent)
 
-    def _sink(self, port: Port, folder: Path) -> tuple[str, Mapping[str, object]]:
+    def _sink(self, port: Port) -> tuple[str, Mapping[str, object]]:
         if self._options.sink == "wireguard":
-            key = str(folder / "wireguard.key")
-            return "wireguard", {"network": NETWORK, "interface": port.interface, "private_key_file": key}
+            return port.sink(NETWORK)
         return self._options.sink, {}
 
     def _begin_traffic(self) -> None:
@@ -290,11 +292,19 @@ class NetworkLab:
     def _recover(self, member: Member, recorder: Recorder) -> float:
         member.agent.resume()
         recorder.act(f"{member.name} answers")
-        if member.machine.answer().outcome is not Outcome.ACCEPTED:
-            raise LabError(f"{member.name} answered in vain")
+        self._regain(member.machine)
         began = time.monotonic()
         wait_for(f"packets of {member.name} again", self._all_talk, RECOVERY_S)
         return round(time.monotonic() - began, 3)
+
+    def _regain(self, machine: Insider) -> None:
+        """Presentations that are accepted, until packets of the node may pass again."""
+        for _ in range(ANSWERS):
+            if machine.answer().outcome is not Outcome.ACCEPTED:
+                raise LabError(f"{machine.name} answered in vain")
+            if machine.standing()["access"] in PASSING:
+                return
+        raise LabError(f"{machine.name} did not regain access in {ANSWERS} answers")
 
     def _fail(self, machine: Insider) -> float:
         """Presentations that end as they do when nobody is recognised, until one isolates; when that ended."""
