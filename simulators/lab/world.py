@@ -96,6 +96,10 @@ class Authority:
     def start(self) -> None:
         """Serve, and return when the operator plane answers."""
         self.server.start()
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Return when the operator plane answers."""
         wait_for("the authority's first answer", self._answers, START_S, self.server)
 
     def call(self, *arguments: str) -> Any:
