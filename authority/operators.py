@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -18,13 +19,38 @@ PREFIX = "kvo1."
 
 
 class Scope(StrEnum):
-    """What a token allows; `ADMIN` allows everything."""
+    """What a token allows; `AUDIT` is the audit log with its proofs, `ADMIN` allows everything."""
 
     READ = "read"
+    AUDIT = "audit"
     OPERATE = "operate"
     APPROVE = "approve"
     SIGNAL = "signal"
     ADMIN = "admin"
+
+
+class Role(StrEnum):
+    """A set of scopes with a name, as a site hands them out."""
+
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    TAP = "tap"
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What it allows."""
+        return ROLES[self]
+
+
+ROLES = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.AUDITOR: frozenset({Scope.READ, Scope.AUDIT}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.AUDIT, Scope.OPERATE, Scope.APPROVE}),
+    Role.ADMIN: frozenset({Scope.ADMIN}),
+    Role.TAP: frozenset({Scope.SIGNAL}),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,22 @@ def find_operator(conn: Connection, text: str, now: float) -> Operator | None:
     if row is None or row.expires_at <= now or row.revoked_at is not None:
         return None
     return Operator(row.name, frozenset(Scope(scope) for scope in json.loads(row.scopes)))
+
+
+def token_list(conn: Connection, now: float) -> list[dict[str, Any]]:
+    """Tokens in force by name: whose, of what kind, for what, until when."""
+    row = schema.operator_token
+    valid = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    return [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "scopes": json.loads(each.scopes),
+            "created_at": each.created_at,
+            "expires_at": each.expires_at,
+        }
+        for each in conn.execute(select(row).where(valid).order_by(row.c.name, row.c.lookup))
+    ]
 
 
 def name_is_taken(conn: Connection, name: str, now: float) -> bool:

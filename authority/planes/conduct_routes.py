@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row
 from starlette.responses import Response
 
 from authority import audit, operators, policies, signals
-from authority.operators import Operator, Scope
-from authority.planes.access import OPERATOR, access
+from authority.operators import Operator, Role, Scope
+from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.limits import RateLimit, read_body
 from authority.refusal import Refused
 from authority.trust import Policy, PolicyError
@@ -29,12 +29,20 @@ NodeOf = Callable[[Connection, str], Row[Any]]
 
 
 class TokenRequest(BaseModel):
-    """A token of the operator plane for `name` with only these scopes."""
+    """A token of the operator plane for `name`, with only these scopes and those of the role."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    role: Role | None = None
+    scopes: list[Scope] = Field([], max_length=len(Scope))
     lifetime_s: float = Field(90 * 86400, ge=60, le=366 * 86400)
+
+    def allowed(self) -> list[Scope]:
+        """Every scope once, sorted; raises `Refused` when there is none."""
+        scopes = sorted({*self.scopes, *(self.role.scopes if self.role is not None else ())})
+        if not scopes:
+            raise Refused(ErrorCode.MALFORMED, 422, "a token needs a role or a scope", "Name one.")
+        return scopes
 
 
 class Finding(BaseModel):
@@ -94,14 +102,22 @@ def finding_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_
 
 
 def token_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    """POST /v1/tokens and /v1/tokens/{name}/revoke."""
+    """GET and POST /v1/tokens, and POST /v1/tokens/{name}/revoke."""
     rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
 
+    @app.get("/v1/tokens", dependencies=[Depends(demand(Scope.AUDIT))])
+    @access(OPERATOR)
+    async def list_tokens() -> list[View]:
+        """Tokens in force: whose, for what, until when; never what they are."""
+        found: list[View] = await context.read(lambda conn: operators.token_list(conn, rt.now()))
+        return found
+
     @app.post("/v1/tokens", status_code=201)
+    @secret_answer
     @access(OPERATOR)
     async def create_token(body: TokenRequest, operator: Operator = admin) -> View:
         """A token with these scopes; it is shown only here."""
-        name, scopes = _name(body.name), sorted({*body.scopes})
+        name, scopes = _name(body.name), body.allowed()
 
         def create(conn: Connection) -> str:
             if operators.name_is_taken(conn, name, rt.now()):

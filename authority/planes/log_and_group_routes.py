@@ -45,7 +45,7 @@ class GroupMemberRequest(BaseModel):
 
 def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     """The audit log's proofs."""
-    read, rt = [Depends(demand(Scope.READ))], context.runtime
+    read, rt = [Depends(demand(Scope.AUDIT))], context.runtime
 
     @app.get("/v1/audit/verify", dependencies=read)
     @access(OPERATOR)

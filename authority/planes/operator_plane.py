@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
+from starlette.responses import Response
 
-from authority import audit, braking, enrolling, operators, scheduler, standing, views
+from authority import audit, braking, enrolling, operators, repeating, scheduler, standing, views
 from authority.alerts import Origin
 from authority.alerts.destinations import Destination
 from authority.keys import networks
 from authority.operators import Operator, Scope
-from authority.planes.access import OPERATOR, access, check_access_declared
+from authority.planes.access import OPERATOR, access, answers_secretly, check_access_declared, secret_answer
 from authority.planes.alert_routes import alert_routes
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
+from authority.planes.gate import Demanded, Gate, Handler, OperatorLimits, check_scopes_demanded, install_gate
 from authority.planes.hub import Hub, Push
 from authority.planes.key_routes import version_routes
 from authority.planes.log_and_group_routes import group_routes, log_routes
@@ -93,6 +95,7 @@ class OperatorContext:
     load_policy: Callable[[], Policy] | None = None
     destinations: Callable[[], Sequence[Destination]] = list
     origin: Origin = NOBODY
+    limits: OperatorLimits = field(default_factory=OperatorLimits)
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -104,12 +107,39 @@ class OperatorContext:
         await self.hub.push(pushes)
         return {"ok": True}
 
+    async def find(self, request: Request) -> Operator | None:
+        """The operator whose credential a request bears."""
+        kind, _, text = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            return None
+        now = self.runtime.now()
+        return await self.store.arun(lambda conn: operators.find_operator(conn, text.strip(), now))
+
+    async def again(self, request: Request, operator: Operator, body: bytes, handler: Handler) -> Response:
+        """The answer to a request with an idempotency key: carried out, or as it was answered before."""
+        key, target = request.headers["idempotency-key"], f"{request.url.path}?{request.url.query}"
+        what = repeating.repeatable(operator.name, key, request.method, target, body)
+        kept = await self.store.arun(lambda conn: repeating.claim(conn, what, self.runtime.now()))
+        if kept is not None:
+            return Response(kept.body, kept.status, {"idempotency-replayed": "true"}, "application/json")
+        done = False
+        try:
+            response = await handler(request)
+            done = 200 <= response.status_code < 300
+        finally:
+            if not done:
+                await self.store.arun(lambda conn: repeating.forget(conn, what))
+        answer = None if answers_secretly(request.scope.get("endpoint")) else bytes(response.body)
+        await self.store.arun(lambda conn: repeating.keep(conn, what, response.status_code, answer))
+        return response
+
 
 def create_operator_app(context: OperatorContext) -> FastAPI:
     """The operator plane's application; refuses to be built with a route that declares no access."""
     app = FastAPI(title="Keyvigil operator API", version="1", docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY)
     install_problem_handlers(app)
-    demand = _demand(context)
+    install_gate(app, _gate(context))
+    demand = Demanded
     _node_routes(app, context, demand)
     _order_routes(app, context, demand)
     _cut_off_routes(app, context, demand)
@@ -133,29 +163,15 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     check_access_declared(app)
+    check_scopes_demanded(app)
     return app
 
 
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
 
 
-def _demand(context: OperatorContext) -> Demand:
-    def demand(scope: Scope) -> Callable[[Request], Awaitable[Operator]]:
-        async def operator_of(request: Request) -> Operator:
-            kind, _, text = request.headers.get("authorization", "").partition(" ")
-            now = context.runtime.now()
-            found = None
-            if kind.lower() == "bearer":
-                found = await context.store.arun(lambda conn: operators.find_operator(conn, text.strip(), now))
-            if found is None:
-                raise Refused(ErrorCode.UNAUTHENTICATED, 401, "no valid operator token", "Name a valid token file.")
-            if not found.may(scope):
-                raise Refused(ErrorCode.FORBIDDEN, 403, f"this token lacks the scope {scope}", "Use another token.")
-            return found
-
-        return operator_of
-
-    return demand
+def _gate(context: OperatorContext) -> Gate:
+    return Gate(context.find, context.again, context.limits, context.runtime.now)
 
 
 def _node(conn: Connection, name: str) -> Row[Any]:
@@ -252,6 +268,7 @@ def _onboarding_routes(app: FastAPI, context: OperatorContext, demand: Demand) -
     approver = Depends(demand(Scope.APPROVE))
 
     @app.post("/v1/join-tokens", status_code=201)
+    @secret_answer
     @access(OPERATOR)
     async def create_join_token(body: JoinTokenRequest, operator: Operator = approver) -> View:
         """A one-time token for a node; it is shown only here."""
@@ -266,6 +283,7 @@ def _onboarding_routes(app: FastAPI, context: OperatorContext, demand: Demand) -
         return {"name": name, "token": await context.read(create), "expires_at": rt.now() + body.lifetime_s}
 
     @app.post("/v1/admins/{admin}/tickets", status_code=201)
+    @secret_answer
     @access(OPERATOR)
     async def create_ticket(admin: str, body: TicketRequest, operator: Operator = approver) -> View:
         """A one-time ticket and PIN for an administrator; hand them over on different ways."""
@@ -371,7 +389,7 @@ def _member_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
 
 
 def _record_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    read = [Depends(demand(Scope.READ))]
+    read = [Depends(demand(Scope.AUDIT))]
 
     @app.get("/v1/audit", dependencies=read)
     @access(OPERATOR)

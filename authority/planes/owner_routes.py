@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 
 from authority import owning
 from authority.operators import Operator, Scope
-from authority.planes.access import OPERATOR, access
+from authority.planes.access import OPERATOR, access, secret_answer
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import OperatorContext
@@ -24,6 +24,7 @@ def owner_route(app: FastAPI, context: OperatorContext, demand: Demand, node: Fi
     rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
 
     @app.post("/v1/nodes/{name}/tpm-auth")
+    @secret_answer
     @access(OPERATOR)
     async def release_tpm_auth(name: str, operator: Operator = admin) -> dict[str, str]:
         """The owner's and the lockout's authorisation value of the node's TPM, in hexadecimal."""

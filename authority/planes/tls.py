@@ -93,15 +93,19 @@ class PlaneServer(uvicorn.Server):
 
 def node_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
     """The node plane's listener: a client certificate is welcome, and if one comes it must be of this CA."""
-    context = server_context(ca)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(ca.ca_file)
-    return _server(app, context, host, port)
+    return _server(app, _welcoming(ca), host, port)
 
 
 def operator_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
-    """The operator plane's listener; operators prove themselves by token."""
-    return _server(app, server_context(ca), host, port)
+    """The operator plane's listener, as the node plane's: which certificates are operators' is for the application."""
+    return _server(app, _welcoming(ca), host, port)
+
+
+def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
+    context = server_context(ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(ca.ca_file)
+    return context
 
 
 def server_context(ca: CertificateAuthority) -> ssl.SSLContext:
