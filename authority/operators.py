@@ -24,6 +24,7 @@ class Scope(StrEnum):
     OPERATE = "operate"
     APPROVE = "approve"
     SIGNAL = "signal"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 
