@@ -190,6 +190,14 @@ def acknowledge(conn: Connection, rt: Runtime, node_id: str, number: int, ack: D
     return acknowledged(conn, rt, known.network, node_id, number, now, lost=ack.lost)
 
 
+def waited_for(conn: Connection, node_id: str, number: int, now: float) -> float | None:
+    """Seconds since a delivery that the node has not installed yet was made; none for every other."""
+    row = schema.delivery
+    mine = (row.c.node_id == node_id) & (row.c.number == number) & row.c.acked_at.is_(None)
+    issued_at = conn.scalar(select(row.c.issued_at).where(mine)) if 0 < number <= _LARGEST else None
+    return None if issued_at is None else now - issued_at
+
+
 def deliveries_after(conn: Connection, node_id: str, after: int) -> list[DeliveryEvent]:
     """The newest delivery of each network, if its number is above `after`."""
     row, above = schema.delivery, min(max(after, 0), _LARGEST)

@@ -26,6 +26,7 @@ class Scope(StrEnum):
     OPERATE = "operate"
     APPROVE = "approve"
     SIGNAL = "signal"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

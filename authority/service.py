@@ -31,6 +31,7 @@ from authority.keys import KekError, fencing, shredding, versions
 from authority.keys.fencing import FenceFile
 from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
+from authority.metrics import Plane
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, create_node_app, node_server, operator_server
@@ -38,6 +39,7 @@ from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
+from authority.watching import Watch, watch_over
 
 T = TypeVar("T")
 BEAT_S = 0.5
@@ -229,18 +231,19 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     site, rt, ca = authority.site, authority.runtime, authority.ca
     roots = roots_of(site, config.endorsement.roots)
     lab_roots = roots_of(site, config.endorsement.lab_roots)
-    node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub)
-    reload = partial(load_policy, site.path(config.policy))
-    context = OperatorContext(authority.store, rt, hub, ca.ca_sha256, reload, partial(destinations, site), _origin())
-    operator_app = create_operator_app(context)
+    watch = watch_over(site, authority.store, rt, [each.name for each in destinations(site)])
+    node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub, watch.meter)
+    operator_app = create_operator_app(_operator_context(authority, hub, watch))
+    node_place, operator_place = config.node_plane, config.operator_plane
+    shaken = watch.meter.shaken_hands
     servers = [
-        node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
-        operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),
+        node_server(node_app, ca, node_place.host, node_place.port, partial(shaken, Plane.NODE)),
+        operator_server(operator_app, ca, operator_place.host, operator_place.port, partial(shaken, Plane.OPERATOR)),
     ]
     sockets = [listen(config.node_plane), listen(config.operator_plane)]
     pairs = zip(servers, sockets, strict=True)
     tasks = [asyncio.create_task(server.serve([opened])) for server, opened in pairs]
-    tasks.append(asyncio.create_task(beat(authority, hub)))
+    tasks.append(asyncio.create_task(beat(authority, hub, watch)))
     _log.info("serving", extra={"nodes": _place(config.node_plane), "operators": _place(config.operator_plane)})
     ended = asyncio.create_task(stop.wait())
     await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -251,6 +254,21 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     for ending in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(ending, Exception):
             raise ending
+
+
+def _operator_context(authority: Authority, hub: Hub, watch: Watch) -> OperatorContext:
+    site = authority.site
+    reload = partial(load_policy, site.path(site.config.policy))
+    return OperatorContext(
+        authority.store,
+        authority.runtime,
+        hub,
+        authority.ca.ca_sha256,
+        reload,
+        partial(destinations, site),
+        _origin(),
+        watch,
+    )
 
 
 def _place(listener: Listener) -> str:
@@ -269,17 +287,21 @@ def listen(listener: Listener) -> socket.socket:
         ) from None
 
 
-async def beat(authority: Authority, hub: Hub) -> None:
+async def beat(authority: Authority, hub: Hub, watch: Watch) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
-    rt, first = authority.runtime, True
+    rt, first, planned = authority.runtime, True, time.monotonic()
     while True:
+        begun = time.monotonic()
+        watch.clock.look()
         try:
             sweep = partial(scheduler.sweep, rt=rt, now=rt.now(), first=first)
             await hub.push(await authority.store.arun(sweep))
             first = False
+            watch.swept(begun - planned, time.monotonic() - begun)
             await authority.store.arun(lambda conn: keep_house(conn, authority))
         except StoreUnavailable as error:
             _log.error("the store is unavailable", extra={"cause": str(error)})
         except KekError as error:
             _log.error("the keys of the keys are not in order", extra={"cause": str(error)})
+        planned = time.monotonic() + BEAT_S
         await asyncio.sleep(BEAT_S)

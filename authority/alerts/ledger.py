@@ -10,6 +10,8 @@ from authority.store import schema
 
 _ROW = schema.alert_destination
 _CAUSE = 300
+STUCK_S = 300.0
+"""A destination that an alert has waited for longer than this is stuck."""
 
 
 def cursor(conn: Connection, name: str) -> int:
@@ -25,6 +27,18 @@ def waiting(conn: Connection, name: str) -> int:
     """How many alerts lie above a destination's cursor."""
     above = schema.alert.c.id > cursor(conn, name)
     return conn.execute(select(func.count(schema.alert.c.id)).where(above)).scalar_one()
+
+
+def waiting_since(conn: Connection, name: str) -> float | None:
+    """When the oldest alert that waits for a destination was raised; none where none waits."""
+    above = schema.alert.c.id > cursor(conn, name)
+    return conn.scalar(select(schema.alert.c.at).where(above).order_by(schema.alert.c.id).limit(1))
+
+
+def stuck(conn: Connection, name: str, now: float) -> bool:
+    """Whether alerts have waited for a destination for longer than `STUCK_S`."""
+    oldest = waiting_since(conn, name)
+    return oldest is not None and oldest <= now - STUCK_S
 
 
 def count_sent(conn: Connection, name: str, alert_id: int, at: float | None) -> None:

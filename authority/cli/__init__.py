@@ -11,6 +11,7 @@ from authority.cli import (
     brake,
     eve,
     groups,
+    health,
     keks,
     mapping,
     networks,
@@ -49,6 +50,7 @@ for command in (
     keks.kek,
     keks.fence,
     mapping.mapping,
+    health.health,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -27,8 +27,6 @@ View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
 MakeDestinations = Callable[[], Sequence[Destination]]
 LARGEST = 2**63 - 1
-STUCK_S = 300.0
-"""A destination whose last error is newer than its last success, and this old, is stuck."""
 
 
 class AcknowledgeRequest(BaseModel):
@@ -135,15 +133,8 @@ def _shown(conn: Connection, to: Destination, now: float) -> View:
         "durable": to.backlog is None,
         "waiting": ledger.waiting(conn, to.name),
         **known,
-        "stuck": stuck(conn, to.name, now),
+        "stuck": ledger.stuck(conn, to.name, now),
     }
-
-
-def stuck(conn: Connection, name: str, now: float) -> bool:
-    """Whether alerts have waited for a destination for longer than `STUCK_S`."""
-    above = schema.alert.c.id > ledger.cursor(conn, name)
-    oldest = conn.scalar(select(schema.alert.c.at).where(above).order_by(schema.alert.c.id).limit(1))
-    return oldest is not None and oldest <= now - STUCK_S
 
 
 def _tried(to: Destination, origin: Origin, operator: str, now: float) -> View:

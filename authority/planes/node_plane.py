@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from authority import challenges, checkpoints, enrolling, groups, joining, owning, profiles, scheduler, signals
+from authority.metrics import Meter
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
 from authority.planes.hub import CloseCode, Connection, Hub
@@ -74,6 +76,7 @@ class NodeContext:
     lab_roots: Sequence[x509.Certificate]
     hub: Hub
     limit: RateLimit = field(default_factory=RateLimit)
+    meter: Meter = field(default_factory=Meter)
     signal_limit: RateLimit = field(default_factory=lambda: RateLimit(burst=60, rate=0.2))
 
     async def tell(self, decided: tuple[T, list[Push]]) -> T:
@@ -115,9 +118,10 @@ def create_node_app(
     roots: Sequence[x509.Certificate],
     lab_roots: Sequence[x509.Certificate],
     hub: Hub,
+    meter: Meter | None = None,
 ) -> FastAPI:
     """The node plane's application; refuses to be built with a route that declares no access."""
-    context = NodeContext(store, runtime, ca, roots, lab_roots, hub)
+    context = NodeContext(store, runtime, ca, roots, lab_roots, hub, meter=meter or Meter())
     app = FastAPI(
         telemetry=NO_TELEMETRY,
         title="Keyvigil node plane",
@@ -248,10 +252,11 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
     @access(NODE)
     async def evidence(challenge_id: str, request: Request) -> Response:
         body, node_id, now = await _decoded(request, EvidenceSubmission), request.state.node_id, rt.now()
-        certificate = request.scope["state"][CERTIFICATE_KEY]
+        certificate, begun = request.scope["state"][CERTIFICATE_KEY], time.perf_counter()
         decided = await run(
             lambda conn: challenges.submit_evidence(conn, rt, node_id, certificate, challenge_id, body, now)
         )
+        context.meter.judged(time.perf_counter() - begun)
         return _json(await context.tell(decided))
 
     @app.post("/v1/challenges/{challenge_id}/failure")
@@ -279,7 +284,9 @@ def _challenge_routes(app: FastAPI, context: NodeContext) -> None:
     @access(NODE)
     async def attest(request: Request) -> Response:
         body, node_id, now = await _decoded(request, AttestSubmission, LOG_BYTES), request.state.node_id, rt.now()
-        return _json(await context.tell(await run(lambda conn: challenges.attest(conn, rt, node_id, body, now))))
+        decided = await run(lambda conn: challenges.attest(conn, rt, node_id, body, now))
+        context.meter.attested(decided[0].outcome)
+        return _json(await context.tell(decided))
 
 
 def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
@@ -295,7 +302,13 @@ def _delivery_routes(app: FastAPI, context: NodeContext) -> None:
     @access(NODE)
     async def acknowledge(number: Annotated[int, Path(ge=0, le=LARGEST_NUMBER)], request: Request) -> Response:
         body, node_id, now = await _decoded(request, DeliveryAck), request.state.node_id, rt.now()
-        pushes = await run(lambda conn: challenges.acknowledge(conn, rt, node_id, number, body, now))
+        waited, pushes = await run(
+            lambda conn: (
+                challenges.waited_for(conn, node_id, number, now),
+                challenges.acknowledge(conn, rt, node_id, number, body, now),
+            )
+        )
+        context.meter.acknowledged(waited, installed=body.installed)
         return _json(await context.tell(({}, pushes)))
 
 

@@ -29,10 +29,12 @@ from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
 from authority.planes.rotation_routes import rotation_routes
+from authority.planes.watch_routes import watch_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
 from authority.trust.brake import BrakeDecision
+from authority.watching import Watch
 from protocol.codec import ProtocolViolation
 from protocol.levels import ResourceClass
 from protocol.names import check_name
@@ -96,6 +98,7 @@ class OperatorContext:
     destinations: Callable[[], Sequence[Destination]] = list
     origin: Origin = NOBODY
     limits: OperatorLimits = field(default_factory=OperatorLimits)
+    watch: Watch | None = None
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -157,6 +160,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     group_routes(app, context, demand, _node, _checked)
     _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
+    watch_routes(app, context, demand)
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_route(app, context, demand)
@@ -427,10 +431,3 @@ def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> Non
         """The policy in force."""
         policy = context.runtime.policy
         return {**policy.as_dict(), "sha256": policy.sha256}
-
-    @app.get("/v1/health", dependencies=read)
-    @access(OPERATOR)
-    async def health() -> View:
-        """Whether the store answers, and how many nodes are connected."""
-        await context.read(lambda conn: conn.execute(select(schema.meta.c.key).limit(1)).first())
-        return {"ok": True, "connected": len(context.hub.connected())}

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -32,12 +33,18 @@ class CertificateProtocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, with the client certificate's thumbprint in every request's state.
 
     uvicorn copies `app_state` into each request and hands it on when a connection becomes a WebSocket. A head that is
-    too long or does not come in time ends the connection, which uvicorn alone would wait for without limit.
+    too long or does not come in time ends the connection, which uvicorn alone would wait for without limit. `connected`
+    is called for every handshake that succeeded.
     """
+
+    def __init__(self, *arguments: Any, connected: Callable[[], None], **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._connected = connected
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read the certificate once per connection: TLS 1.3 asks for it in the handshake only."""
         super().connection_made(transport)
+        self._connected()
         self._awaiting_head, self._head_bytes = True, 0
         self._head_timer = self.loop.call_later(REQUEST_S, self._give_up)
         tls = transport.get_extra_info("ssl_object")
@@ -91,14 +98,22 @@ class PlaneServer(uvicorn.Server):
         return port
 
 
-def node_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
+def _uncounted() -> None:
+    """Nobody counts connections."""
+
+
+def node_server(
+    app: FastAPI, ca: CertificateAuthority, host: str, port: int, connected: Callable[[], None] = _uncounted
+) -> PlaneServer:
     """The node plane's listener: a client certificate is welcome, and if one comes it must be of this CA."""
-    return _server(app, _welcoming(ca), host, port)
+    return _server(app, _welcoming(ca), host, port, connected)
 
 
-def operator_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
+def operator_server(
+    app: FastAPI, ca: CertificateAuthority, host: str, port: int, connected: Callable[[], None] = _uncounted
+) -> PlaneServer:
     """The operator plane's listener, as the node plane's: which certificates are operators' is for the application."""
-    return _server(app, _welcoming(ca), host, port)
+    return _server(app, _welcoming(ca), host, port, connected)
 
 
 def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
@@ -117,9 +132,9 @@ def server_context(ca: CertificateAuthority) -> ssl.SSLContext:
     return context
 
 
-def _server(app: FastAPI, context: ssl.SSLContext, host: str, port: int) -> PlaneServer:
+def _server(app: FastAPI, context: ssl.SSLContext, host: str, port: int, connected: Callable[[], None]) -> PlaneServer:
     settings: dict[str, Any] = {
-        "http": CertificateProtocol,
+        "http": partial(CertificateProtocol, connected=connected),
         "ws": "websockets-sansio",
         "ws_max_size": 4096,
         "ws_ping_interval": PING_S,

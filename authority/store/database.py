@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -45,16 +46,22 @@ class StoreUnavailable(Exception):
         self.remedy = remedy
 
 
+def _unobserved(waited_s: float, took_s: float) -> None:
+    """Nobody wants to know."""
+
+
 class Store:
     """A database at `url` (`sqlite:///PATH` or `sqlite://` for memory), migrated to the newest schema when opened.
 
-    Raises `StoreUnavailable` when the file cannot be used, is no database, or is one of a newer version.
+    Raises `StoreUnavailable` when the file cannot be used, is no database, or is one of a newer version. `observe` is
+    told, in the writer's thread, for how long each action waited for it and then took.
     """
 
     def __init__(self, url: str | URL) -> None:
         path = make_url(url).database
         if path and path != ":memory:":
             _create_private(Path(path))
+        self.observe: Callable[[float, float], None] = _unobserved
         thread_shared = {"check_same_thread": False}
         self._engine = create_engine(url, poolclass=StaticPool, connect_args=thread_shared, hide_parameters=True)
         event.listen(self._engine, "connect", _configure)
@@ -71,12 +78,12 @@ class Store:
 
         `Refused` commits and is raised again; any other exception rolls back. Raises `StoreUnavailable`.
         """
-        done: Future[T] = self._writer.submit(self._guard, self._transact, action)
+        done: Future[T] = self._writer.submit(self._guard, self._transact, action, time.perf_counter())
         return done.result()
 
     async def arun(self, action: Callable[[Connection], T]) -> T:
         """As `run`, without blocking the event loop."""
-        done: Future[T] = self._writer.submit(self._guard, self._transact, action)
+        done: Future[T] = self._writer.submit(self._guard, self._transact, action, time.perf_counter())
         return await asyncio.wrap_future(done)
 
     def close(self) -> None:
@@ -96,7 +103,14 @@ class Store:
                 raise
             raise StoreUnavailable(str(error.orig)) from None
 
-    def _transact(self, action: Callable[[Connection], T]) -> T:
+    def _transact(self, action: Callable[[Connection], T], asked_at: float) -> T:
+        begun = time.perf_counter()
+        try:
+            return self._in_transaction(action)
+        finally:
+            self.observe(begun - asked_at, time.perf_counter() - begun)
+
+    def _in_transaction(self, action: Callable[[Connection], T]) -> T:
         with self._engine.connect() as conn:
             try:
                 result = action(conn)

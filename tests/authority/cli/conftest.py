@@ -19,6 +19,7 @@ from authority.planes import Hub, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.service import Authority, open_authority
 from authority.trust import load_policy
+from authority.watching import watch_over
 from tests.authority.planes.plane import HOST, listening
 
 
@@ -72,8 +73,15 @@ def serving(tmp_path: Path, run: Run) -> Iterator[Serving]:
     hub = Hub()
     site = authority.site
     reload = partial(load_policy, site.path(site.config.policy))
+    watch = watch_over(site, authority.store, authority.runtime, [each.name for each in destinations(site)])
     context = OperatorContext(
-        authority.store, authority.runtime, hub, authority.ca.ca_sha256, reload, partial(destinations, site)
+        authority.store,
+        authority.runtime,
+        hub,
+        authority.ca.ca_sha256,
+        reload,
+        partial(destinations, site),
+        watch=watch,
     )
     app = create_operator_app(context)
     with listening(operator_server(app, authority.ca, HOST, 0)) as running:
