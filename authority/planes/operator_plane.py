@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 from authority import audit, braking, enrolling, operators, scheduler, standing, views
 from authority.alerts import Origin
 from authority.alerts.destinations import Destination
+from authority.console import console_routes
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
@@ -132,6 +133,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     token_route(app, context, demand)
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
+    console_routes(app, context)
     check_access_declared(app)
     return app
 

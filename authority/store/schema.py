@@ -24,6 +24,8 @@ from sqlalchemy import (
     false,
 )
 
+from authority.store import schema_console
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -417,6 +419,7 @@ audit = Table(
     Column("actor", String(80), nullable=False),
     Column("node_id", String(64)),
     Column("data", Text, nullable=False),
+    Index("ix_audit_node_id_seq", "node_id", "seq"),
 )
 
 challenge_group = Table(
@@ -490,3 +493,5 @@ operator_token = Table(
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
 )
+
+console_session = schema_console.console_session(metadata)
