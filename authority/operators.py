@@ -70,14 +70,19 @@ def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequ
     """A new token for `name`; this text is its only copy."""
     text = PREFIX + b64url(rt.random(32))
     now = rt.now()
-    row = {"lookup": _lookup(text), "name": name, "scopes": json.dumps([*scopes]), "created_at": now}
+    row = {"lookup": lookup_of(text), "name": name, "scopes": json.dumps([*scopes]), "created_at": now}
     conn.execute(insert(schema.operator_token).values(**row, expires_at=now + lifetime_s))
     return text
 
 
 def find_operator(conn: Connection, text: str, now: float) -> Operator | None:
     """The operator whose unexpired, unrevoked token `text` is."""
-    row = conn.execute(select(schema.operator_token).where(schema.operator_token.c.lookup == _lookup(text))).first()
+    return operator_at(conn, lookup_of(text), now)
+
+
+def operator_at(conn: Connection, lookup: str, now: float) -> Operator | None:
+    """As `find_operator`, for a token of which only the stored hash is at hand."""
+    row = conn.execute(select(schema.operator_token).where(schema.operator_token.c.lookup == lookup)).first()
     if row is None or row.expires_at <= now or row.revoked_at is not None:
         return None
     return Operator(row.name, frozenset(Scope(scope) for scope in json.loads(row.scopes)))
@@ -113,5 +118,6 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     return conn.execute(update(row).where(mine).values(revoked_at=now)).rowcount > 0
 
 
-def _lookup(text: str) -> str:
+def lookup_of(text: str) -> str:
+    """What a token is stored under."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

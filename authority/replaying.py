@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import Connection, Row, create_engine, select
+from sqlalchemy import ColumnElement, Connection, Row, create_engine, select, true
 from sqlalchemy.exc import DatabaseError
 
 from authority import policies
@@ -24,6 +24,8 @@ from authority.store import StoreUnavailable, schema
 from authority.trust import OperatorAction, Order, Performed, Policy, Signal, Story
 from protocol.levels import NodeState, Ownership, Tier
 
+Kept = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""What a column with a node's id must be."""
 _ORDERS = {f"node-{action.value}": action for action in OperatorAction}
 _RANK = {Tier.LOW.value: 0, Tier.MEDIUM.value: 1, Tier.HIGH.value: 2}
 
@@ -50,10 +52,12 @@ def reading(database: Path) -> Iterator[Connection]:
         engine.dispose()
 
 
-def stories(conn: Connection) -> dict[str, Story]:
-    """Every node by its name."""
-    performed, orders, failed, signals = _performed(conn), _orders(conn), _failed(conn), _signals(conn)
-    nodes = conn.execute(select(schema.node).order_by(schema.node.c.name)).all()
+def stories(conn: Connection, among: Sequence[str] | None = None) -> dict[str, Story]:
+    """Every node by its name, or those `among` which its id is."""
+    row, kept = schema.node, _kept(among)
+    performed, orders = _performed(conn, kept), _orders(conn, kept)
+    failed, signals = _failed(conn, kept), _signals(conn, kept)
+    nodes = conn.execute(select(row).where(kept(row.c.id)).order_by(row.c.name)).all()
     return {
         row.name: Story(
             performed[row.id],
@@ -65,6 +69,10 @@ def stories(conn: Connection) -> dict[str, Story]:
         )
         for row in nodes
     }
+
+
+def _kept(among: Sequence[str] | None) -> Kept:
+    return lambda column: true() if among is None else column.in_(among)
 
 
 def in_force(conn: Connection, fallback: Policy) -> Callable[[float], Policy]:
@@ -93,37 +101,39 @@ def _policy(row: Row[Any], fallback: Policy) -> Policy:
         return fallback
 
 
-def _performed(conn: Connection) -> dict[str, list[Performed]]:
+def _performed(conn: Connection, kept: Kept) -> dict[str, list[Performed]]:
     found: dict[str, list[Performed]] = defaultdict(list)
-    for row in conn.execute(select(schema.presentation).order_by(schema.presentation.c.seq)):
+    entry = schema.presentation
+    for row in conn.execute(select(entry).where(kept(entry.c.node_id)).order_by(entry.c.seq)):
         modalities = tuple(map(str, json.loads(row.modalities)))
         found[row.node_id].append(Performed(presentation_of(row), row.elapsed_s, modalities))
     return found
 
 
-def _orders(conn: Connection) -> dict[str, list[Order]]:
+def _orders(conn: Connection, kept: Kept) -> dict[str, list[Order]]:
     found: dict[str, list[Order]] = defaultdict(list)
-    for row in _audited(conn, [*_ORDERS]):
+    for row in _audited(conn, kept, [*_ORDERS]):
         found[row.node_id].append(Order(row.at, _ORDERS[row.kind]))
     return found
 
 
-def _failed(conn: Connection) -> dict[str, list[float]]:
+def _failed(conn: Connection, kept: Kept) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
-    for row in _audited(conn, ["attestation-failed"]):
+    for row in _audited(conn, kept, ["attestation-failed"]):
         found[row.node_id].append(row.at)
     return found
 
 
-def _audited(conn: Connection, kinds: Sequence[str]) -> Sequence[Row[Any]]:
+def _audited(conn: Connection, kept: Kept, kinds: Sequence[str]) -> Sequence[Row[Any]]:
     row = schema.audit
-    return conn.execute(select(row).where(row.c.kind.in_(kinds)).order_by(row.c.seq)).all()
+    return conn.execute(select(row).where(row.c.kind.in_(kinds) & kept(row.c.node_id)).order_by(row.c.seq)).all()
 
 
-def _signals(conn: Connection) -> dict[str, list[Signal]]:
+def _signals(conn: Connection, kept: Kept) -> dict[str, list[Signal]]:
     """A signal counts from its observation to its end, a peer's as if that peer always had a voice."""
     found: dict[str, list[Signal]] = defaultdict(list)
-    for row in conn.execute(select(schema.signal).order_by(schema.signal.c.id)):
+    entry = schema.signal
+    for row in conn.execute(select(entry).where(kept(entry.c.node_id)).order_by(entry.c.id)):
         signal = signal_of(row)
         until = min(signal.until, row.ended_at if row.ended_at is not None else math.inf)
         found[row.node_id].append(replace(signal, until=until))

@@ -78,13 +78,14 @@ def _list_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
 
         def act(conn: Connection) -> None:
             if not acknowledge(conn, alert_id, operator.name, body.reason, rt.now()):
-                _refuse_acknowledgement(conn, alert_id)
+                refuse_acknowledgement(conn, alert_id)
 
         await context.read(act)
         return {"ok": True}
 
 
-def _refuse_acknowledgement(conn: Connection, alert_id: int) -> None:
+def refuse_acknowledgement(conn: Connection, alert_id: int) -> None:
+    """Raise `Refused` for an alert that is not there, or that somebody acknowledged before."""
     row = conn.execute(select(schema.alert).where(schema.alert.c.id == alert_id)).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no alert {alert_id}", "List alerts with `alert list`.")
@@ -102,7 +103,7 @@ def _destination_routes(
     @access(OPERATOR)
     async def list_destinations() -> list[View]:
         """Where alerts go: how many each took, refused, gave up, and still waits for."""
-        found: list[View] = await context.read(lambda conn: [_shown(conn, each, rt.now()) for each in make()])
+        found: list[View] = await context.read(lambda conn: [shown(conn, each, rt.now()) for each in make()])
         return found
 
     @app.post("/v1/alert-destinations/test")
@@ -120,7 +121,8 @@ def _destination_routes(
         return result
 
 
-def _shown(conn: Connection, to: Destination, now: float) -> View:
+def shown(conn: Connection, to: Destination, now: float) -> View:
+    """How deliveries to a destination go."""
     row = ledger.entry(conn, to.name)
     counts = ("sent", "failed", "dropped", "last_sent_at", "last_error", "last_error_at")
     known = {name: getattr(row, name) if row is not None else None for name in counts}

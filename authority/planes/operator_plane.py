@@ -14,6 +14,7 @@ from starlette.responses import Response
 from authority import audit, braking, enrolling, operators, repeating, scheduler, standing, views
 from authority.alerts import Origin
 from authority.alerts.destinations import Destination
+from authority.console import console_routes
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, answers_secretly, check_access_declared, secret_answer
@@ -166,6 +167,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     token_route(app, context, demand)
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
+    console_routes(app, context)
     check_access_declared(app)
     check_scopes_demanded(app)
     return app

@@ -24,6 +24,8 @@ from sqlalchemy import (
     false,
 )
 
+from authority.store import schema_console
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -417,6 +419,7 @@ audit = Table(
     Column("actor", String(80), nullable=False),
     Column("node_id", String(64)),
     Column("data", Text, nullable=False),
+    Index("ix_audit_node_id_seq", "node_id", "seq"),
 )
 
 challenge_group = Table(
@@ -491,3 +494,5 @@ operator_token = Table(
     Column("revoked_at", Float),
     Column("kind", String(12), nullable=False, server_default="token"),
 )
+
+console_session = schema_console.console_session(metadata)

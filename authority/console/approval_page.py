@@ -1,0 +1,194 @@
+"""What waits for a person's decision: enrolments, states of machines, and the brake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from authority import braking, enrolling, references, views
+from authority.console import words
+from authority.console.desk import Desk, Visit
+from authority.console.frame import form, page
+from authority.console.markup import Child, Markup, h, joined, path
+from authority.operators import Scope
+from authority.references import State
+from authority.refusal import Refused
+from authority.runtime import Push
+from authority.trust.brake import BrakeDecision
+from protocol.problems import ErrorCode
+
+_PENDING = "pending"
+_MOST = 200
+
+
+def approval_routes(desk: Desk) -> None:
+    """The page, and a form for each decision."""
+
+    @desk.page("/approvals")
+    async def show(visit: Visit) -> Markup:
+        """Everything that waits."""
+
+        def view(conn: Connection) -> tuple[Any, ...]:
+            candidates = references.listing(conn, state=State.CANDIDATE.value)[:_MOST]
+            changes = [references.detail(conn, each["id"])["changes"] for each in candidates]
+            profiles = views.profile_list(conn, state=_PENDING)[:_MOST]
+            return profiles, [*zip(candidates, changes, strict=True)], braking.status(conn)
+
+        profiles, candidates, brake = await visit.read(view)
+        return page(
+            visit,
+            "approvals",
+            "Approvals",
+            _enrolments(visit, profiles),
+            _states(visit, candidates),
+            _brake(visit, brake),
+        )
+
+    _profile_forms(desk)
+    _reference_forms(desk)
+    _brake_form(desk)
+
+
+def _profile_forms(desk: Desk) -> None:
+    rt = desk.context.runtime
+
+    @desk.form("/profiles/{record_id}/approve", Scope.APPROVE)
+    async def approve(visit: Visit) -> Response:
+        """Let an enrolled administrator answer for the node."""
+        record = visit.part("record_id")
+        return await visit.act(
+            lambda conn: enrolling.approve(conn, rt, record, visit.name, rt.now()), path("approvals", done="approved")
+        )
+
+    @desk.form("/profiles/{record_id}/refuse", Scope.APPROVE)
+    async def refuse(visit: Visit) -> Response:
+        """Never accept this enrolment at the node."""
+        record = visit.part("record_id")
+        return await visit.act(
+            lambda conn: enrolling.revoke_profile(conn, rt, record, visit.name, rt.now()),
+            path("approvals", done="refused"),
+        )
+
+
+def _reference_forms(desk: Desk) -> None:
+    for verb, decide in (("accept", references.accept), ("reject", references.reject)):
+        _reference_form(desk, verb, decide)
+
+
+def _reference_form(desk: Desk, verb: str, decide: Callable[[Connection, int, str, float], None]) -> None:
+    @desk.form(f"/references/{{value_id}}/{verb}", Scope.APPROVE)
+    async def decided(visit: Visit) -> Response:
+        """Let the node show this value, or close it."""
+        value_id = visit.number("value_id")
+
+        def act(conn: Connection) -> list[Push]:
+            decide(conn, value_id, visit.name, visit.now)
+            return []
+
+        return await visit.act(act, path("approvals", done=f"{verb}ed"))
+
+
+def _brake_form(desk: Desk) -> None:
+    @desk.form("/brake/{decision}", Scope.APPROVE)
+    async def vote(visit: Visit) -> Response:
+        """Vote; a second operator of the same mind makes it take effect."""
+        decision, reason = visit.part("decision"), visit.text("reason", needed=True)
+        if decision not in {*BrakeDecision}:
+            raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such decision", "Vote hold or release.")
+
+        def act(conn: Connection) -> list[Push]:
+            braking.vote(conn, BrakeDecision(decision), visit.name, reason, visit.now)
+            return []
+
+        return await visit.act(act, path("approvals", done="voted"))
+
+
+def _enrolments(visit: Visit, profiles: list[dict[str, Any]]) -> Markup:
+    rows = [
+        (
+            each["admin"],
+            h("a", each["node"], href=path("nodes", each["node"])),
+            ", ".join(str(one.get("modality", "?")) for one in each["modalities"]),
+            words.relative(each["created_at"], visit.now),
+            _both(visit, ("profiles", each["record_id"]), ("approve", "refuse"), f"{each['admin']} at {each['node']}"),
+        )
+        for each in profiles
+    ]
+    headings = ("Administrator", "Node", "Modalities", "Enrolled", "Decision")
+    return words.section("Enrolments", words.table("Pending enrolments", headings, rows, "No enrolment waits."))
+
+
+def _states(visit: Visit, candidates: list[tuple[dict[str, Any], dict[str, list[str]]]]) -> Markup:
+    rows = [
+        (
+            h("a", each["node"], href=path("nodes", each["node"])),
+            "machine state" if each["kind"] == "pcrs" else each["kind"],
+            _changes(changes),
+            words.relative(each["first_seen_at"], visit.now),
+            _both(visit, ("references", each["id"]), ("accept", "reject"), f"value {each['id']} of {each['node']}"),
+        )
+        for each, changes in candidates
+    ]
+    headings = ("Node", "What", "Different from before", "First seen", "Decision")
+    empty = "No machine shows a state that nobody has accepted."
+    return words.section("Reference values", words.table("Candidates", headings, rows, empty))
+
+
+def _changes(changes: dict[str, list[str]]) -> Child:
+    shown = [
+        h("li", f"{name}: ", h("code", old[:12] or "nothing"), " → ", h("code", new[:12] or "nothing"))
+        for name, (old, new) in changes.items()
+    ]
+    return h("ul", *shown[:8], class_="plain") if shown else "nothing to compare with"
+
+
+def _both(visit: Visit, where: tuple[str | int, ...], verbs: tuple[str, str], what: str) -> Child:
+    if not visit.may(Scope.APPROVE):
+        return h("span", "needs the scope approve", class_="faint")
+    yes, no = verbs
+    return h(
+        "div", _decision(visit, where, yes, what, "primary"), _decision(visit, where, no, what, "danger"), class_="pair"
+    )
+
+
+def _decision(visit: Visit, where: tuple[str | int, ...], verb: str, what: str, look: str) -> Markup:
+    button = h("button", verb.capitalize(), h("span", f" {what}", class_="unseen"), class_=look)
+    return form(visit, path(*where, verb), button)
+
+
+def _brake(visit: Visit, status: dict[str, Any]) -> Markup:
+    engaged = status["engaged"]
+    said = f"The brake holds since {_when(status)} ({status['cause']})." if engaged else "The brake does not hold."
+    votes = [(each["operator"], each["decision"], words.relative(each["at"], visit.now)) for each in status["votes"]]
+    falls = [
+        (h("a", each["node"], href=path("nodes", each["node"])), words.relative(each["at"], visit.now))
+        for each in status["falls"]
+    ]
+    content = joined(
+        h("p", said),
+        _vote(visit, BrakeDecision.RELEASE if engaged else BrakeDecision.HOLD) if visit.may(Scope.APPROVE) else None,
+        words.table("Votes on the brake", ("Operator", "Vote", "When"), votes, "Nobody has voted."),
+        h("h3", "Nodes that fell last"),
+        words.table("Nodes that fell last", ("Node", "When"), falls, "No node fell."),
+    )
+    return h("section", h("h2", "Brake", id="brake"), content)
+
+
+def _when(status: dict[str, Any]) -> str:
+    return "now" if status["since"] is None else words.stamp(status["since"])
+
+
+def _vote(visit: Visit, decision: BrakeDecision) -> Markup:
+    action = "let what was held take effect" if decision is BrakeDecision.RELEASE else "let no node lose keys by itself"
+    inner = form(
+        visit,
+        path("brake", decision.value),
+        h("label", "Reason, for the audit log", for_="reason-brake"),
+        h("input", id="reason-brake", name="reason", required=True, maxlength=500, autocomplete="off"),
+        h("button", f"Vote to {action}", class_="danger"),
+        label="Vote on the brake",
+    )
+    return h("details", h("summary", f"Vote to {decision.value} …"), inner)

@@ -1,0 +1,79 @@
+"""The form that asks for a token: whoever has no session gets it in place of any page."""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from authority.console import frame, sessions, words
+from authority.console.markup import Markup, h, path
+from authority.refusal import Refused
+
+COOKIE = "__Host-keyvigil-entry"
+"""Before there is a session, this cookie ties the form to the browser that asked for it."""
+FIELD = "form_token"
+"""The field of every form that says whose it is."""
+
+
+def page(after: str, status: int = 200, error: Refused | None = None) -> Response:
+    """The form for a token, with what was wrong with the one before; afterwards to the address `after`."""
+    entry = secrets.token_urlsafe(32)
+
+    response = Response(f"<!doctype html>{_form(after, entry, error)}", status, media_type="text/html")
+    set_cookie(response, COOKIE, entry)
+    return response
+
+
+def _form(after: str, entry: str, error: Refused | None) -> Markup:
+    said = (
+        None
+        if error is None
+        else h(
+            "p",
+            f"{error.detail[:1].upper()}{error.detail[1:]}. {error.remedy}",
+            id="said",
+            role="alert",
+            class_="alarm",
+        )
+    )
+    hint = "The text that begins with kvo1. in a token file, as `keyvigil-authority init` writes one."
+    return frame.plain(
+        "Sign in",
+        said,
+        h(
+            "form",
+            h("input", type="hidden", name=FIELD, value=sessions.form_token(entry)),
+            h("input", type="hidden", name="next", value=inside(after)),
+            h("label", "Operator token", for_="token"),
+            h("p", words.prose(hint), id="hint", class_="faint"),
+            h(
+                "input",
+                id="token",
+                name="token",
+                type="password",
+                required=True,
+                autocomplete="off",
+                spellcheck="false",
+                maxlength=200,
+                aria_describedby="said hint" if said else "hint",
+            ),
+            h("button", "Sign in", class_="primary"),
+            method="post",
+            action=path("sign-in"),
+            class_="stacked",
+        ),
+    )
+
+
+def inside(address: str) -> str:
+    """The address if it is one of the console's pages, else the console's first."""
+    parts = urlsplit(address) if address.isprintable() and "\\" not in address else urlsplit("")
+    ours = not parts.scheme and not parts.netloc and (parts.path + "/").startswith("/console/")
+    return address if ours and len(address) <= 500 and parts.path != path("sign-in") else "/console"
+
+
+def set_cookie(response: Response, name: str, text: str) -> None:
+    """A cookie for this browser session, this host, TLS, no script, and no request from another site."""
+    response.set_cookie(name, text, path="/", secure=True, httponly=True, samesite="strict")
