@@ -267,7 +267,7 @@ def _operator_context(authority: Authority, hub: Hub, watch: Watch) -> OperatorC
         reload,
         partial(destinations, site),
         _origin(),
-        watch,
+        watch=watch,
     )
 
 

@@ -15,14 +15,18 @@ _SECRET = "keyvigil_secret_answer"  # noqa: S105 - the name of an attribute
 
 
 class Access(StrEnum):
-    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token."""
+    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token, `SESSION` a sign-in.
+
+    A session of the console is an operator's, with the scopes of the token that opened it.
+    """
 
     ANONYMOUS = "anonymous"
     NODE = "node"
     OPERATOR = "operator"
+    SESSION = "session"
 
 
-ANONYMOUS, NODE, OPERATOR = Access.ANONYMOUS, Access.NODE, Access.OPERATOR
+ANONYMOUS, NODE, OPERATOR, SESSION = Access.ANONYMOUS, Access.NODE, Access.OPERATOR, Access.SESSION
 
 
 class AccessUndeclared(Exception):

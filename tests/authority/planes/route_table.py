@@ -16,6 +16,39 @@ VIEWERS = AUDITORS | {"viewer"}
 TAPS = ADMINS | {"tap"}
 NODES = frozenset({"agent"})
 
+CONSOLE: Mapping[Route, frozenset[str]] = dict.fromkeys(
+    [
+        ("GET", "/console"),
+        ("GET", "/console/nodes/{name}"),
+        ("GET", "/console/alerts"),
+        ("GET", "/console/alerts/{alert_id}"),
+        ("POST", "/console/alerts/{alert_id}/acknowledge"),
+        ("GET", "/console/approvals"),
+        ("GET", "/console/audit"),
+        ("GET", "/console/audit/{seq}"),
+        ("POST", "/console/brake/{decision}"),
+        ("GET", "/console/networks"),
+        ("GET", "/console/networks/{name}"),
+        ("POST", "/console/networks/{name}/emergency"),
+        ("POST", "/console/networks/{name}/rotation"),
+        ("POST", "/console/networks/{name}/versions"),
+        ("POST", "/console/nodes/{name}/ban"),
+        ("POST", "/console/nodes/{name}/challenge"),
+        ("POST", "/console/nodes/{name}/isolate"),
+        ("POST", "/console/nodes/{name}/release"),
+        ("POST", "/console/nodes/{name}/retire"),
+        ("GET", "/console/policy"),
+        ("POST", "/console/policy/replay"),
+        ("POST", "/console/profiles/{record_id}/approve"),
+        ("POST", "/console/profiles/{record_id}/refuse"),
+        ("POST", "/console/references/{value_id}/accept"),
+        ("POST", "/console/references/{value_id}/reject"),
+        ("POST", "/console/sign-out"),
+    ],
+    frozenset(),
+)
+"""Nobody by a token or a certificate: these ask for a session, whose scopes `tests/authority/console` looks at."""
+
 OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/openapi.json"): EVERYBODY,
     ("GET", "/v1/nodes"): VIEWERS,
@@ -82,6 +115,14 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/v1/tokens"): AUDITORS,
     ("POST", "/v1/tokens"): ADMINS,
     ("POST", "/v1/tokens/{name}/revoke"): ADMINS,
+    ("GET", "/metrics"): ADMINS,
+    ("GET", "/healthz"): EVERYBODY,
+    ("GET", "/readyz"): EVERYBODY,
+    ("GET", "/"): EVERYBODY,
+    ("GET", "/console/sign-in"): EVERYBODY,
+    ("POST", "/console/sign-in"): frozenset(),
+    ("GET", "/console/static/{name}"): EVERYBODY,
+    **CONSOLE,
 }
 
 NODE_PLANE: Mapping[Route, frozenset[str]] = {

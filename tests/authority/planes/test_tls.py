@@ -112,7 +112,9 @@ class Wire:
 
 def connection() -> tuple[CertificateProtocol, Clock, Wire]:
     clock, wire = Clock(), Wire()
-    protocol = CertificateProtocol(uvicorn.Config(FastAPI(), log_config=None), ServerState(), {}, clock)  # type: ignore[arg-type]
+    protocol = CertificateProtocol(
+        uvicorn.Config(FastAPI(), log_config=None), ServerState(), {}, clock, connected=lambda: None
+    )  # type: ignore[arg-type]
     protocol.connection_made(wire)  # type: ignore[arg-type]
     return protocol, clock, wire
 
