@@ -70,8 +70,8 @@ def handed(record: NetworkRecord, selected: Mapping[str, KeyBundle], bundle: Key
 
 
 def next_change(bundle: KeyBundle, now: float) -> float | None:
-    """When another key to send under comes into force, in POSIX seconds."""
-    return min((each.not_before for each in _outbound(bundle) if each.not_before > now), default=None)
+    """When another key comes into force, to send under or of a peer, in POSIX seconds."""
+    return min((each.not_before for each in bundle.associations if each.not_before > now), default=None)
 
 
 def _chosen(bundle: KeyBundle, record: NetworkRecord, barred: Collection[int], now: float) -> list[Association]:

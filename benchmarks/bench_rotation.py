@@ -4,7 +4,7 @@ The fleet is simulated, the authority is not: every delivery is derived, sealed,
 and every node acknowledges each of its own, in the order in which they were made. Times are CPU seconds of this
 process.
 
-    python benchmarks/bench_rotation.py [--mesh 10 100 1000] [--spokes 10 100 1000 10000] [--json FILE]
+    python benchmarks/bench_rotation.py [--mesh 10 100 1000] [--spokes 10 100 1000 10000] [--outage H] [--json FILE]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from authority.keys.sealing import seal_to
 from authority.runtime import Push
 from authority.store import schema
 from authority.trust import Policy
-from authority.trust.policy import RotationRules
+from authority.trust.policy import DeliveryRules, RotationRules
 from protocol.key_schedule import PairContext, PairKeys
 from protocol.levels import ResourceClass
 from protocol.messages import DeliveryAck, DeliveryEvent
@@ -62,13 +62,15 @@ def primitives() -> dict[str, float]:
 class Fleet:
     """A network of `core` in a database file; `hub` is of class remediation, everybody else sends to it alone."""
 
-    def __init__(self, folder: Path, nodes: int, *, hub: bool) -> None:
+    def __init__(self, folder: Path, nodes: int, *, hub: bool, outage_s: float) -> None:
         self.engine = create_engine(f"sqlite:///{folder / 'authority.db'}")
         event.listen(self.engine, "connect", lambda raw, _: raw.execute("PRAGMA journal_mode=WAL"))
         schema.metadata.create_all(self.engine)
         self.conn = self.engine.connect()
         self.file = folder / "authority.db"
-        policy = Policy(version="bench", rotation=RotationRules(drain_s=DRAIN_S))
+        policy = Policy(
+            version="bench", rotation=RotationRules(drain_s=DRAIN_S), delivery=DeliveryRules(outage_s=outage_s)
+        )
         self.world = World(self.conn, policy)
         create_network(self.conn, self.world.rt, "core", self.world.clock)
         for index in range(1, nodes + 1):
@@ -119,17 +121,22 @@ class Fleet:
         return self.conn.scalar(select(func.count()).select_from(schema.delivery)) or 0
 
 
-def measured(nodes: int, *, hub: bool) -> dict[str, Any]:
+def measured(nodes: int, *, hub: bool, outage_s: float) -> dict[str, Any]:
     """A rotation of a network of so many nodes."""
     with tempfile.TemporaryDirectory() as folder:
-        fleet = Fleet(Path(folder), nodes, hub=hub)
+        fleet = Fleet(Path(folder), nodes, hub=hub, outage_s=outage_s)
         fleet.settle()
         found = fleet.rotate()
         fleet.conn.close()
         fleet.engine.dispose()
     associations = (nodes - 1) * (2 if hub else nodes)
     rounded = {key: round(value, 2) for key, value in found.items()}
-    return {"shape": "hub" if hub else "mesh", "nodes": nodes, "pairs": associations} | rounded
+    return {
+        "shape": "hub" if hub else "mesh",
+        "nodes": nodes,
+        "pairs": associations,
+        "outage_h": outage_s / 3600,
+    } | rounded
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,13 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mesh", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--spokes", type=int, nargs="*", default=[10, 100, 1000, 10000])
+    parser.add_argument("--outage", type=float, default=DeliveryRules().outage_s / 3600, help="hours held ahead for")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
     found: list[dict[str, Any]] = [primitives()]
     print(json.dumps(found[0]), flush=True)
     for hub, sizes in ((False, chosen.mesh), (True, chosen.spokes)):
         for size in sizes:
-            found.append(measured(size, hub=hub))
+            found.append(measured(size, hub=hub, outage_s=3600 * chosen.outage))
             print(json.dumps(found[-1]), flush=True)
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

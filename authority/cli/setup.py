@@ -17,7 +17,13 @@ from authority.cli.output import CommandFailed, emit, json_option
 from authority.config import CONFIG_NAME, AuthorityConfig, Endorsement, Listener, Site, render
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-DEFAULT_POLICY = '# Every key that is not named has its default; docs/trust.md lists them.\nversion = "default-1"\n'
+DEFAULT_POLICY = """\
+# Every key that is not named has its default; docs/trust.md lists them.
+version = "default-1"
+
+[delivery]
+outage_s = 43200 # for so long high nodes rotate, and start anew, without this authority; 0: they hold no key ahead
+"""
 
 
 @click.command()

@@ -18,7 +18,7 @@ SLOW_S = 11.0
 SLOPPY = 0.35
 ANSWER_S = 45.0
 ROUNDS = 9
-PACKETS_S = 20.0
+PACKETS_S = 30.0
 """For so long at most, the story waits for packets to come or to stop: a handshake is tried every five seconds."""
 Pairs = Sequence[tuple[str, str]]
 
@@ -84,12 +84,19 @@ class Story:
     def _trust_earned(self) -> None:
         self.tell("Challenges answered by the right people: latest keys, standard rotation, full access")
         self._everywhere(lambda pair: self._earn(pair[0]))
-        self._traffic("packets: all nodes", "come over every ordered pair", self._pairs(), NodeWires.reached)
+        self._traffic("packets: all nodes", "come over every ordered pair", self._pairs(), self._all_reached)
 
     def _earn(self, node: Node) -> None:
         """Seen at once: a score just above the tier fades below it while other nodes are still at work."""
         self._until(node, "high", lambda entry: _grants(entry, HIGH, "full"))
         self._saw("trust earned", node, HIGH, "latest", "standard", "full")
+
+    def _all_reached(self, packets: NodeWires, pairs: Pairs, seconds: float) -> bool:
+        """Whether packets came over all pairs: a node whose score faded before they could answers again."""
+        if packets.reached(pairs, seconds):
+            return True
+        self._everywhere(lambda pair: self._until(pair[0], "high", lambda entry: _grants(entry, HIGH, "full")))
+        return packets.reached(pairs, seconds)
 
     def _everyone_everywhere(self) -> None:
         self.tell("Everyone answers at every node: only its own administrator may be accepted")

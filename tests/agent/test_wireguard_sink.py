@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent.errors import ConfigError, SinkFailed
 from agent.sinks import load_sink
@@ -86,6 +87,27 @@ def test_the_receiver_takes_the_newest_key_that_it_may_be_sent_under(rig: Rig) -
     rig.sinks[high].install(rig.ends.bundle(high, epoch=1, accept=(2,)))
     rig.sinks[low].install(rig.ends.bundle(low, epoch=2, accept=(1,)))
     assert rig.psk(low, high) == rig.psk(high, low)
+
+
+def test_of_epochs_held_ahead_both_ends_take_the_one_in_force_and_change_over_at_its_time(rig: Rig) -> None:
+    low, high = sorted(("node-a", "node-b"), key=rig.public)
+    at = rig.clock.now + 600.0
+
+    def install() -> str:
+        """Each end as its agent gives it: one key to send under, and all those of its peers."""
+        epoch = 2 if rig.clock.now >= at else 1
+        for name in (low, high):
+            given = rig.ends.bundle(name, epoch=epoch, accept=(1, 2))
+            held = [replace(one, not_before=at if one.epoch == 2 else 0.0) for one in given.associations]
+            rig.sinks[name].install(replace(given, associations=held))
+        assert rig.psk(low, high) == rig.psk(high, low)
+        return rig.psk(low, high)
+
+    before = install()
+    rig.clock.now = at - 1.0
+    assert install() == before
+    rig.clock.now = at
+    assert install() != before
 
 
 def test_a_new_key_leaves_sessions_and_other_peers_alone(rig: Rig) -> None:

@@ -155,9 +155,9 @@ class WireGuardSink:
 
     def _wanted(self, bundle: KeyBundle) -> dict[bytes, tuple[PeerSetting, int]]:
         """By public key, every peer that can be served and the version of its key; others are told of in the log."""
-        wanted, own = {}, _public(self._private)
+        wanted, own, now = {}, _public(self._private), self._now()
         for peer in bundle.peers:
-            association = _of_pair(bundle, own, peer)
+            association = _of_pair(bundle, own, peer, now)
             if len(peer.wireguard_public) != KEY_BYTES or association is None:
                 event(logging.WARNING, "a peer offers no WireGuard key yet", network=bundle.network, peer=peer.name)
                 continue
@@ -201,11 +201,13 @@ class WireGuardSink:
             return {}
 
 
-def _of_pair(bundle: KeyBundle, public: bytes, peer: Peer) -> Association | None:
-    """The newest key of the direction from the lower public key to the higher, which both ends know."""
+def _of_pair(bundle: KeyBundle, public: bytes, peer: Peer, now: float) -> Association | None:
+    """The newest key in force of the direction from the lower public key to the higher, which both ends know."""
     mine = [one for one in bundle.associations if one.peer == peer.node_id]
     outbound = next((one for one in mine if one.direction is Direction.OUTBOUND), None)
-    inbound = max((one for one in mine if one.direction is Direction.INBOUND), key=lambda one: one.epoch, default=None)
+    received = sorted((one for one in mine if one.direction is Direction.INBOUND), key=lambda one: one.epoch)
+    in_force = [one for one in received if one.not_before <= now]
+    inbound = next(iter([*in_force[-1:], *received]), None)
     if outbound is None or inbound is None:
         return None
     return outbound if public < peer.wireguard_public else inbound

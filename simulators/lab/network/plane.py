@@ -20,7 +20,7 @@ from simulators.lab.network.fabric import Port, leave_host_network
 from simulators.lab.processes import LabError
 
 FILE, KERNEL, USER = "file", "kernel WireGuard", "wireguard-go"
-_TRIAL_S = 30.0
+_TRIAL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DataPlane:
 
 def find_data_plane() -> DataPlane:
     """The best that this machine and user can have; a file where nothing else works."""
-    argv = [sys.executable, "-m", __name__ if __name__ != "__main__" else "simulators.lab.network.plane"]
+    argv = [sys.executable, "-m", "simulators.lab.network.plane"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_TRIAL_S, check=True)
         return DataPlane(**json.loads(done.stdout))

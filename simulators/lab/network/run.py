@@ -245,7 +245,8 @@ class NetworkLab:
 
     def _cut(self, member: Member, recorder: Recorder, *, unheeding: bool) -> float:
         if unheeding:
-            member.agent.pause()
+            # An agent that stops while it has the enclave would keep it from whoever answers for the node.
+            member.machine.with_enclave(lambda _: member.agent.pause())
         recorder.act(f"{member.name} fails" + (", heeding nothing" if unheeding else ""))
         verdict_at = self._fail(member.machine)
         last = wait_for(f"the last packet of {member.name}", lambda: self._silent_since(member), SILENCE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,7 +10,16 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
-from authority.keys import add_member, create_network, reissue, remove_member, rotations, tick
+from authority.keys import (
+    add_member,
+    create_network,
+    reissue,
+    remove_member,
+    rotate_versions,
+    rotations,
+    set_floor,
+    tick,
+)
 from authority.keys.orchestrator import forgive_outage
 from authority.refusal import Refused
 from authority.runtime import Push
@@ -302,6 +312,58 @@ def test_a_network_in_which_nothing_is_due_is_not_looked_at(site: Site) -> None:
     assert site.deliveries == 0
     site.wait(PERIOD_S)
     assert site.deliveries == len(NAMES)
+
+
+def new_version(site: Site) -> int:
+    """A version above the one that all are under, on its way to everybody; its number."""
+    site.post(rotate_versions(site.world.conn, site.world.rt, "core", "olga", site.world.clock))
+    return 1 + max(site.nodes["ada"].sink.versions.values())
+
+
+def raise_floor(site: Site, version: int) -> None:
+    site.post(set_floor(site.world.conn, site.world.rt, "core", version, "olga", site.world.clock))
+
+
+def versions_received(site: Site, destination: str, source: str) -> set[int]:
+    sink, peer = site.nodes[destination].sink, site.nodes[source].node_id
+    return {sink.versions[key] for other, key in sink.inbound if other == peer}
+
+
+def test_a_floor_that_rises_while_a_rotation_drains_ends_the_drain_and_loses_nothing(site: Site) -> None:
+    """Everybody sends under the new version already: what drains is what the floor forbids."""
+    version = new_version(site)
+    site.exchange()
+    assert versions_received(site, "bob", "ada") == {version - 1, version}, "the control: it drains"
+    sent = site.sends("ada", "bob")
+    raise_floor(site, version)
+    site.exchange()
+    for one, other in itertools.permutations(NAMES, 2):
+        assert versions_received(site, other, one) == {version}
+        assert site.passes(one, other)
+    assert site.sends("ada", "bob") == sent
+    site.wait(DRAIN_S)
+    site.exchange()
+    assert site.passes("ada", "bob")
+    assert not site.progress()["waiting"]
+
+
+def test_a_floor_that_rises_while_one_end_is_silent_takes_the_old_key_from_the_other(site: Site) -> None:
+    """Cyd holds the old version alone: its pairs lose their keys at the end that heeds, and the others lose nothing."""
+    version = new_version(site)
+    site.exchange("ada", "bob")
+    assert site.passes("ada", "cyd"), "the control: a rotation alone waits for cyd"
+    raise_floor(site, version)
+    site.exchange("ada", "bob")
+    assert site.passes("ada", "bob")
+    assert site.passes("bob", "ada")
+    assert not site.passes("cyd", "ada")
+    assert not site.passes("ada", "cyd")
+    assert versions_received(site, "ada", "cyd") <= {version}
+    site.exchange()
+    site.wait(DRAIN_S)
+    site.exchange()
+    assert all(site.passes(one, other) for one, other in itertools.permutations(NAMES, 2))
+    assert versions_received(site, "ada", "cyd") == versions_received(site, "cyd", "ada") == {version}
 
 
 @pytest.fixture
