@@ -12,7 +12,7 @@ import click
 from authority.cli.client import connect, segment, target_options
 from authority.cli.output import emit, json_option, table, when
 from authority.cli.secret_files import secret_file
-from authority.operators import Role, Scope
+from authority.operators import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
 _SCOPES = [each.value for each in Scope]
@@ -30,7 +30,7 @@ def signals() -> None:
 @json_option
 def list_signals(node: str | None, as_json: bool, **options: Any) -> None:
     """Signals that count now, newest first."""
-    emit(connect(options).get("/v1/signals", node=node), as_json, _print)
+    emit(connect(options).get_all("/v1/signals", node=node), as_json, _print)
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -111,11 +111,12 @@ def token() -> None:
 def create(
     name: str, role: str | None, scopes: tuple[str, ...], lifetime: int, out: Path, as_json: bool, **options: Any
 ) -> None:
-    """Make a token, of a tap say (`--role tap`); it is written to a file and shown nowhere."""
+    """Make a token, of a tap say (`--role tap`); it is drawn here, written to a file, and only its hash is sent."""
+    text = draw_token(os.urandom)
     with secret_file(out) as keep:
         body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
-        made = connect(options).post("/v1/tokens", body)
-        keep(made.pop("token"))
+        made = connect(options).post("/v1/tokens", body | {"sha256": lookup_of(text)})
+        keep(text)
     emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))
 
 
@@ -124,7 +125,7 @@ def create(
 @json_option
 def list_tokens(as_json: bool, **options: Any) -> None:
     """Tokens in force: whose, for what, until when."""
-    emit(connect(options).get("/v1/tokens"), as_json, _print_tokens)
+    emit(connect(options).get_all("/v1/tokens"), as_json, _print_tokens)
 
 
 def _print_tokens(found: list[dict[str, Any]]) -> None:
