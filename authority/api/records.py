@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from authority.api._base import Answer
+from authority.trust.policy import Policy
 
 
 class Done(Answer, frozen=True):
@@ -151,6 +152,12 @@ class PolicyIdentity(Answer, frozen=True):
 
     version: str
     sha256: str
+
+
+class PolicyInForce(Policy, frozen=True, kw_only=True):
+    """Every setting of the policy in force, and its hash."""
+
+    sha256: str  # type: ignore[misc] - of the policy proper a value that follows from the others
 
 
 class Token(Answer, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from authority.cli.client import connect, segment, target_options
-from authority.cli.output import emit, json_option, table, when
+from authority.cli.output import CommandFailed, emit, json_option, table, when
 from authority.cli.secret_files import secret_file
 from authority.operators import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
@@ -118,6 +118,41 @@ def create(
         made = connect(options).post("/v1/tokens", body | {"sha256": lookup_of(text)})
         keep(text)
     emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))
+
+
+@token.command("certificate")
+@click.argument("name")
+@click.argument("certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--role", type=click.Choice([each.value for each in Role]), help="A set of scopes with a name.")
+@click.option("--scope", "scopes", type=click.Choice(_SCOPES), multiple=True, help="Repeat for more.")
+@click.option(
+    "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
+)
+@target_options
+@json_option
+def register_certificate(
+    name: str,
+    certificate: Path,
+    role: str | None,
+    scopes: tuple[str, ...],
+    lifetime: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Let the client certificate in the file CERTIFICATE (PEM) be the operator NAME; its CA is `operator_ca`."""
+    body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+    made = connect(options).post("/v1/tokens", body | {"certificate_sha256": _thumbprint(certificate)})
+    emit(made, as_json, lambda value: click.echo(f"{value['name']}: certificate registered"))
+
+
+def _thumbprint(file: Path) -> str:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(SHA256()).hex()
+    except (OSError, ValueError):
+        raise CommandFailed(f"{file} holds no certificate", "Name a PEM file.") from None
 
 
 @token.command("list")

@@ -49,7 +49,10 @@ _KEY = {
     "description": "A UUID, say: the same request under the same key is carried out once, and answered alike.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[!#-\[\]-~]+$"},
 }
-_SECURITY = {"token": {"type": "http", "scheme": "bearer", "description": "A token of `token create`."}}
+_SECURITY = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token of `token create`."},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate that `token certificate` registered."},
+}
 
 
 def answers(kind: Any) -> Callable[[Endpoint], Endpoint]:
@@ -117,7 +120,7 @@ def _complete(operation: Document, route: APIRoute, method: str) -> None:
     scope = demanded_scope(route)
     operation["operationId"] = route.name
     operation["summary"] = route.name.replace("_", " ").capitalize()
-    operation["security"] = [{"token": []}]
+    operation["security"] = [{"token": []}, {"certificate": []}]
     operation["x-keyvigil-scope"] = None if scope is None else scope.value
     status = str(route.status_code or 200)
     operation["responses"] = {status: _answer(route, status), **dict(_refusals())}

@@ -35,6 +35,7 @@ from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
 from authority.planes.rotation_routes import rotation_routes
+from authority.planes.tls import CERTIFICATE_KEY
 from authority.planes.token_routes import token_routes
 from authority.runtime import Runtime
 from authority.store import Store, schema
@@ -130,11 +131,14 @@ class OperatorContext:
         return done.view
 
     async def find(self, request: Request) -> Operator | None:
-        """The operator whose credential a request bears."""
-        kind, _, text = request.headers.get("authorization", "").partition(" ")
+        """The operator whose credential a request bears: a token, or else the certificate of its connection."""
+        said, now = request.headers.get("authorization"), self.runtime.now()
+        if said is None:
+            thumbprint = request.scope.get("state", {}).get(CERTIFICATE_KEY, "")
+            return await self.store.arun(lambda conn: operators.find_by_certificate(conn, thumbprint, now))
+        kind, _, text = said.partition(" ")
         if kind.lower() != "bearer":
             return None
-        now = self.runtime.now()
         return await self.store.arun(lambda conn: operators.find_operator(conn, text.strip(), now))
 
     async def again(self, request: Request, operator: Operator, body: bytes, handler: Handler) -> Response:
@@ -506,7 +510,7 @@ def _state_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> Non
     read = [Depends(demand(Scope.READ))]
 
     @app.get("/v1/policy", dependencies=read)
-    @answers(Policy)
+    @answers(api.PolicyInForce)
     @access(OPERATOR)
     async def show_policy() -> View:
         """The policy in force."""

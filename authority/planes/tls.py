@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -96,9 +97,17 @@ def node_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) ->
     return _server(app, _welcoming(ca), host, port)
 
 
-def operator_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
-    """The operator plane's listener, as the node plane's: which certificates are operators' is for the application."""
-    return _server(app, _welcoming(ca), host, port)
+def operator_server(
+    app: FastAPI, ca: CertificateAuthority, host: str, port: int, operator_ca: Path | None = None
+) -> PlaneServer:
+    """The operator plane's listener: a client certificate is welcome, of this CA or of `operator_ca` (PEM).
+
+    Which certificates are operators' is for the application. Raises `OSError` when the file cannot be used.
+    """
+    context = _welcoming(ca)
+    if operator_ca is not None:
+        context.load_verify_locations(operator_ca)
+    return _server(app, context, host, port)
 
 
 def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
