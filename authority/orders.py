@@ -43,7 +43,7 @@ class Action(StrEnum):
     TOKEN_CREATE = "token-create"  # noqa: S105 - the name of an action
 
 
-class State(StrEnum):
+class OrderState(StrEnum):
     """Where an order stands; `EXPIRED` is what an open one is after its time."""
 
     OPEN = "open"
@@ -89,26 +89,26 @@ def approve(
     order = Order(Action(row.action), row.target, json.loads(row.arguments), row.reason)
     _check_second(conn, row, order.action, operator, now)
     carried = _carry_out(conn, rt, order, row.requested_by, now, load)
-    _close(conn, row, State.APPROVED, operator.name, reason, now)
+    _close(conn, row, OrderState.APPROVED, operator.name, reason, now)
     return Carried({**carried.view, "ok": True}, carried.pushes)
 
 
 def reject(conn: Connection, number: int, operator: Operator, reason: str, now: float) -> None:
     """Close an order that is not to be carried out; whoever asked may do that too. Raises `Refused`."""
-    _close(conn, _open(conn, number, now), State.REJECTED, operator.name, reason, now)
+    _close(conn, _open(conn, number, now), OrderState.REJECTED, operator.name, reason, now)
 
 
 def listing(
-    conn: Connection, now: float, state: State | None = None, after: int = 0, limit: int | None = None
+    conn: Connection, now: float, state: OrderState | None = None, after: int = 0, limit: int | None = None
 ) -> list[View]:
     """Orders with a number above `after`, oldest first."""
     query = select(_ROW).where(_ROW.c.id > after).order_by(_ROW.c.id)
     match state:
-        case State.OPEN:
-            query = query.where((_ROW.c.state == State.OPEN.value) & (_ROW.c.expires_at > now))
-        case State.EXPIRED:
-            query = query.where((_ROW.c.state == State.OPEN.value) & (_ROW.c.expires_at <= now))
-        case State():
+        case OrderState.OPEN:
+            query = query.where((_ROW.c.state == OrderState.OPEN.value) & (_ROW.c.expires_at > now))
+        case OrderState.EXPIRED:
+            query = query.where((_ROW.c.state == OrderState.OPEN.value) & (_ROW.c.expires_at <= now))
+        case OrderState():
             query = query.where(_ROW.c.state == state.value)
     return [_view(row, now) for row in conn.execute(query.limit(limit))]
 
@@ -178,7 +178,7 @@ def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Ope
 
 def _waiting(conn: Connection, order: Order, actor: str, now: float) -> int | None:
     """The number of the very same order, if it waits already; raises `Refused` when too many of the actor's do."""
-    mine = (_ROW.c.requested_by == actor) & (_ROW.c.state == State.OPEN.value) & (_ROW.c.expires_at > now)
+    mine = (_ROW.c.requested_by == actor) & (_ROW.c.state == OrderState.OPEN.value) & (_ROW.c.expires_at > now)
     same = (_ROW.c.action == order.action.value) & (_ROW.c.arguments == _canonical(order.arguments))
     found: int | None = conn.scalar(select(_ROW.c.id).where(mine & same & (_ROW.c.reason == order.reason)))
     if found is None and (conn.scalar(select(func.count()).select_from(_ROW).where(mine)) or 0) >= MOST_OPEN:
@@ -190,7 +190,7 @@ def _waiting(conn: Connection, order: Order, actor: str, now: float) -> int | No
 def _ask(conn: Connection, rt: Runtime, order: Order, actor: str, now: float) -> int:
     values = {"action": order.action.value, "target": order.target[:255], "arguments": _canonical(order.arguments)}
     times = {"requested_at": now, "expires_at": now + rt.policy.approvals.expires_s}
-    row = {**values, **times, "requested_by": actor, "reason": order.reason, "state": State.OPEN.value}
+    row = {**values, **times, "requested_by": actor, "reason": order.reason, "state": OrderState.OPEN.value}
     made = conn.execute(insert(_ROW).values(**row)).inserted_primary_key
     assert made is not None
     number = int(made[0])
@@ -201,7 +201,7 @@ def _ask(conn: Connection, rt: Runtime, order: Order, actor: str, now: float) ->
     return number
 
 
-def _close(conn: Connection, row: Row[Any], state: State, actor: str, reason: str, now: float) -> None:
+def _close(conn: Connection, row: Row[Any], state: OrderState, actor: str, reason: str, now: float) -> None:
     values = {"state": state.value, "decided_by": actor, "decided_at": now, "decision": reason}
     conn.execute(update(_ROW).where(_ROW.c.id == row.id).values(**values))
     detail = {"approval": row.id, "action": row.action, "target": row.target, "requested_by": row.requested_by}
@@ -218,13 +218,13 @@ def _get(conn: Connection, number: int) -> Row[Any]:
 def _open(conn: Connection, number: int, now: float) -> Row[Any]:
     row = _get(conn, number)
     state = _state(row, now)
-    if state is not State.OPEN:
+    if state is not OrderState.OPEN:
         raise Refusal(f"order {number} is {state.value}", "Ask for it anew.")
     return row
 
 
-def _state(row: Row[Any], now: float) -> State:
-    return State.EXPIRED if row.state == State.OPEN and row.expires_at <= now else State(row.state)
+def _state(row: Row[Any], now: float) -> OrderState:
+    return OrderState.EXPIRED if row.state == OrderState.OPEN and row.expires_at <= now else OrderState(row.state)
 
 
 def _view(row: Row[Any], now: float) -> View:

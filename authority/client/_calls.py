@@ -121,9 +121,9 @@ class OpenApi:
         """Alerts above an id, oldest first; `open` and `severity` choose among them."""
         return self._pages("/v1/alerts", api.Alert, {"after": after, **wanted})
 
-    def acknowledge(self, alert: int, reason: str) -> api.Done:
+    def acknowledge(self, alert: int, reason: str, *, key: str | None = None) -> api.Done:
         """Note that you looked at an alert, and what you found."""
-        return self._order(f"/v1/alerts/{alert}/acknowledge", {"reason": reason}, None)
+        return self._order(f"/v1/alerts/{alert}/acknowledge", {"reason": reason}, key)
 
     def audit(self, after: int = 0, **wanted: str) -> Iterator[api.AuditRecord]:
         """Audit records above a sequence number, oldest first; `kind` and `actor` choose among them."""

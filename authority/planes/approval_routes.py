@@ -61,7 +61,9 @@ def _reading(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     @app.get("/v1/approvals", dependencies=[Depends(demand(Scope.READ))])
     @answers(list[api.Approval])
     @access(OPERATOR)
-    async def list_approvals(page: PageOf, state: orders.State | None = None, after: AfterNumber = 0) -> list[View]:
+    async def list_approvals(
+        page: PageOf, state: orders.OrderState | None = None, after: AfterNumber = 0
+    ) -> list[View]:
         """Orders that wait for a second operator, or did, oldest first."""
         found = await context.read(lambda conn: orders.listing(conn, now(), state, after, page.limit))
         return page.full(found, itemgetter("id"))

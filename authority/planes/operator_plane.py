@@ -135,6 +135,8 @@ class OperatorContext:
         said, now = request.headers.get("authorization"), self.runtime.now()
         if said is None:
             thumbprint = request.scope.get("state", {}).get(CERTIFICATE_KEY, "")
+            if not thumbprint:
+                return None
             return await self.store.arun(lambda conn: operators.find_by_certificate(conn, thumbprint, now))
         kind, _, text = said.partition(" ")
         if kind.lower() != "bearer":

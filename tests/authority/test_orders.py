@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from authority import orders, standing
 from authority.operators import Operator, Scope, create_operator_token, revoke_operator_token
-from authority.orders import Action, Order, State
+from authority.orders import Action, Order, OrderState
 from authority.refusal import Refused
 from authority.store import schema
 from authority.trust import Policy, default_policy
@@ -101,7 +101,7 @@ def test_an_order_expires(world: World) -> None:
     with pytest.raises(Refused, match="expired"):
         approve(world, asked.approval)
     assert [each["state"] for each in orders.listing(world.conn, world.clock)] == ["expired"]
-    assert orders.listing(world.conn, world.clock, State.OPEN) == []
+    assert orders.listing(world.conn, world.clock, OrderState.OPEN) == []
 
 
 def test_an_order_is_carried_out_once(world: World) -> None:

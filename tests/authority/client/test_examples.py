@@ -12,15 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, select
 
 from authority.client import ApiError, OpenApi
 from authority.planes import operator_server
-from authority.store import schema
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.plane import HOST, listening
 from tests.authority.planes.test_answers import populate
-from tests.authority.planes.test_open_api import add_node
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 SERVER_PACKAGES = ("fastapi", "starlette", "sqlalchemy", "alembic", "uvicorn", "pydantic")
@@ -88,18 +85,13 @@ def test_a_wrong_authority_is_not_believed(site: OperatorSite, url: str, tmp_pat
 
 
 def test_an_order_that_is_sent_twice_is_carried_out_once(site: OperatorSite, url: str) -> None:
-    add_node(site, "n2")
     with api_of(site, url) as api:
+        number = next(api.alerts()).id
         for _ in range(2):
-            assert api.summon("n2", key="one-order").ok
-        with pytest.raises(ApiError, match="another request"):
-            api.isolate("n2", "why", key="one-order")
-    assert len([*site.store.run(challenges_of_n2)]) == 1
-
-
-def challenges_of_n2(conn: Connection) -> list[str]:
-    joined = select(schema.challenge.c.id).join(schema.node, schema.node.c.id == schema.challenge.c.node_id)
-    return [*conn.scalars(joined.where(schema.node.c.name == "n2"))]
+            assert api.acknowledge(number, "seen", key="one-order").ok
+        with pytest.raises(ApiError, match="acknowledged alert"):
+            api.acknowledge(number, "seen")  # the control: under another key it is another order
+    assert site.audits("alert-acknowledged").count("admin") == 1
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])

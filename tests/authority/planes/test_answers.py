@@ -67,7 +67,7 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     asked = Order(Action.NODE_BAN, "n1", {"node_id": node_id}, "stolen")
     row = {"action": asked.action.value, "target": asked.target, "arguments": json.dumps(asked.arguments)}
     who_asked = {"requested_by": "operator", "reason": "stolen", "requested_at": now, "expires_at": now + 3600}
-    conn.execute(insert(schema_api.approval).values(**row, **who_asked, state=orders.State.OPEN.value))
+    conn.execute(insert(schema_api.approval).values(**row, **who_asked, state=orders.OrderState.OPEN.value))
 
 
 def row_of(conn: Connection, node_id: str) -> Any:
