@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import uvloop
 from cryptography import x509
+from fastapi import FastAPI
 from sqlalchemy import URL, Connection
 
 from authority import audit, policies, scheduler
@@ -34,7 +35,7 @@ from authority.keys.shredding import ShredKeys
 from authority.metrics import Plane
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
-from authority.planes import Hub, create_node_app, node_server, operator_server
+from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, StoreUnavailable
@@ -234,11 +235,11 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     watch = watch_over(site, authority.store, rt, [each.name for each in destinations(site)])
     node_app = create_node_app(authority.store, rt, ca, roots, lab_roots, hub, watch.meter)
     operator_app = create_operator_app(_operator_context(authority, hub, watch))
-    node_place, operator_place = config.node_plane, config.operator_plane
+    node_place = config.node_plane
     shaken = watch.meter.shaken_hands
     servers = [
         node_server(node_app, ca, node_place.host, node_place.port, partial(shaken, Plane.NODE)),
-        operator_server(operator_app, ca, operator_place.host, operator_place.port, partial(shaken, Plane.OPERATOR)),
+        _operator_server(operator_app, authority, partial(shaken, Plane.OPERATOR)),
     ]
     sockets = [listen(config.node_plane), listen(config.operator_plane)]
     pairs = zip(servers, sockets, strict=True)
@@ -269,6 +270,15 @@ def _operator_context(authority: Authority, hub: Hub, watch: Watch) -> OperatorC
         _origin(),
         watch=watch,
     )
+
+
+def _operator_server(app: FastAPI, authority: Authority, connected: Callable[[], None]) -> PlaneServer:
+    site, listener = authority.site, authority.site.config.operator_plane
+    file = site.path(site.config.operator_ca) if site.config.operator_ca else None
+    try:
+        return operator_server(app, authority.ca, listener.host, listener.port, connected, file)
+    except OSError as error:
+        raise ConfigError(f"operator_ca {file}: {error.strerror or error}", "Name a PEM file.") from None
 
 
 def _place(listener: Listener) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -110,10 +111,21 @@ def node_server(
 
 
 def operator_server(
-    app: FastAPI, ca: CertificateAuthority, host: str, port: int, connected: Callable[[], None] = _uncounted
+    app: FastAPI,
+    ca: CertificateAuthority,
+    host: str,
+    port: int,
+    connected: Callable[[], None] = _uncounted,
+    operator_ca: Path | None = None,
 ) -> PlaneServer:
-    """The operator plane's listener, as the node plane's: which certificates are operators' is for the application."""
-    return _server(app, _welcoming(ca), host, port, connected)
+    """The operator plane's listener: a client certificate is welcome, of this CA or of `operator_ca` (PEM).
+
+    Which certificates are operators' is for the application. Raises `OSError` when the file cannot be used.
+    """
+    context = _welcoming(ca)
+    if operator_ca is not None:
+        context.load_verify_locations(operator_ca)
+    return _server(app, context, host, port, connected)
 
 
 def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:

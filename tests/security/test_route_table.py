@@ -14,16 +14,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, request_response
 from starlette.requests import HTTPConnection, Request
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from authority import audit
+from authority import audit, operators
 from authority.console.desk import Desk
 from authority.console.sessions import Session
 from authority.operators import ROLES, Operator, Role, Scope, create_operator_token
-from authority.pki import CertificateAuthority
+from authority.pki import CertificateAuthority, thumbprint
 from authority.planes import operator_server
 from authority.planes.gate import Demanded, Gate, demanded_scope
 from authority.planes.node_plane import NodeContext, create_node_app
@@ -234,3 +235,26 @@ def take_guard_out(route: APIRoute) -> None:
         if isinstance(dependency.call, Demanded):
             dependency.call = Anybody(dependency.call.scope)
     route.app = request_response(APIRoute.get_route_handler(route))
+
+
+def test_a_registered_certificate_is_an_operator_s_and_no_other_is(plane: Plane, tmp_path: Path) -> None:
+    """Of a CA of the site's own; what its owner may is what was registered."""
+    site_ca = foreign(tmp_path)
+    rt = make_runtime(plane.ca)
+    app = create_operator_app(OperatorContext(plane.store, rt, plane.hub, plane.ca.ca_sha256))
+    with listening(operator_server(app, plane.ca, HOST, 0, site_ca.ca_file)) as running:
+        there = Plane(tmp_path, plane.ca, plane.store, plane.hub, running)
+        mine, other = (Client.of(there, site_ca, name, "0" * 64) for name in ("carol", "dave"))
+        register(plane, "carol", mine.certificate, rt.now())
+        cells = {name: each.get("/v1/nodes").status_code for name, each in (("carol", mine), ("dave", other))}
+        assert cells == {"carol": 200, "dave": 401}
+        assert mine.post("/v1/networks").status_code == 403
+        assert mine.request("GET", "/v1/nodes", headers={"authorization": "Bearer kvo1.wrong"}).status_code == 401
+
+
+def register(plane: Plane, name: str, file: Path | None, now: float) -> None:
+    assert file is not None
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    given = {"name": name, "kind": "certificate", "scopes": ["read"], "lifetime_s": 600.0}
+    given["lookup"] = thumbprint(certificate)
+    plane.store.run(lambda conn: operators.register(conn, given, "first-operator", now))

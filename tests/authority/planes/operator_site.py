@@ -32,6 +32,7 @@ class OperatorSite:
     store: Store
     runtime: Runtime
     app: FastAPI
+    ca: CertificateAuthority
     clock: list[float]
     tokens: dict[str, str] = field(default_factory=dict)
 
@@ -69,7 +70,7 @@ def open_operator_site(folder: Path, policy: Policy | None = None, **options: An
         runtime.policy = policy
     store = Store("sqlite://")
     app = create_operator_app(OperatorContext(store, runtime, Hub(), ca.ca_sha256, **options))
-    site = OperatorSite(store, runtime, app, clock)
+    site = OperatorSite(store, runtime, app, ca, clock)
     store.run(lambda conn: audit.append(conn, "initialised", "authority", None, {}, clock[0]))
     for role in Role:
         site.token(role.value, ROLES[role])
