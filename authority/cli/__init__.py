@@ -8,7 +8,9 @@ import authority.cli.setup as setup_commands
 from authority.cli import (
     admins,
     audit_log,
+    backups,
     brake,
+    break_glass,
     eve,
     groups,
     health,
@@ -51,6 +53,9 @@ for command in (
     keks.fence,
     mapping.mapping,
     health.health,
+    backups.backup,
+    backups.restore,
+    break_glass.break_glass,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

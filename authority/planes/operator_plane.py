@@ -17,6 +17,7 @@ from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.alert_routes import alert_routes
+from authority.planes.break_glass_route import break_glass_route
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes, token_route
 from authority.planes.hub import Hub, Push
 from authority.planes.key_routes import version_routes
@@ -131,6 +132,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     watch_routes(app, context, demand)
+    break_glass_route(app, context)
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_route(app, context, demand)
