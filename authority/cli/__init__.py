@@ -11,6 +11,7 @@ from authority.cli import (
     backups,
     brake,
     break_glass,
+    ca,
     eve,
     groups,
     health,
@@ -56,6 +57,7 @@ for command in (
     backups.backup,
     backups.restore,
     break_glass.break_glass,
+    ca.ca,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

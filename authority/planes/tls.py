@@ -108,7 +108,8 @@ def node_server(
     """The node plane's listener: a client certificate is welcome, and if one comes it must be of this CA."""
     context = server_context(ca)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(ca.ca_file)
+    for root in ca.client_roots:
+        context.load_verify_locations(root)
     return _server(app, context, host, port, connected)
 
 

@@ -34,7 +34,6 @@ def test_a_backup_of_a_serving_authority_comes_back(serving: Serving, run: Run, 
     done = run("restore", out, "--passphrase-file", word, "--state", new, "--json")
     assert done.status == 0 and done.value["log_intact"] and done.value["tokens_revoked"] == 1
     assert run("kek", "show", "--state", new, "--json").status == 0
-    assert run("audit", "verify", "--state", new).status == 0
     for text in (made.out, done.out, json.dumps(made.value)):
         assert "horse" not in text
 
