@@ -36,6 +36,7 @@ from protocol.messages import (
     JoinRequest,
     JoinResult,
     LogConsistency,
+    NextCa,
     Nonce,
     NonceRequest,
     OwnerGrant,
@@ -85,6 +86,15 @@ class AuthorityClient:
     def ca(self) -> str:
         """GET /v1/ca: the CA certificate in PEM."""
         return self._send("GET", "/v1/ca", None).decode("ascii", "replace")
+
+    def next_ca(self) -> NextCa:
+        """GET /v1/ca/next; nothing where the authority is of a version that shows none."""
+        try:
+            return self._call("GET", "/v1/ca/next", None, NextCa)
+        except AuthorityRefused as error:
+            if error.problem.status != 404:
+                raise
+            return NextCa(certificate="", voucher="")
 
     def join(self, request: JoinRequest) -> JoinChallenge:
         """POST /v1/join."""

@@ -27,6 +27,7 @@ from agent.durable import read_struct, remove, write_private
 from agent.errors import NotJoined, StateError
 from agent.state import StateDirectory
 from hal import CertifiedKey, Deadline
+from protocol.checkpoint import origin_of
 from protocol.codec import ProtocolViolation, encode
 from protocol.digests import certificate_thumbprint
 from protocol.levels import EnclaveKind
@@ -69,7 +70,8 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Content of identity.json. `tls_file` names the PEM beside it that holds certificate and private key.
 
-    `identity_key` makes statements where the enclave, of kind `enclave_kind`, attests to nothing.
+    `identity_key` makes statements where the enclave, of kind `enclave_kind`, attests to nothing. `next_ca` is trusted
+    beside `ca`, and takes its place with the first certificate that it issues; `log_origin` names the audit log then.
     """
 
     version: int
@@ -84,6 +86,38 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     joined_at: float
     enclave_kind: EnclaveKind = EnclaveKind.TPM2
     identity_key: StoredKey | None = None
+    next_ca: str = ""
+    log_origin: str = ""
+
+    @property
+    def roots(self) -> list[str]:
+        """The CAs that are trusted, in PEM: the present one, and the one that it vouched for."""
+        return [self.ca, self.next_ca] if self.next_ca else [self.ca]
+
+    @property
+    def trusted(self) -> str:
+        """All of them in one PEM text."""
+        return "".join(self.roots)
+
+    @property
+    def log_trust(self) -> LogTrust:
+        """Whose word for the audit log's key counts, and the name of the log."""
+        roots = [load_ca(each) for each in self.roots]
+        return LogTrust(roots, self.log_origin or origin_of(roots[0].public_bytes(Encoding.DER)))
+
+
+@dataclass(frozen=True)
+class LogTrust:
+    """The audit log `origin`, whose key one of `roots` certifies."""
+
+    roots: list[x509.Certificate]
+    origin: str
+
+    @classmethod
+    def of_ca(cls, ca: str) -> LogTrust:
+        """The log of the authority that has this CA (PEM) from its beginning."""
+        root = load_ca(ca)
+        return cls([root], origin_of(root.public_bytes(Encoding.DER)))
 
 
 @dataclass(frozen=True)
@@ -204,6 +238,12 @@ class IdentityStore:
                 remove(old)
         return stored
 
+    def trust_next(self, identity: Identity, next_ca: str) -> Identity:
+        """Store that another CA (PEM) is trusted beside the present one."""
+        stored = msgspec.structs.replace(identity, next_ca=next_ca)
+        write_private(self._state.identity, encode(stored))
+        return stored
+
     def tls_path(self, identity: Identity) -> Path:
         """The PEM file with certificate and key."""
         return self._state.root / identity.tls_file
@@ -218,7 +258,7 @@ class IdentityStore:
 
     def tls_context(self, identity: Identity, *, with_certificate: bool = True) -> ssl.SSLContext:
         """TLS 1.3 that trusts the pinned CA alone; raises `StateError`."""
-        context = pinned_context(identity.ca)
+        context = pinned_context(identity.trusted)
         if with_certificate:
             path = self.tls_path(identity)
             try:
@@ -229,7 +269,7 @@ class IdentityStore:
 
 
 def pinned_context(ca_pem: str) -> ssl.SSLContext:
-    """Client context that accepts TLS 1.3 with a host certificate of this CA and nothing else."""
+    """Client context that accepts TLS 1.3 with a host certificate of this CA, or these, and nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=ca_pem)

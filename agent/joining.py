@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import __version__
@@ -30,6 +32,7 @@ from agent.identity import (
 from agent.presence import presence_identity
 from agent.prover import Prover, identity_key, kind_of
 from hal import CertifiedKey, Enclave, Endorsement, KeyUse
+from protocol.codec import ProtocolViolation
 from protocol.digests import join_digest, renew_digest
 from protocol.levels import EnclaveKind
 from protocol.messages import (
@@ -41,6 +44,7 @@ from protocol.messages import (
     RenewRequest,
     SensorIdentity,
 )
+from protocol.next_ca import vouched_ca
 from protocol.tokens import JoinToken
 
 DELIVERY_KEY_AUTH = b""
@@ -95,15 +99,25 @@ class Joining:
         """Replace TLS key and certificate; the enclave is the proof, so an expired certificate does not matter."""
         key = TlsKey.generate()
         csr = key.request(identity.name)
-        with self.connect(identity.ca) as client:
+        with self.connect(identity.trusted) as client:
+            identity = self._learn(client, identity)
             nonce = client.nonce(identity.node_id)
             digest = renew_digest(identity.node_id, nonce.nonce, csr)
             prover = Prover.of(identity)
             quote = self.gate.run(lambda enclave: prover.evidence(enclave, digest, nonce.pcr_selection))
-            request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote)
+            trusts = _sha256(identity.next_ca) if identity.next_ca else ""
+            request = RenewRequest(node_id=identity.node_id, nonce=nonce.nonce, csr=csr, quote=quote, trusts=trusts)
             result = client.renew(request)
-        certificate = _certified(result.certificate, key, identity.ca, identity.node_id)
-        return self.store.commit(identity, certificate, key)
+        issuer, certificate = _issued(result.certificate, key, identity)
+        return self.store.commit(_moved_on(identity, issuer), certificate, key)
+
+    def _learn(self, client: AuthorityClient, identity: Identity) -> Identity:
+        """Trust the CA that comes next, if there is one and the present one vouches for it; kept before it is told."""
+        shown = client.next_ca()
+        if not shown.certificate:
+            return identity
+        following = vouched_ca(shown, load_ca(identity.ca)).public_bytes(Encoding.PEM).decode()
+        return identity if following == identity.next_ca else self.store.trust_next(identity, following)
 
     def _register(self, client: AuthorityClient, token: JoinToken, ca: str) -> Identity:
         key = TlsKey.generate()
@@ -171,6 +185,27 @@ class Joining:
 def _certified(pem: str, key: TlsKey, ca: str, node_id: str) -> str:
     """The checked certificate alone, in PEM: whatever else the answer holds does not get beside the private key."""
     return check_certificate(pem, key, load_ca(ca), node_id).public_bytes(Encoding.PEM).decode()
+
+
+def _issued(pem: str, key: TlsKey, identity: Identity) -> tuple[str, str]:
+    """The CA (PEM) that issued a certificate, and the checked certificate; the last CA's error, if none did."""
+    *others, last = identity.roots
+    for ca in others:
+        with contextlib.suppress(ProtocolViolation):
+            return ca, _certified(pem, key, ca, identity.node_id)
+    return last, _certified(pem, key, last, identity.node_id)
+
+
+def _moved_on(identity: Identity, issuer: str) -> Identity:
+    """The identity under the CA that issues now; the one before is not trusted any more."""
+    if issuer == identity.ca:
+        return identity
+    origin = identity.log_trust.origin
+    return msgspec.structs.replace(identity, ca=issuer, next_ca="", log_origin=origin)
+
+
+def _sha256(ca: str) -> str:
+    return hashlib.sha256(load_ca(ca).public_bytes(Encoding.DER)).hexdigest()
 
 
 def prove(enclave: Enclave, prover: Prover, challenge: JoinChallenge, csr: bytes) -> tuple[CertifiedKey, JoinProof]:

@@ -6,21 +6,22 @@ until somebody at the node accepts the log anew; docs/decisions/0032 says why.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.client import AuthorityClient
 from agent.durable import read_struct, write_private
 from agent.errors import AuthorityRefused, AuthorityUnreachable, StateError
+from agent.identity import LogTrust
 from agent.log import event
 from agent.state import StateDirectory
-from protocol.checkpoint import Checkpoint, log_key, open_checkpoint, origin_of
-from protocol.codec import encode
+from protocol.checkpoint import Checkpoint, log_key, open_checkpoint
+from protocol.codec import ProtocolViolation, encode
 from protocol.merkle import is_consistent
 from protocol.messages import LogCheckpoint
 from protocol.problems import ErrorCode
@@ -51,12 +52,11 @@ class LogState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class LogBook:
-    """Keeps log.json; threads may share it. `ca` is the authority's CA certificate in PEM, `now` POSIX seconds."""
+    """Keeps log.json; threads may share it. `trust` gives whose word counts at the moment, `now` POSIX seconds."""
 
-    def __init__(self, state: StateDirectory, ca: str, now: Callable[[], float]) -> None:
+    def __init__(self, state: StateDirectory, trust: Callable[[], LogTrust], now: Callable[[], float]) -> None:
         self._state = state
-        self._ca = x509.load_pem_x509_certificate(ca.encode())
-        self._origin = origin_of(self._ca.public_bytes(Encoding.DER))
+        self._trust = trust
         self._now = now
         self._lock = threading.Lock()
 
@@ -85,7 +85,8 @@ class LogBook:
         Raises `ProtocolViolation` for one that the log did not sign, and `StateError`. An authority that cannot be
         asked now changes nothing but how long it owes the proof.
         """
-        new = open_checkpoint(pushed.note, self._origin, log_key(pushed.certificate, self._ca))
+        trust = self._trust()
+        new = open_checkpoint(pushed.note, trust.origin, _certified_key(pushed.certificate, trust))
         with self._lock:
             state = self.read()
             found = state if state.alarm else self._judged(state, new, pushed.note, client)
@@ -119,6 +120,15 @@ class LogBook:
 
     def _write(self, state: LogState) -> None:
         write_private(self._state.log, encode(state))
+
+
+def _certified_key(certificate: bytes, trust: LogTrust) -> Ed25519PublicKey:
+    """The log's key; raises `ProtocolViolation` unless one of the CAs made it the log's."""
+    *others, last = trust.roots
+    for root in others:
+        with contextlib.suppress(ProtocolViolation):
+            return log_key(certificate, root)
+    return log_key(certificate, last)
 
 
 def read_log(state: StateDirectory) -> LogState:

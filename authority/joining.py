@@ -33,6 +33,7 @@ from authority.attesting import (
     check_quote,
     register_texts,
 )
+from authority.ca_renewal import note_trust
 from authority.enclaves import check_key, verify_statement
 from authority.keys import replace_lost
 from authority.pki import CertificateAuthority, RequestRefused, request_key, thumbprint
@@ -186,6 +187,8 @@ def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: Rene
         detail = "the authority cannot read this node's registration"
         raise Refused(ErrorCode.UNAVAILABLE, 503, detail, "Tell the operator; join again if it stays so.") from None
     until = certificate.not_valid_after_utc.timestamp()
+    if request.trusts:
+        note_trust(conn, node.id, request.trusts, now)
     values = {"certificate_sha256": thumbprint(certificate), "certificate_not_after": until}
     conn.execute(update(schema.node).where(schema.node.c.id == node.id).values(**values))
     audit.append(conn, "renewed", node.id, node.id, {"certificate": values["certificate_sha256"]}, now)

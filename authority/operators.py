@@ -157,6 +157,13 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     return conn.execute(update(row).where(mine).values(revoked_at=now)).rowcount > 0
 
 
+def revoke_every_token(conn: Connection, now: float) -> int:
+    """End every token at once; how many were in force."""
+    row = schema.operator_token
+    in_force = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    return conn.execute(update(row).where(in_force).values(revoked_at=now)).rowcount
+
+
 def lookup_of(text: str) -> str:
     """SHA-256 of a token's text, in hexadecimal: all that is kept of it."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

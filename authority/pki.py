@@ -77,11 +77,11 @@ class CertificateAuthority:
         except OSError as error:
             raise PkiError(f"cannot make {folder}: {error.strerror}", "Name an empty state folder.") from None
         key, kos_key, approval_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-        certificate = _self_signed(key, now)
-        _write(folder / "ca.key", _pem(key))
-        _write(folder / "kos.key", _pem(kos_key))
-        _write(folder / APPROVAL_KEY, _pem(approval_key))
-        _write(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
+        certificate = self_signed(key, now)
+        write_file(folder / "ca.key", key_pem(key))
+        write_file(folder / "kos.key", key_pem(kos_key))
+        write_file(folder / APPROVAL_KEY, key_pem(approval_key))
+        write_file(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), mode=0o644)
         authority = cls(folder, certificate, kos_key, approval_key, key)
         authority.renew_server(names, now)
         return authority
@@ -100,25 +100,25 @@ class CertificateAuthority:
         approval_key = folder / APPROVAL_KEY
         if not approval_key.exists():
             # An authority of before there were approvals: no node holds anything that names another key.
-            _write(approval_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+            write_file(approval_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
         return cls(folder, parsed, _load_key(folder / "kos.key"), _load_key(approval_key), key)
 
     def ear_key(self) -> ec.EllipticCurvePrivateKey:
         """The key that attestation results are signed with; made when it is missing. Raises `PkiError`."""
         file = self.folder / "ear.key"
         if not file.exists():
-            _write(file, _pem(ec.generate_private_key(ec.SECP256R1())))
+            write_file(file, key_pem(ec.generate_private_key(ec.SECP256R1())))
         return _load_key(file)
 
     def log_signer(self, now: float) -> LogSigner:
         """Key and certificate of the audit log, made when the folder has none; raises `PkiError`."""
         key_file, file = self.folder / "log.key", self.folder / "log.pem"
         if not key_file.exists():
-            _write(key_file, _pem(Ed25519PrivateKey.generate()))
+            write_file(key_file, key_pem(Ed25519PrivateKey.generate()))
         key = _load_log_key(key_file)
         if not file.exists():
-            builder = self._builder("Keyvigil audit log", key.public_key(), now, CA_YEARS * 365 * 86400.0)
-            _write(file, self._sign(builder, LOG_KEY_USAGE).public_bytes(Encoding.PEM), mode=0o644)
+            made = self.issue_leaf("Keyvigil audit log", key.public_key(), now, CA_YEARS * 365 * 86400.0, LOG_KEY_USAGE)
+            write_file(file, made.public_bytes(Encoding.PEM), mode=0o644)
         try:
             certificate = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
             certified = log_key(certificate, self.certificate)
@@ -126,7 +126,18 @@ class CertificateAuthority:
             raise PkiError(f"{file} cannot be used: {error}") from None
         if certified != key.public_key():
             raise PkiError(f"{key_file} does not belong to {file}")
-        return LogSigner(origin_of(self.certificate.public_bytes(Encoding.DER)), certificate, key)
+        return LogSigner(self.log_origin, certificate, key)
+
+    @property
+    def log_origin(self) -> str:
+        """The name of the audit log: of the first CA, whatever CA there is now."""
+        kept = self.folder / "log.origin"
+        return kept.read_text() if kept.exists() else origin_of(self.certificate.public_bytes(Encoding.DER))
+
+    @property
+    def client_roots(self) -> list[Path]:
+        """Certificates (PEM) whose client certificates are good: this CA, and the one before until it retires."""
+        return [file for file in (self.ca_file, self.folder / "old.pem") if file.exists()]
 
     @property
     def ca_file(self) -> Path:
@@ -174,8 +185,8 @@ class CertificateAuthority:
         builder = self._builder(common_name, key.public_key(), now, SERVER_DAYS * 86400.0)
         builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), False)
         signed = self._sign(builder, ExtendedKeyUsageOID.SERVER_AUTH)
-        _write(self.server_key_file, _pem(key))
-        _write(self.server_certificate_file, signed.public_bytes(Encoding.PEM), mode=0o644)
+        write_file(self.server_key_file, key_pem(key))
+        write_file(self.server_certificate_file, signed.public_bytes(Encoding.PEM), mode=0o644)
 
     def issue_node(self, csr: bytes, name: str, node_id: str, now: float, lifetime_s: float) -> x509.Certificate:
         """A client certificate for the key in `csr` (DER, PKCS #10); its subject is ours, not the request's.
@@ -187,6 +198,17 @@ class CertificateAuthority:
         builder = self._builder(name, public, now, lifetime_s)
         builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         return self._sign(builder, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def issue_leaf(
+        self,
+        name: str,
+        public: ec.EllipticCurvePublicKey | Ed25519PublicKey,
+        now: float,
+        lifetime_s: float,
+        usage: x509.ObjectIdentifier,
+    ) -> x509.Certificate:
+        """A certificate for one purpose of the authority's own."""
+        return self._sign(self._builder(name, public, now, lifetime_s), usage)
 
     def _builder(
         self, common_name: str, public: ec.EllipticCurvePublicKey | Ed25519PublicKey, now: float, lifetime_s: float
@@ -238,12 +260,13 @@ def thumbprint(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, now: float) -> x509.Certificate:
+def self_signed(key: ec.EllipticCurvePrivateKey, now: float, name: str = "Keyvigil authority") -> x509.Certificate:
+    """A CA certificate for `key`, good for `CA_YEARS`."""
     begins = dt.datetime.fromtimestamp(now, dt.UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(_subject("Keyvigil authority"))
-        .issuer_name(_subject("Keyvigil authority"))
+        .subject_name(_subject(name))
+        .issuer_name(_subject(name))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins - BACKDATED)
@@ -286,7 +309,8 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
+    """PKCS #8 in PEM, unencrypted: it goes into a 0600 file and nowhere else."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -311,7 +335,7 @@ def _load_key(file: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _write(file: Path, content: bytes, mode: int = 0o600) -> None:
+def write_file(file: Path, content: bytes, mode: int = 0o600) -> None:
     """Write beside the file and move it there; the mode holds from the first byte."""
     beside = file.with_name(f".{file.name}.new")
     beside.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from authority.alerts.rfc5424 import Origin
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
 from authority.keys import KekError, fencing, shredding, versions
 from authority.keys.fencing import FenceFile
+from authority.keys.kek import KekProvider
 from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
 from authority.metrics import Plane
@@ -43,6 +44,7 @@ from authority.trust import load_policy
 from authority.watching import Watch, watch_over
 
 T = TypeVar("T")
+ChooseKek = Callable[[Connection, KekShelf], KekProvider]
 BEAT_S = 0.5
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -83,20 +85,31 @@ def _first_operator(conn: Connection, authority: Authority) -> None:
     rt = authority.runtime
     token = create_operator_token(conn, rt, "first-operator", [Scope.ADMIN], YEAR_S)
     audit.append(conn, "initialised", "authority", None, {"policy": rt.policy.version}, rt.now())
-    with os.fdopen(os.open(authority.site.operator_token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    write_token(authority.site, token)
+
+
+def write_token(site: Site, token: str) -> None:
+    """Write the first operator's token into its file (0600), which must not be there."""
+    with os.fdopen(os.open(site.operator_token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(token + "\n")
 
 
 def open_authority(
-    site: Site, now: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+    site: Site,
+    now: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = os.urandom,
+    choose: ChooseKek = current,
 ) -> Authority:
-    """Load keys and policy, open the store, bring its schema up to date, and see whether it was restored."""
+    """Load keys and policy, open the store, bring its schema up to date, and see whether it was restored.
+
+    `choose` gives the key-encryption key: the one that the database names.
+    """
     ca, policy = CertificateAuthority.load(site.path("ca")), load_policy(site.path(site.config.policy))
     shelf, fence = KekShelf(site.folder, random), FenceFile(site.folder)
     shreds = ShredKeys(site.path(shredding.FOLDER), random)
     store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
     try:
-        kek = store.run(lambda conn: current(conn, shelf))
+        kek = store.run(lambda conn: choose(conn, shelf))
         opened = store.run(lambda conn: fencing.settle(conn, fence.read(), now()))
         runtime = Runtime(
             policy=policy,

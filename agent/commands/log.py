@@ -49,4 +49,4 @@ def accept(config_path: Path, as_json: bool) -> None:
 
 def _book(config_path: Path) -> LogBook:
     state = StateDirectory.open(configured(config_path).state_dir)
-    return LogBook(state, IdentityStore(state).load().ca, time.time)
+    return LogBook(state, lambda: IdentityStore(state).load().log_trust, time.time)

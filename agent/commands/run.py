@@ -78,5 +78,5 @@ def build_daemon(node: Node) -> Daemon:
     sinks = load_sinks([(section.kind, section.options) for section in config.sinks])
     desk = DeliveryDesk(link.identity, node.state, node.gate, sinks, time.time)
     watcher = build_watcher(config.signals, link.identity.node_id, time.time, node.abort)
-    logbook = LogBook(node.state, link.identity.ca, time.time)
+    logbook = LogBook(node.state, lambda: link.identity.log_trust, time.time)
     return Daemon(answerer, desk, logbook, time.time, node.abort, watcher)

@@ -19,6 +19,7 @@ _REPEATABLE = {
     "re-registration-refused",
     "delivery-failed",
     "authority-fault",
+    "break-glass-refused",
 }
 
 

@@ -10,7 +10,10 @@ from authority.cli import (
     api,
     approvals,
     audit_log,
+    backups,
     brake,
+    break_glass,
+    ca,
     eve,
     groups,
     health,
@@ -55,6 +58,10 @@ for command in (
     health.health,
     api.api,
     approvals.approvals,
+    backups.backup,
+    backups.restore,
+    break_glass.break_glass,
+    ca.ca,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -120,27 +120,68 @@ def destroy(kek_id: str, state: Path, as_json: bool) -> None:
     emit({"destroyed": kek_id}, as_json, lambda _: click.echo(f"{kek_id}: destroyed"))
 
 
+@kek.command("lost")
+@kek_options
+@click.option("--yes", is_flag=True, help="What the key wrapped is given up for good.")
+@state_option
+@json_option
+def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: bool) -> None:
+    """Go on without the key that wraps the database, which is gone: new network keys; people enrol again."""
+    from authority.keys import KekError, kek_loss
+    from authority.keys.kek_shelf import KekShelf, current
+
+    def choose(conn: Any, shelf: KekShelf) -> Any:
+        try:
+            present = current(conn, shelf)
+        except KekError:
+            new = shelf.open(shelf.add(*chosen).kek_id)
+            gone.append(kek_loss.name_new(conn, new.kek_id))
+            return new
+        raise CommandFailed(f"{present.kek_id} is there", "Use `kek rotate`: nothing is lost by that.")
+
+    if not yes:
+        raise CommandFailed("this gives up everything that the lost key wrapped", "Look for the key; then say --yes.")
+    chosen, gone = kek_choice(kind, options), []
+    with _stopped(state, choose) as authority:
+        rt = authority.runtime
+        done = authority.store.run(lambda conn: kek_loss.give_up(conn, rt, gone[0], _ACTOR, rt.now()))
+        _begin_generation(authority, "the key-encryption key was lost")
+    emit({"lost": gone[0], "to": rt.kek.kek_id, **vars(done)}, as_json, _print_loss)
+
+
+def _print_loss(answer: dict[str, Any]) -> None:
+    click.echo(f"{answer['to']} wraps from now on; {answer['networks']} networks have new keys.")
+    click.echo(
+        f"{answer['profiles']} people have to enrol again, {answer['owners']} TPMs to be cleared and to join again."
+    )
+
+
 @click.command()
 @click.option("--reason", default="an operator said so", help="Why; it goes into the audit log.")
 @state_option
 @json_option
 def fence(reason: str, state: Path, as_json: bool) -> None:
     """Begin a new generation: to be run whenever a backup of the whole state folder was restored, or copied."""
-    from authority.keys import fencing
-    from authority.service import keep_house
-
     with _stopped(state) as authority:
-        rt = authority.runtime
-        following = rt.generation + 1
-        authority.store.run(lambda conn: fencing.begin_generation(conn, following, reason[:200], _ACTOR, rt.now()))
-        rt.generation = following
-        authority.store.run(lambda conn: fencing.renew_all(conn, rt, rt.now()))
-        authority.store.run(lambda conn: keep_house(conn, authority))
+        following = _begin_generation(authority, reason[:200])
     emit({"generation": following}, as_json, lambda _: click.echo(f"generation {following} begins"))
 
 
+def _begin_generation(authority: Any, reason: str) -> int:
+    from authority.keys import fencing
+    from authority.service import keep_house
+
+    rt = authority.runtime
+    following: int = rt.generation + 1
+    authority.store.run(lambda conn: fencing.begin_generation(conn, following, reason, _ACTOR, rt.now()))
+    rt.generation = following
+    authority.store.run(lambda conn: fencing.renew_all(conn, rt, rt.now()))
+    authority.store.run(lambda conn: keep_house(conn, authority))
+    return following
+
+
 @contextmanager
-def _stopped(state: Path) -> Iterator[Any]:
+def _stopped(state: Path, choose: Any = None) -> Iterator[Any]:
     """The authority of a state folder, opened by this command alone."""
     from authority.config import load_site
     from authority.keys import KekError
@@ -149,7 +190,7 @@ def _stopped(state: Path) -> Iterator[Any]:
     site = load_site(state)
     try:
         with sole_use(site):
-            authority = open_authority(site)
+            authority = open_authority(site) if choose is None else open_authority(site, choose=choose)
             try:
                 yield authority
             finally:

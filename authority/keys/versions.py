@@ -191,6 +191,16 @@ def replace_lost(conn: Connection, rt: Runtime, now: float) -> list[str]:
     return networks
 
 
+def replace_all(conn: Connection, rt: Runtime, cause: str, now: float) -> list[str]:
+    """Destroy every version of every network and make three new ones each, under the key of `rt`; which networks."""
+    networks = [*conn.scalars(select(schema.network.c.name).order_by(schema.network.c.name))]
+    for network in networks:
+        _destroy(conn, conn.execute(select(_row).where(_live(network))).all(), cause, now)
+        for state in FIRST_STATES:
+            add_version(conn, rt, network, state, now)
+    return networks
+
+
 def _wrap(rt: Runtime, secret: bytes, context: bytes, shred_id: str) -> bytes:
     inner = _shreds(rt).wrap(shred_id, secret, context) if shred_id else secret
     return rt.kek.wrap(inner, context)

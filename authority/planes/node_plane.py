@@ -17,7 +17,18 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from authority import challenges, checkpoints, enrolling, groups, joining, owning, profiles, scheduler, signals
+from authority import (
+    ca_renewal,
+    challenges,
+    checkpoints,
+    enrolling,
+    groups,
+    joining,
+    owning,
+    profiles,
+    scheduler,
+    signals,
+)
 from authority.metrics import Meter
 from authority.pki import CertificateAuthority
 from authority.planes.access import ANONYMOUS, NODE, access, check_access_declared, declared_access
@@ -152,6 +163,11 @@ def _joining_routes(app: FastAPI, context: NodeContext) -> None:
     @access(ANONYMOUS)
     async def ca_certificate() -> Response:
         return PlainTextResponse(context.ca.certificate_pem, media_type="application/x-pem-file")
+
+    @app.get("/v1/ca/next")
+    @access(ANONYMOUS)
+    async def next_ca() -> Response:
+        return _json(ca_renewal.shown(context.ca.folder))
 
     @app.post("/v1/join")
     @access(ANONYMOUS)

@@ -23,6 +23,7 @@ from authority.orders import Action, Carried, Order
 from authority.planes.access import OPERATOR, access, answers_secretly, check_access_declared, secret_answer
 from authority.planes.alert_routes import alert_routes
 from authority.planes.approval_routes import approval_routes
+from authority.planes.break_glass_route import break_glass_route
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes
 from authority.planes.described import answers, description, second_operator
 from authority.planes.gate import Demanded, Gate, Handler, OperatorLimits, check_scopes_demanded, install_gate
@@ -191,6 +192,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _brake_routes(app, context, demand)
     _state_routes(app, context, demand)
     watch_routes(app, context, demand)
+    break_glass_route(app, context)
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_routes(app, context, demand)

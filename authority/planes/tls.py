@@ -131,7 +131,8 @@ def operator_server(
 def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
     context = server_context(ca)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(ca.ca_file)
+    for root in ca.client_roots:
+        context.load_verify_locations(root)
     return context
 
 

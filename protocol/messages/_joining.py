@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from protocol.bounds import Instant, Word
@@ -75,13 +77,24 @@ class Nonce(Message, frozen=True):
     expires_at: Instant
 
 
-class RenewRequest(Message, frozen=True):
-    """POST /v1/renew: a new client certificate; the quote carries `renew_digest`."""
+class RenewRequest(Message, frozen=True, omit_defaults=True):
+    """POST /v1/renew: a new client certificate; the quote carries `renew_digest`.
+
+    `trusts` is the SHA-256 (hexadecimal) of the next CA that the node trusts already; empty for none.
+    """
 
     node_id: str
     nonce: bytes
     csr: bytes
     quote: QuoteEvidence
+    trusts: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
+
+
+class NextCa(Message, frozen=True):
+    """GET /v1/ca/next: the CA that comes next and the present one's voucher for it, in PEM; empty where none does."""
+
+    certificate: str
+    voucher: str
 
 
 class RenewResult(Message, frozen=True):

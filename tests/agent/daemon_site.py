@@ -18,7 +18,7 @@ from agent.config import Config, parse_config
 from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
 from agent.enclave import EnclaveGate
-from agent.identity import Identity, IdentityStore, TlsKey
+from agent.identity import Identity, IdentityStore, LogTrust, TlsKey
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
 from agent.logbook import LogBook
@@ -117,7 +117,13 @@ class Site:
         )
         sink = FileSink({"path": str(self.state.root / "keys.json")})
         desk = DeliveryDesk(self.identity, self.state, self.gate, [sink], time.time)
-        return Daemon(answerer, desk, LogBook(self.state, self.authority.ca.pem, time.time), time.time, abort)
+        return Daemon(
+            answerer,
+            desk,
+            LogBook(self.state, lambda: LogTrust.of_ca(self.authority.ca.pem), time.time),
+            time.time,
+            abort,
+        )
 
     @contextmanager
     def running(self) -> Iterator[Daemon]:

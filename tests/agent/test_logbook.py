@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.cli import run
 from agent.client import AuthorityClient
 from agent.enclave import EnclaveGate
+from agent.identity import LogTrust
 from agent.logbook import UNPROVEN_S, LogBook
 from agent.state import StateDirectory
 from protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
@@ -82,7 +83,7 @@ def client(site: Site) -> Iterator[AuthorityClient]:
 
 @pytest.fixture
 def book(site: Site) -> LogBook:
-    return LogBook(site.state, site.authority.ca.pem, time.time)
+    return LogBook(site.state, lambda: LogTrust.of_ca(site.authority.ca.pem), time.time)
 
 
 def test_a_growing_log_is_followed(log: Log, book: LogBook, client: AuthorityClient) -> None:
@@ -90,7 +91,7 @@ def test_a_growing_log_is_followed(log: Log, book: LogBook, client: AuthorityCli
         log.records += sample(more, "more")
         assert book.take(log.checkpoint(), client).size == len(log.records)
     assert not book.forked
-    again = LogBook(log.site.state, log.site.authority.ca.pem, time.time)
+    again = LogBook(log.site.state, lambda: LogTrust.of_ca(log.site.authority.ca.pem), time.time)
     assert again.read().size == 33
     assert log.site.state.log.stat().st_mode & 0o777 == 0o600
 
@@ -112,7 +113,7 @@ def test_a_rewritten_log_is_refused_for_good(log: Log, book: LogBook, client: Au
     log.records = honest
     book.take(log.checkpoint(), client)
     assert book.forked
-    assert LogBook(log.site.state, log.site.authority.ca.pem, time.time).forked
+    assert LogBook(log.site.state, lambda: LogTrust.of_ca(log.site.authority.ca.pem), time.time).forked
 
 
 def test_two_checkpoints_of_one_size_are_a_fork(log: Log, book: LogBook, client: AuthorityClient) -> None:
