@@ -198,11 +198,16 @@ async def checked_form(request: Request, token: str) -> dict[str, str]:
     except ValueError:
         raise Refused(ErrorCode.MALFORMED, 400, "this is not what a form sends", "Open the page anew.") from None
     form = dict(reversed(pairs))
-    if not hmac.compare_digest(form.get(entry.FIELD, "").encode(), token.encode()):
+    if not bears(form, token):
         raise Refused(
             ErrorCode.FORBIDDEN, 403, "this form is not of your session", "Open the page anew, and send again."
         )
     return form
+
+
+def bears(form: Mapping[str, str], token: str) -> bool:
+    """Whether a form has the token of the session that it came with."""
+    return hmac.compare_digest(form.get(entry.FIELD, "").encode(), token.encode())
 
 
 def _number(text: str, said: str) -> int:
