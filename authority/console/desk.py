@@ -17,7 +17,7 @@ from authority.console.markup import Markup
 from authority.console.sessions import Session
 from authority.keys.kek import KekError
 from authority.operators import Scope
-from authority.planes.access import OPERATOR, access
+from authority.planes.access import SESSION, access
 from authority.planes.limits import read_body
 from authority.refusal import Refused
 from authority.runtime import Push
@@ -122,7 +122,7 @@ class Desk:
 
     def _route(self, method: str, address: str, scope: Scope) -> Callable[[Handler], Handler]:
         def add(handler: Handler) -> Handler:
-            @access(OPERATOR)
+            @access(SESSION)
             async def endpoint(request: Request) -> Response:
                 return await answer(lambda: self._visit(request, scope, handler))
 

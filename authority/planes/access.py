@@ -14,14 +14,18 @@ _ATTRIBUTE = "keyvigil_access"
 
 
 class Access(StrEnum):
-    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token."""
+    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token, `SESSION` a session.
+
+    A session of the console is opened by such a token, and `authority.console.desk` sees to its scopes.
+    """
 
     ANONYMOUS = "anonymous"
     NODE = "node"
     OPERATOR = "operator"
+    SESSION = "session"
 
 
-ANONYMOUS, NODE, OPERATOR = Access.ANONYMOUS, Access.NODE, Access.OPERATOR
+ANONYMOUS, NODE, OPERATOR, SESSION = Access.ANONYMOUS, Access.NODE, Access.OPERATOR, Access.SESSION
 
 
 class AccessUndeclared(Exception):
