@@ -151,6 +151,7 @@ class Browser:
 
 @contextmanager
 def open_house(folder: Path, now: float = START) -> Iterator[House]:
+    folder.mkdir()
     clock, seed = Clock(now), random.Random(19)
     ca = CertificateAuthority.create(folder / "ca", [HOST], clock())
     kek = FileKek(seed.randbytes(32), seed.randbytes)
