@@ -48,7 +48,7 @@ def test_an_order_that_the_state_does_not_allow_is_a_page_that_says_so(house: Ho
 def test_somebody_is_summoned(house: House, admin: Browser) -> None:
     node_id = house.node("n-summon")
     refused = admin.post("/console/nodes/n-summon/challenge")
-    assert refused.status_code == 409 and "nobody who is enrolled" in refused.text
+    assert refused.status_code == 409 and "obody who is enrolled" in refused.text
     house.do(lambda conn: enrol(conn, house.rt, node_id, "ada"))
     assert admin.post("/console/nodes/n-summon/challenge").status_code == 303
     found = house.row(schema.challenge, schema.challenge.c.node_id == node_id)
