@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,6 +12,7 @@ from authority.console import words
 from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
+from authority.console.orders import Action, give
 from authority.operators import Scope
 from authority.references import State
 from authority.refusal import Refused
@@ -58,37 +58,33 @@ def _profile_forms(desk: Desk) -> None:
     @desk.form("/profiles/{record_id}/approve", Scope.APPROVE)
     async def approve(visit: Visit) -> Response:
         """Let an enrolled administrator answer for the node."""
-        record = visit.part("record_id")
-        return await visit.act(
-            lambda conn: enrolling.approve(conn, rt, record, visit.name, rt.now()), path("approvals", done="approved")
-        )
+        given, back = {"record_id": visit.part("record_id")}, path("approvals", done="approved")
+        return await give(visit, Action.PROFILE_APPROVE, lambda _: given, "", back)
 
     @desk.form("/profiles/{record_id}/refuse", Scope.APPROVE)
     async def refuse(visit: Visit) -> Response:
         """Never accept this enrolment at the node."""
-        record = visit.part("record_id")
-        return await visit.act(
-            lambda conn: enrolling.revoke_profile(conn, rt, record, visit.name, rt.now()),
-            path("approvals", done="refused"),
-        )
+        record, back = visit.part("record_id"), path("approvals", done="refused")
+        return await visit.act(lambda conn: enrolling.revoke_profile(conn, rt, record, visit.name, rt.now()), back)
 
 
 def _reference_forms(desk: Desk) -> None:
-    for verb, decide in (("accept", references.accept), ("reject", references.reject)):
-        _reference_form(desk, verb, decide)
+    @desk.form("/references/{value_id}/accept", Scope.APPROVE)
+    async def accept(visit: Visit) -> Response:
+        """Let the node show this value."""
+        given, back = {"value_id": visit.number("value_id")}, path("approvals", done="accepted")
+        return await give(visit, Action.REFERENCE_ACCEPT, lambda _: given, "", back)
 
-
-def _reference_form(desk: Desk, verb: str, decide: Callable[[Connection, int, str, float], None]) -> None:
-    @desk.form(f"/references/{{value_id}}/{verb}", Scope.APPROVE)
-    async def decided(visit: Visit) -> Response:
-        """Let the node show this value, or close it."""
+    @desk.form("/references/{value_id}/reject", Scope.APPROVE)
+    async def reject(visit: Visit) -> Response:
+        """Close a value, so that the node fails with it."""
         value_id = visit.number("value_id")
 
         def act(conn: Connection) -> list[Push]:
-            decide(conn, value_id, visit.name, visit.now)
+            references.reject(conn, value_id, visit.name, visit.now)
             return []
 
-        return await visit.act(act, path("approvals", done=f"{verb}ed"))
+        return await visit.act(act, path("approvals", done="rejected"))
 
 
 def _brake_form(desk: Desk) -> None:

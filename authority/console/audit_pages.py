@@ -76,7 +76,8 @@ def _listed(conn: Connection, kept: list[ColumnElement[bool]], before: int) -> l
 def _names(conn: Connection, rows: list[Row[Any]]) -> dict[str, str]:
     ids = {each.node_id for each in rows if each.node_id} | {each.actor for each in rows}
     node = schema.node
-    return dict(conn.execute(select(node.c.id, node.c.name).where(node.c.id.in_(ids))).tuples().all())
+    query = select(node.c.id, node.c.name).where(node.c.id.in_(ids))
+    return {each.id: each.name for each in conn.execute(query)}
 
 
 def _checkpoint(conn: Connection, visit: Visit) -> Row[Any] | None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 COOKIE = "__Host-keyvigil"
 """A browser takes this prefix over TLS only, for this host alone, and from no neighbour (RFC 6265bis, 4.1.3.2)."""
 MOST_FIELDS = 64
+BODY_BYTES = 160 * 1024
+"""A policy file, in which every third character may be written as three."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -192,17 +194,22 @@ async def checked_form(request: Request, token: str) -> dict[str, str]:
     Raises `Refused`.
     """
     check_origin(request)
-    body = await read_body(request)
+    body = await read_body(request, BODY_BYTES)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError:
         raise Refused(ErrorCode.MALFORMED, 400, "this is not what a form sends", "Open the page anew.") from None
     form = dict(reversed(pairs))
-    if not hmac.compare_digest(form.get(entry.FIELD, "").encode(), token.encode()):
+    if not bears(form, token):
         raise Refused(
             ErrorCode.FORBIDDEN, 403, "this form is not of your session", "Open the page anew, and send again."
         )
     return form
+
+
+def bears(form: Mapping[str, str], token: str) -> bool:
+    """Whether a form has the token of the session that it came with."""
+    return hmac.compare_digest(form.get(entry.FIELD, "").encode(), token.encode())
 
 
 def _number(text: str, said: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
@@ -13,6 +12,8 @@ from authority.refusal import Refused
 
 COOKIE = "__Host-keyvigil-entry"
 """Before there is a session, this cookie ties the form to the browser that asked for it."""
+MOST = 500
+"""Characters of an address that signing in leads on to."""
 FIELD = "form_token"
 """The field of every form that says whose it is."""
 
@@ -20,24 +21,13 @@ FIELD = "form_token"
 def page(after: str, status: int = 200, error: Refused | None = None) -> Response:
     """The form for a token, with what was wrong with the one before; afterwards to the address `after`."""
     entry = secrets.token_urlsafe(32)
-
     response = Response(f"<!doctype html>{_form(after, entry, error)}", status, media_type="text/html")
     set_cookie(response, COOKIE, entry)
     return response
 
 
 def _form(after: str, entry: str, error: Refused | None) -> Markup:
-    said = (
-        None
-        if error is None
-        else h(
-            "p",
-            f"{error.detail[:1].upper()}{error.detail[1:]}. {error.remedy}",
-            id="said",
-            role="alert",
-            class_="alarm",
-        )
-    )
+    said = None if error is None else _said(error)
     hint = "The text that begins with kvo1. in a token file, as `keyvigil-authority init` writes one."
     return frame.plain(
         "Sign in",
@@ -67,11 +57,17 @@ def _form(after: str, entry: str, error: Refused | None) -> Markup:
     )
 
 
+def _said(error: Refused) -> Markup:
+    text = f"{error.detail[:1].upper()}{error.detail[1:]}. {error.remedy}"
+    return h("p", text, id="said", role="alert", class_="alarm")
+
+
 def inside(address: str) -> str:
     """The address if it is one of the console's pages, else the console's first."""
-    parts = urlsplit(address) if address.isprintable() and "\\" not in address else urlsplit("")
-    ours = not parts.scheme and not parts.netloc and (parts.path + "/").startswith("/console/")
-    return address if ours and len(address) <= 500 and parts.path != path("sign-in") else "/console"
+    where = address.partition("?")[0]
+    plain = address.isascii() and address.isprintable() and "\\" not in address and ".." not in where.split("/")
+    ours = f"{where}/".startswith("/console/") and where != path("sign-in")
+    return address if plain and ours and len(address) <= MOST else "/console"
 
 
 def set_cookie(response: Response, name: str, text: str) -> None:

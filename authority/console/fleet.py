@@ -105,12 +105,13 @@ def network_summary(conn: Connection) -> list[dict[str, Any]]:
         .order_by(row.c.name)
     )
     pairs = select(evicted.c.network, func.count()).group_by(evicted.c.network)
-    given_up: dict[str, int] = dict(conn.execute(pairs).tuples().all())
+    given_up = {each[0]: each[1] for each in conn.execute(pairs)}
     return [{**each._mapping, "given_up": given_up.get(each.name, 0)} for each in conn.execute(counted)]
 
 
 def _counts(conn: Connection, column: ColumnElement[str], kept: ColumnElement[bool]) -> dict[str, int]:
-    return dict(conn.execute(select(column, func.count()).where(kept).group_by(column)).tuples().all())
+    query = select(column, func.count()).where(kept).group_by(column)
+    return {each[0]: each[1] for each in conn.execute(query)}
 
 
 def _joined(query: Select[Any], kept: list[ColumnElement[bool]]) -> Select[Any]:

@@ -127,7 +127,7 @@ def _networks(rows: list[dict[str, Any]], now: float) -> Markup:
             each["members"],
             f"{each['holding'] - min(each['holding'], each['waiting'])} of {each['holding']} have answered",
             _progress(each),
-            words.relative(each["next_due"], now, "none due"),
+            words.relative(each["next_due"] or None, now, "none due"),
         )
         for each in rows
     ]

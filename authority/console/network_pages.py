@@ -116,7 +116,7 @@ def _list(rows: list[dict[str, Any]], now: float) -> Markup:
             each["holding"],
             each["waiting"],
             each["given_up"],
-            words.relative(each["next_due"], now, "none due"),
+            words.relative(each["next_due"] or None, now, "none due"),
         )
         for each in rows
     ]

@@ -17,6 +17,7 @@ from authority.console.course import Course, course
 from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
+from authority.console.orders import Action, give
 from authority.console.proofs import Proof
 from authority.operators import Scope
 from authority.refusal import Refused
@@ -30,11 +31,11 @@ PERIODS = {"1d": ("a day", 86400.0), "7d": ("a week", 7 * 86400.0), "30d": ("a m
 _SHOWN = 20
 _MOVES = 60
 _MOVE_HEADINGS = ("When", "Score", "Tier", "State", "What happened", "Explanation")
-_ORDERS: dict[str, tuple[Callable[..., list[Push]], str, str]] = {
-    "isolate": (standing.isolate, "Isolate", "Cut the node off from every peer; accepted presentations end it."),
-    "release": (standing.release, "Release", "Let the node back in at the tier that its score is worth."),
-    "ban": (standing.ban, "Ban", "Cut the node off until an operator releases it."),
-    "retire": (standing.retire, "Retire", "Take the node out of service for good. This cannot be undone."),
+_ORDERS = {
+    "isolate": ("Isolate", "Cut the node off from every peer; accepted presentations end it."),
+    "release": ("Release", "Let the node back in at the tier that its score is worth."),
+    "ban": ("Ban", "Cut the node off until an operator releases it."),
+    "retire": ("Retire", "Take the node out of service for good. This cannot be undone."),
 }
 _OFFERED = {
     NodeState.ISOLATED: ("release", "ban", "retire"),
@@ -79,8 +80,10 @@ def node_routes(desk: Desk) -> None:
             lambda conn: scheduler.challenge_now(conn, rt, node_of(conn, name).id, "on-demand", rt.now()), back
         )
 
-    for verb, (action, _, _) in _ORDERS.items():
+    for verb, action in (("isolate", standing.isolate), ("retire", standing.retire)):
         _order_route(desk, verb, action)
+    for verb, order in (("release", Action.NODE_RELEASE), ("ban", Action.NODE_BAN)):
+        _shared_order_route(desk, verb, order)
 
 
 def _order_route(desk: Desk, verb: str, action: Callable[..., list[Push]]) -> None:
@@ -92,6 +95,15 @@ def _order_route(desk: Desk, verb: str, action: Callable[..., list[Push]]) -> No
         return await visit.act(
             lambda conn: action(conn, rt, node_of(conn, name).id, visit.name, reason, rt.now()), back
         )
+
+
+def _shared_order_route(desk: Desk, verb: str, action: Action) -> None:
+    @desk.form(f"/nodes/{{name}}/{verb}", Scope.OPERATE)
+    async def order(visit: Visit) -> Response:
+        """As above, of an order that a policy may give to two persons."""
+        name, reason = visit.part("name"), visit.text("reason", needed=True)
+        back = path("nodes", name, done=verb)
+        return await give(visit, action, lambda conn: {"node_id": node_of(conn, name).id}, reason, back)
 
 
 def node_of(conn: Connection, name: str) -> Row[Any]:
@@ -185,7 +197,7 @@ def _orders(visit: Visit, node: dict[str, Any]) -> Child:
 
 
 def _order(visit: Visit, name: str, verb: str) -> Markup:
-    _, title, said = _ORDERS[verb]
+    title, said = _ORDERS[verb]
     field = f"reason-{verb}"
     inner = form(
         visit,

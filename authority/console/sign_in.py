@@ -51,7 +51,7 @@ def sign_in_routes(app: FastAPI, context: OperatorContext) -> None:
 
         async def work() -> Response:
             limit.check(request.client.host if request.client else "", context.runtime.now())
-            form = await checked_form(request, sessions.form_token(request.cookies.get(entry.COOKIE, "")))
+            form = await checked_form(request, _expected(request))
             return await _signed_in(context, form.get("token", "").strip(), form.get("next", ""))
 
         return await answer(work)
@@ -74,6 +74,14 @@ def sign_out_routes(desk: Desk) -> None:
         response = RedirectResponse(path("sign-in"), 303)
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return response
+
+
+def _expected(request: Request) -> str:
+    kept = request.cookies.get(entry.COOKIE, "")
+    if not kept:
+        remedy = "Let the browser take cookies of this address, and open the page anew."
+        raise Refused(ErrorCode.FORBIDDEN, 403, "this browser has not been given the form", remedy)
+    return sessions.form_token(kept)
 
 
 async def _signed_in(context: OperatorContext, token: str, after: str) -> Response:

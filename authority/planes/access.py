@@ -15,9 +15,9 @@ _SECRET = "keyvigil_secret_answer"  # noqa: S105 - the name of an attribute
 
 
 class Access(StrEnum):
-    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token, `SESSION` a sign-in.
+    """`NODE` needs the client certificate of a registered node, `OPERATOR` an operator's token, `SESSION` a session.
 
-    A session of the console is an operator's, with the scopes of the token that opened it.
+    A session of the console is opened by such a token, and `authority.console.desk` sees to its scopes.
     """
 
     ANONYMOUS = "anonymous"

@@ -49,6 +49,7 @@ class House:
     rt: Runtime
     app: FastAPI
     moved: Clock
+    browsers: int = 0
 
     def do(self, action: Callable[[Connection], Any]) -> Any:
         return self.store.run(action)
@@ -63,6 +64,9 @@ class House:
     def row(self, table: Any, kept: Any) -> Any:
         return self.do(lambda conn: conn.execute(select(table).where(kept)).first())
 
+    def row_id(self, name: str) -> str:
+        return str(self.row(schema.node, schema.node.c.name == name).id)
+
     def set_node(self, name: str, **values: Any) -> None:
         change = update(schema.node).where(schema.node.c.name == name).values(**values)
         self.do(lambda conn: conn.execute(change) and None)
@@ -73,7 +77,9 @@ class House:
         return [(each.actor, json.loads(each.data)) for each in rows]
 
     def browser(self) -> Browser:
-        return Browser(self.app)
+        """A browser at an address of its own."""
+        self.browsers += 1
+        return Browser(self.app, f"10.9.{self.browsers // 250}.{self.browsers % 250 + 1}")
 
     def signed_in(self, scopes: Sequence[Scope] = (Scope.ADMIN,), name: str = "olga") -> Browser:
         """A browser whose user has signed in by a new token."""
@@ -95,11 +101,12 @@ class Browser:
     """Keeps cookies, and sends forms as a browser sends those of the page it is on."""
 
     app: FastAPI
+    address: str
     cookies: dict[str, str] = field(default_factory=dict)
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def sent() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
+            transport = httpx.ASGITransport(self.app, client=(self.address, 40_000))
             async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, cookies=self.cookies) as http:
                 response = await http.request(method, path, **options)
                 self._keep(response)
@@ -127,7 +134,9 @@ class Browser:
         sent = {"origin": ORIGIN, "sec-fetch-site": "same-origin"} | {
             name.replace("_", "-"): text for name, text in headers.items()
         }
-        given = {"form_token": self.form_token()} | (fields or {})
+        given = fields or {}
+        if "form_token" not in given:
+            given = given | {"form_token": self.form_token()}
         return self.send("POST", path, data=given, headers={name: text for name, text in sent.items() if text})
 
     def form_token(self, path: str = "/console") -> str:
@@ -141,8 +150,9 @@ class Browser:
 
 
 @contextmanager
-def open_house(folder: Path) -> Iterator[House]:
-    clock, seed = Clock(), random.Random(19)
+def open_house(folder: Path, now: float = START) -> Iterator[House]:
+    folder.mkdir()
+    clock, seed = Clock(now), random.Random(19)
     ca = CertificateAuthority.create(folder / "ca", [HOST], clock())
     kek = FileKek(seed.randbytes(32), seed.randbytes)
     policy = replace(default_policy(), version="site-1")
