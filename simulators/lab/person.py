@@ -100,9 +100,9 @@ class Attendant:
         care = self._manner.care
         challenged = step.get("purpose") == "challenge"
         match step["action"]:
-            case "place":
+            case "place" | "place-second" as place:
                 self._touches += 1
-                self._reader.place(*persona.finger(self._touches - 1, care))
+                self._reader.place(*persona.finger(self._touches - 1, care, int(place == "place-second")))
             case "lift":
                 self._reader.lift()
             case "look":

@@ -26,6 +26,11 @@ class SyntheticFinger:
         """The whole print, grown on first use and kept in memory."""
         return grow_master(draw_pattern(self.kind, rng_of(self.seed, 0)), rng_of(self.seed, 1))
 
+    @cached_property
+    def neighbour(self) -> SyntheticFinger:
+        """Another finger of the same hand."""
+        return SyntheticFinger(self.seed + 1000, self.kind)
+
     def impression(self, number: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
         """Impression `number` (0 or more): uint8 `[560, 416]`, ridges dark on light, and its dpi, 500.
 

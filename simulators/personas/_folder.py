@@ -74,10 +74,11 @@ class FolderPersona:
     recordings: tuple[Path, ...] = field(repr=False)
     seed: int = 0
 
-    def finger(self, impression: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
+    def finger(self, impression: int, care: float = 1.0, which: int = 0) -> tuple[NDArray[np.uint8], int]:
         """See `Persona.finger`: sample `impression`, as found but for `care` below 1.
 
-        When the samples are used up they come again, each time pressed a little differently.
+        When the samples are used up they come again, each time pressed a little differently. The files are of one
+        finger: the other one is its mirror image.
         """
         again, number = divmod(impression, len(self.fingerprints))
         path = self.fingerprints[number]
@@ -86,7 +87,7 @@ class FolderPersona:
             pixels = _pressed_anew(pixels, rng_of(self.seed, impression, 8))
         if care < 1.0:
             pixels = _worn(pixels, 1.0 - max(care, 0.0), rng_of(self.seed, impression, 6))
-        return pixels, _png_dpi(path)
+        return np.ascontiguousarray(pixels[:, ::-1]) if which else pixels, _png_dpi(path)
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         """See `Persona.frame`: photograph floor(`seconds` / 2) modulo their number, gently moved."""

@@ -33,8 +33,8 @@ class Persona(Protocol):
         """A neutral name, unique among the personas of one call."""
         ...
 
-    def finger(self, impression: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
-        """Touch number `impression` (0 or more): uint8 `[h, w]`, ridges dark on light, and its dpi."""
+    def finger(self, impression: int, care: float = 1.0, which: int = 0) -> tuple[NDArray[np.uint8], int]:
+        """Touch number `impression` (0 or more) of finger `which` (0 or 1): uint8 `[h, w]`, ridges dark, its dpi."""
         ...
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:

@@ -34,9 +34,9 @@ class ShippedPersona:
         portrait = astronaut() if self.likeness is None else with_likeness(astronaut(), self.likeness)
         return AnimatedFace(portrait, self.hand.seed)
 
-    def finger(self, impression: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
+    def finger(self, impression: int, care: float = 1.0, which: int = 0) -> tuple[NDArray[np.uint8], int]:
         """See `Persona.finger`: `[560, 416]` at 500 dpi, the core near the middle."""
-        return self.hand.impression(impression, care)
+        return (self.hand, self.hand.neighbour)[which].impression(impression, care)
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         """See `Persona.frame`."""

@@ -17,8 +17,8 @@ class Someone:
 
     name: str
 
-    def finger(self, impression: int, care: float = 1.0) -> tuple[NDArray[np.uint8], int]:
-        return np.full((1, 1), impression, np.uint8), round(care * 100)
+    def finger(self, impression: int, care: float = 1.0, which: int = 0) -> tuple[NDArray[np.uint8], int]:
+        return np.full((1, 1), impression + 50 * which, np.uint8), round(care * 100)
 
     def frame(self, seconds: float, care: float = 1.0) -> NDArray[np.uint8]:
         raise NotImplementedError
@@ -99,14 +99,15 @@ def test_nobody_answers_before_somebody_was_sent(scene: Scene) -> None:
 def test_the_person_does_what_is_asked_and_every_touch_is_another(scene: Scene) -> None:
     scene.attendant.send("a", Manner())
     scene.sensors.take()
-    assert all(scene.hear(action) for action in ("place", "lift", "place", "look"))
+    assert all(scene.hear(action) for action in ("place", "lift", "place", "look", "place-second"))
     assert scene.hear("speak", digits="123")
     assert scene.sensors.take() == [
         ("place", 0, 100),
         ("lift",),
         ("place", 1, 100),
         ("watch", "a", 1.0, 2),
-        ("speak", 123, 3, 100),
+        ("place", 50 + 3, 100),
+        ("speak", 123, 4, 100),
     ]
 
 

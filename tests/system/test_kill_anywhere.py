@@ -176,7 +176,7 @@ def tables(site: Site) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return rows(site, "SELECT * FROM challenge"), rows(site, "SELECT * FROM presentation")
 
 
-@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.timeout(3600))], ids=["some", "many"])
+@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.timeout(10800))], ids=["some", "many"])
 def test_killed_anywhere_nothing_is_lost_doubled_or_better_than_the_truth(
     struck: Site, whole_s: float, moments: int
 ) -> None:

@@ -99,3 +99,11 @@ def test_the_shipped_personas_have_fingers_of_their_own(personas, finger_matcher
     others = scores[~np.eye(len(personas), dtype=bool)]
     assert np.diag(scores).min() >= 40
     assert others.max() < 25
+
+
+def test_the_second_finger_of_a_persona_is_another_one(personas, finger_matcher):
+    person = personas[0]
+    first = finger_matcher.minutiae(person.finger(0)[0])
+    second, again = (finger_matcher.minutiae(person.finger(n, which=1)[0]) for n in (0, 7))
+    assert second.compare(again) >= 40
+    assert first.compare(second) < 25
