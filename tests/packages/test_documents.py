@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
@@ -97,8 +101,9 @@ def errors(bill: dict[str, Any]) -> object:
     return JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill))
 
 
+@cache
 def made(program: Program) -> dict[str, Any]:
-    return sbom.bill(program, ROOT, [str(path) for path in sbom.sys.path], WHEN)
+    return sbom.bill(program, ROOT, sys.path, WHEN)
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda each: each.name)
@@ -109,11 +114,20 @@ def test_a_bill_of_materials_is_cyclonedx_and_names_every_pin(program: Program) 
     libraries = [each for each in bill["components"] if each["type"] == "library"]
     assert [f"{each['name']}=={each['version']}" for each in libraries] == pinned
     assert [each["name"] for each in libraries if not each["externalReferences"][0]["hashes"]] == []
-    assert bill == made(program)
+
+
+def test_the_same_lock_gives_the_same_bill_and_another_one_another(tmp_path: Path) -> None:
+    one, two = (sbom.bill(AUTHORITY, ROOT, [], WHEN) for _ in range(2))
+    assert one == two
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    lock = tmp_path / AUTHORITY.lock
+    lock.write_text(lock.read_text().replace("click==", "click==9"))
+    assert sbom.bill(AUTHORITY, tmp_path, [], WHEN)["serialNumber"] != one["serialNumber"]
 
 
 def test_a_bill_that_is_not_cyclonedx_is_seen() -> None:
-    bill = made(AUTHORITY)
+    bill = copy.deepcopy(made(AUTHORITY))
     bill["components"][0]["type"] = "parcel"
     assert errors(bill) is not None
 

@@ -1,4 +1,4 @@
-"""What the packages carry: nothing of devices or learning at the authority, no compiler at a node, every plug-in once."""
+"""What the packages carry: no device or learning code at the authority, no compiler at a node, all plug-ins."""
 
 from __future__ import annotations
 
