@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-all lint lock bench clean
+.PHONY: setup demo test test-all lint lock bench packages sbom clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy -p packages
 	$(BIN)/lint-imports
 
 bench: setup
@@ -45,6 +46,15 @@ bench: setup
 	$(BIN)/python benchmarks/bench_xfrm.py
 	$(BIN)/python benchmarks/bench_keys.py
 	$(BIN)/python benchmarks/attacks_face.py --presentations 5
+
+packages:
+	PYTHON=$(PYTHON) tools/build-packages
+
+sbom: setup
+	mkdir -p dist
+	for name in agent authority; do \
+	  $(BIN)/python -m packages.sbom $$name > dist/keyvigil-$$name.cdx.json || exit 1; \
+	done
 
 lock: setup
 	tools/lock
