@@ -69,7 +69,11 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder."""
+    """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
+
+    `database` is a file, or `postgresql://…`, whose password `database_password_file` holds (`credential:NAME` for one
+    that systemd hands over). `shreds` is the folder of shred keys, which all replicas share.
+    """
 
     names: Annotated[list[Text], msgspec.Meta(min_length=1)]
     node_plane: Listener
@@ -78,6 +82,8 @@ class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: Text = "authority.db"
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
+    database_password_file: str = ""
+    shreds: Text = "shreds"
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,9 @@ def load_site(folder: Path) -> Site:
 def render(config: AuthorityConfig) -> str:
     """TOML text of a configuration; `load_site` reads the same one back."""
     settings = {"names": config.names, "policy": config.policy, "database": config.database}
+    settings |= {} if config.shreds == "shreds" else {"shreds": config.shreds}
+    if config.database_password_file:
+        settings["database_password_file"] = config.database_password_file
     parts = [_lines(settings)]
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])

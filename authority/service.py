@@ -20,14 +20,14 @@ from typing import TypeVar
 
 import uvloop
 from cryptography import x509
-from sqlalchemy import URL, Connection
+from sqlalchemy import Connection
 
 from authority import audit, policies, scheduler
 from authority.alerts.destinations import destinations
 from authority.alerts.pump import AlertPump
 from authority.alerts.rfc5424 import Origin
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
-from authority.keys import KekError, fencing, shredding, versions
+from authority.keys import KekError, fencing, versions
 from authority.keys.fencing import FenceFile
 from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
@@ -36,6 +36,7 @@ from authority.pki import CertificateAuthority
 from authority.planes import Hub, create_node_app, node_server, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.runtime import Runtime
+from authority.site_database import open_store
 from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
 
@@ -90,8 +91,8 @@ def open_authority(
     """Load keys and policy, open the store, bring its schema up to date, and see whether it was restored."""
     ca, policy = CertificateAuthority.load(site.path("ca")), load_policy(site.path(site.config.policy))
     shelf, fence = KekShelf(site.folder, random), FenceFile(site.folder)
-    shreds = ShredKeys(site.path(shredding.FOLDER), random)
-    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
+    shreds = ShredKeys(site.path(site.config.shreds), random)
+    store = open_store(site)
     try:
         kek = store.run(lambda conn: current(conn, shelf))
         opened = store.run(lambda conn: fencing.settle(conn, fence.read(), now()))
@@ -127,7 +128,7 @@ def _begin(conn: Connection, rt: Runtime, opened: fencing.Opened) -> None:
 
 def peek(site: Site, view: Callable[[Connection], T]) -> T:
     """What `view` finds in the database, beside an authority that may be serving it."""
-    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
+    store = open_store(site)
     try:
         return store.run(view)
     finally:

@@ -198,7 +198,7 @@ def make_runtime(ca: CertificateAuthority) -> Runtime:
 @contextmanager
 def open_plane(folder: Path) -> Iterator[Plane]:
     ca = CertificateAuthority.create(folder / "ca", [HOST, "localhost"], time.time())
-    store, hub = Store("sqlite://"), Hub()
+    store, hub = Store(memory_url()), Hub()
     app = create_node_app(store, make_runtime(ca), ca, [], [], hub)
     try:
         with listening(node_server(app, ca, HOST, 0)) as running:
