@@ -22,7 +22,7 @@ import uvloop
 from cryptography import x509
 from sqlalchemy import Connection
 
-from authority import audit, policies, scheduler
+from authority import audit, scheduler
 from authority.alerts.destinations import destinations
 from authority.alerts.pump import AlertPump
 from authority.alerts.rfc5424 import Origin
@@ -35,8 +35,9 @@ from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, create_node_app, node_server, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
-from authority.runtime import Runtime
-from authority.site_database import open_store
+from authority.replicas import Membership, check_shreds
+from authority.runtime import Push, Runtime
+from authority.site_database import database_password, open_store, refuse_used
 from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
 
@@ -58,6 +59,7 @@ class Authority:
     runtime: Runtime
     ca: CertificateAuthority
     fence: FenceFile
+    membership: Membership
 
 
 def initialise(
@@ -68,6 +70,7 @@ def initialise(
     kek: tuple[str, Mapping[str, str]] = ("file", {}),
 ) -> None:
     """Make CA, KEK (of a kind, with its options), database and the first operator's token in an empty state folder."""
+    refuse_used(site)
     CertificateAuthority.create(site.path("ca"), names, now())
     KekShelf(site.folder, random).add(*kek)
     authority = open_authority(site, now, random)
@@ -108,8 +111,11 @@ def open_authority(
             log=ca.log_signer(now()),
             shreds=shreds,
         )
+        if store.shared:
+            store.run(lambda conn: check_shreds(conn, site.path(site.config.shreds), random(16)))
+        membership = Membership(store, runtime, site.config.database, database_password(site))
         store.run(lambda conn: _begin(conn, runtime, opened))
-        authority = Authority(site, store, runtime, ca, fence)
+        authority = Authority(site, store, runtime, ca, fence, membership)
         _begin_house(authority)
     except BaseException:
         store.close()
@@ -149,7 +155,10 @@ def keep_house(conn: Connection, authority: Authority) -> None:
     The fence comes first, for it may tell of nothing that could still be rolled back.
     """
     rt = authority.runtime
-    authority.fence.keep(conn, rt.generation)
+    authority.membership.note(authority.fence.keep(conn, rt.generation))
+    if not authority.membership.has_beat(conn):
+        return
+    authority.membership.tidy(conn)
     versions.shred(conn, rt, rt.now())
     versions.destroy_old(conn, rt, rt.now())
 
@@ -175,8 +184,7 @@ def serve(folder: Path) -> None:
 
 def _serve_site(site: Site) -> None:
     authority = open_authority(site)
-    now, policy = authority.runtime.now(), authority.runtime.policy
-    authority.store.run(lambda conn: policies.note(conn, policy, "authority", now))
+    authority.store.run(lambda conn: authority.membership.begin_policy(conn, authority.runtime.now()))
     authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
     pump = AlertPump(
         authority.store.run,
@@ -184,6 +192,7 @@ def _serve_site(site: Site) -> None:
         _origin(),
         authority.runtime.now,
         pause_s=BEAT_S,
+        ours=authority.membership.has_alerts,
     )
     pump.start()
     try:
@@ -222,7 +231,7 @@ def forbid_core_dumps() -> None:
 
 
 async def _serve(authority: Authority, config: AuthorityConfig) -> None:
-    hub = Hub()
+    hub = authority.membership.hub()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -244,7 +253,8 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     tasks.append(asyncio.create_task(beat(authority, hub)))
     _log.info("serving", extra={"nodes": _place(config.node_plane), "operators": _place(config.operator_plane)})
     ended = asyncio.create_task(stop.wait())
-    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    async with authority.membership.taking_part(hub):
+        await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     tasks[-1].cancel()
     hub.close()
     for server in servers:
@@ -270,12 +280,20 @@ def listen(listener: Listener) -> socket.socket:
         ) from None
 
 
+def _sweep(conn: Connection, authority: Authority, now: float, *, first: bool) -> list[Push]:
+    """As `scheduler.sweep`, by the replica whose turn it is; one that finds others serving ends no outage."""
+    membership = authority.membership
+    if not membership.has_beat(conn):
+        return []
+    return scheduler.sweep(conn, authority.runtime, now, first=first and not membership.others(conn))
+
+
 async def beat(authority: Authority, hub: Hub) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
     rt, first = authority.runtime, True
     while True:
         try:
-            sweep = partial(scheduler.sweep, rt=rt, now=rt.now(), first=first)
+            sweep = partial(_sweep, authority=authority, now=rt.now(), first=first)
             await hub.push(await authority.store.arun(sweep))
             first = False
             await authority.store.arun(lambda conn: keep_house(conn, authority))

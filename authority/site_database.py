@@ -7,10 +7,10 @@ import stat
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, select
 
 from authority.config import ConfigError, Site
-from authority.store import Store, postgresql
+from authority.store import Store, postgresql, schema
 
 _CREDENTIAL = "credential:"
 
@@ -21,6 +21,22 @@ def open_store(site: Site) -> Store:
     if postgresql.is_postgresql(database):
         return Store(database, database_password(site))
     return Store(URL.create("sqlite", database=os.fspath(site.path(database))))
+
+
+def refuse_used(site: Site) -> None:
+    """Raise `ConfigError` where the database of a new site is that of an authority already."""
+    if not postgresql.is_postgresql(site.config.database):
+        return
+    store = open_store(site)
+    try:
+        used = store.run(lambda conn: conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "generation")))
+    finally:
+        store.close()
+    if used is not None:
+        raise ConfigError(
+            "the database holds an authority already",
+            "Name an empty database; or, to make a replica, copy that authority's state folder (docs/scale-out.md).",
+        )
 
 
 def read_only(site: Site) -> Engine:

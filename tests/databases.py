@@ -1,6 +1,7 @@
 """The databases that tests of the authority open: SQLite files, or PostgreSQL where the environment says so.
 
-`KEYVIGIL_TEST_DATABASE=postgresql` runs the suites on a server of their own, which ends with the process.
+`KEYVIGIL_TEST_DATABASE=postgresql` runs the suites on a server of their own, which ends with the process, or on the
+one of loopback's port `KEYVIGIL_TEST_PORT`, which trusts whoever reaches it.
 """
 
 from __future__ import annotations
@@ -35,11 +36,19 @@ _names: list[str] = []
 @cache
 def server() -> PostgresServer:
     """The server of this process, with a database `migrated` that new ones are copies of."""
+    running = os.environ.get("KEYVIGIL_TEST_PORT")
+    if running:
+        return _prepared(PostgresServer(Path(os.devnull), port=int(running)))
     folder = Path(tempfile.mkdtemp(prefix="kv-postgres-", dir=_MEMORY if _MEMORY.is_dir() else None))
     folder.chmod(0o755)
     made = PostgresServer(folder / "server", durable=False).create().start()
     atexit.register(_remove, made, folder)
-    made.sql("CREATE DATABASE migrated")
+    return _prepared(made)
+
+
+def _prepared(made: PostgresServer) -> PostgresServer:
+    if made.sql("SELECT 1 FROM pg_database WHERE datname = 'migrated'") != "1":
+        made.sql("CREATE DATABASE migrated")
     Store(made.url("migrated")).close()
     return made
 
@@ -52,7 +61,7 @@ def _remove(made: PostgresServer, folder: Path) -> None:
 
 def new_database(template: str = "migrated") -> str:
     """The address of a new database on the server; one made long before goes, if nobody uses it."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     server().sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     _names.append(name)
     if len(_names) > _KEPT:

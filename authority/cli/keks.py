@@ -151,6 +151,11 @@ def _stopped(state: Path) -> Iterator[Any]:
         with sole_use(site):
             authority = open_authority(site)
             try:
+                serving = authority.store.run(authority.membership.others)
+                if serving:
+                    raise CommandFailed(
+                        f"other replicas serve this database: {', '.join(serving)}", "Stop them first, every one."
+                    )
                 yield authority
             finally:
                 authority.store.close()

@@ -7,8 +7,10 @@ last one left, and no decision of the authority meets another half-way (docs/dec
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, types
 from sqlalchemy.dialects import registry
@@ -44,6 +46,8 @@ _SESSION = (
 )
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN %s"
 _LESS_THAN_DURABLE = "('off', 'local', 'remote_write')"
+_PLACE = "keyvigil.place"
+_LISTEN_S = 1.0
 _FORM = "postgresql://USER@HOST/NAME"
 
 
@@ -188,3 +192,38 @@ def _psycopg() -> Any:
     except ImportError:
         raise StoreUnavailable("psycopg is missing", "Install it: pip install 'keyvigil[postgres]'.") from None
     return psycopg
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which server answers: its timeline, another after each promotion, and whether a standby has every commit."""
+
+    timeline: str
+    synchronous: bool
+
+
+def place_of(conn: Connection) -> Place:
+    """Where this connection leads; asked once per connection."""
+    known = conn.info.get(_PLACE)
+    if known is None:
+        query = (
+            "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),"
+            " current_setting('synchronous_standby_names') <> ''"
+        )
+        known = conn.info[_PLACE] = Place(*conn.exec_driver_sql(query).one())
+    return cast(Place, known)
+
+
+def listen(url: str, password: str | None, channel: str, hint: Callable[[], None], stop: threading.Event) -> None:
+    """Call `hint` whenever somebody notifies `channel`, until `stop`; a broken connection is made anew."""
+    psycopg, settings = _psycopg(), connection_settings(url)
+    settings |= {} if password is None else {"password": password}
+    while not stop.is_set():
+        try:
+            with psycopg.connect(**settings, autocommit=True) as conn:
+                conn.execute(f'LISTEN "{channel}"')
+                while not stop.is_set():
+                    for _ in conn.notifies(timeout=_LISTEN_S, stop_after=1):
+                        hint()
+        except psycopg.Error:
+            stop.wait(_LISTEN_S)

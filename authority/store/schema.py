@@ -24,6 +24,8 @@ from sqlalchemy import (
     false,
 )
 
+from authority.store.schema_replicas import replica_tables
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -490,3 +492,6 @@ operator_token = Table(
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
 )
+
+replica, lease, push = replica_tables(metadata)
+"""`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""
