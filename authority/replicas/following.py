@@ -10,6 +10,7 @@ import logging
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from authority import scheduler
 from authority.keys import fencing
 from authority.runtime import Runtime
 from authority.store import StoreUnavailable, postgresql, schema
@@ -74,6 +75,7 @@ class Following:
         before, self._place = self._place, place
         if before is None or before.timeline == place.timeline or self._settled(conn, place.timeline):
             return
+        scheduler.note_cut_off(conn, self._rt.now())
         if before.synchronous and fencing.issued(conn) >= self._mark:
             _log.warning("the database failed over", extra={"timeline": place.timeline})
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select
 
-from authority import challenges, policies
+from authority import challenges, policies, scheduler
 from authority.config import ConfigError
 from authority.keys.kek import write_new
 from authority.planes.hub import Hub
@@ -76,7 +76,7 @@ class Membership:
         """Where this process's nodes connect to."""
         if self._shared is None:
             return Hub()
-        return RelayedHub(self._store, self.id, socket.gethostname(), self._told)
+        return RelayedHub(self._store, self.id, socket.gethostname(), self._told, self._cut_off)
 
     @contextlib.asynccontextmanager
     async def taking_part(self, hub: Hub) -> AsyncIterator[None]:
@@ -99,6 +99,9 @@ class Membership:
 
     def _told(self, conn: Connection, node_id: str) -> list[Event]:
         return challenges.open_events(conn, self._rt, node_id, self._rt.now())
+
+    def _cut_off(self, conn: Connection) -> None:
+        scheduler.note_cut_off(conn, self._rt.now())
 
 
 def _hint(loop: asyncio.AbstractEventLoop, hub: RelayedHub) -> None:

@@ -35,6 +35,8 @@ _PUSH = schema.push
 _log = logging.getLogger(__name__)
 Told = Callable[[Transaction, str], list[Event]]
 """What a node is told when it connects."""
+OnLoss = Callable[[Transaction], None]
+"""Called in a transaction when a replica was found to be gone."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class _News:
 class RelayedHub(Hub):
     """A hub that tells the nodes of other replicas too. Used on the event loop's thread only."""
 
-    def __init__(self, store: Store, replica_id: str, name: str, told: Told) -> None:
+    def __init__(self, store: Store, replica_id: str, name: str, told: Told, on_loss: OnLoss) -> None:
         super().__init__()
-        self._store, self._id, self._name, self._told = store, replica_id, name, told
+        self._store, self._id, self._name, self._told, self._on_loss = store, replica_id, name, told, on_loss
         self._cursor: int | None = None
         self._alive: frozenset[str] = frozenset()
         self._looked_at = 0.0
@@ -98,6 +100,8 @@ class RelayedHub(Hub):
         await self._publish([])
         news = await self._store.arun(partial(self._read))
         gone = self._alive - news.alive
+        if gone:
+            await self._store.arun(self._on_loss)
         late = self._cursor is not None and news.clock - self._looked_at > KEEP_S / 2
         for node_id, event in news.rows:
             await self._pass_on(node_id, event)

@@ -27,12 +27,17 @@ class Hubs:
     def __init__(self, stores: tuple[Store, Store]) -> None:
         self.stores = stores
         self.a, self.b = (
-            RelayedHub(store, name, f"host-{name}", self._told) for store, name in zip(stores, "ab", strict=True)
+            RelayedHub(store, name, f"host-{name}", self._told, self._lose)
+            for store, name in zip(stores, "ab", strict=True)
         )
+        self.losses = 0
         self.heard: list[Event] = []
 
     def _told(self, conn: Transaction, node_id: str) -> list[Event]:
         return [STATE]
+
+    def _lose(self, conn: Transaction) -> None:
+        self.losses += 1
 
     def connection(self) -> Connection:
         return Connection("n", self._take)
@@ -120,9 +125,9 @@ def test_when_a_replica_dies_the_others_tell_their_nodes_everything(stores: tupl
             assert hubs.notes(there) == []
             stores[1].run(silence_a)
             await hubs.b.look()
-            assert hubs.notes(there) == ["the state"]
+            assert (hubs.notes(there), hubs.losses) == (["the state"], 1)
             await hubs.b.look()
-            assert hubs.notes(there) == []
+            assert (hubs.notes(there), hubs.losses) == ([], 1)
 
     play(stores, scene)
 
