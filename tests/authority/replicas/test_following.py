@@ -14,6 +14,7 @@ from authority.runtime import Runtime
 from authority.store import Store, StoreUnavailable, schema
 from authority.store.postgresql import Place, place_of
 from authority.trust import parse_policy
+from tests.authority.challenges.answers import challenge
 from tests.authority.replicas.pair import Pair
 
 STRICT = parse_policy('version = "strict"\n[challenge]\ngrace_s = 77\n')
@@ -116,8 +117,7 @@ def test_an_activation_that_a_failover_cut_off_is_undecided_not_failed(pair: Pai
             first.run(scheduler.note_cut_off)
         first.clock += first.policy.challenge.activation_s + 1
         first.run(scheduler.sweep)
-        row = schema.challenge
-        assert first.read(lambda c, i=challenge_id: c.scalar(select(row.c.state).where(row.c.id == i))) == wanted
+        assert challenge(first, challenge_id).state == wanted
         first.clock += 1
 
 

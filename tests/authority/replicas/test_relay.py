@@ -26,11 +26,9 @@ class Hubs:
 
     def __init__(self, stores: tuple[Store, Store]) -> None:
         self.stores = stores
-        self.a, self.b = (
-            RelayedHub(store, name, f"host-{name}", self._told, self._lose)
-            for store, name in zip(stores, "ab", strict=True)
-        )
         self.losses = 0
+        self.a = RelayedHub(stores[0], "a", "host-a", self._told, self._lose)
+        self.b = RelayedHub(stores[1], "b", "host-b", self._told, self._lose)
         self.heard: list[Event] = []
 
     def _told(self, conn: Transaction, node_id: str) -> list[Event]:
