@@ -63,10 +63,11 @@ class Proxy:
             while not self._closed.is_set():
                 for key, _ in ready.select(0.2):
                     if self._cut.is_set():
-                        return None
+                        return
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
-                        return self._end(near, far)
+                        self._end(near, far)
+                        return
                     key.data.sendall(data)
 
     @staticmethod
