@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 
 from authority.store import Store, postgresql, schema
 from simulators.lab.postgres import PostgresServer, binaries
@@ -79,6 +79,21 @@ def database_url(path: Path) -> str:
     return _made[path]
 
 
+def empty_engine(path: Path) -> Engine:
+    """An engine of the database that stands for a file at `path`, which has no tables when it is new."""
+    if not ON_POSTGRESQL:
+        return create_engine(f"sqlite:///{path}")
+    if path not in _made:
+        _made[path] = new_database("template0")
+    return postgresql.engine(_made[path])
+
+
+def count_on(conn: Connection) -> None:
+    """Have numbers that the database gives go on above those that were given by hand, as SQLite does by itself."""
+    if ON_POSTGRESQL:
+        conn.exec_driver_sql("SELECT setval(oid, 1000) FROM pg_class WHERE relkind = 'S'")
+
+
 def copy_database(source: Path, target: Path) -> None:
     """Make the database at `target` one like that at `source`, which nobody uses now."""
     if ON_POSTGRESQL:
@@ -93,6 +108,7 @@ def uncommitted() -> Iterator[Connection]:
     engine = postgresql.engine(_common()) if ON_POSTGRESQL else create_engine("sqlite://")
     with engine.connect() as conn:
         if ON_POSTGRESQL:
+            _empty(conn)
             conn.exec_driver_sql(_COUNT_ANEW)
         else:
             schema.metadata.create_all(conn)
@@ -101,6 +117,14 @@ def uncommitted() -> Iterator[Connection]:
             conn.commit()
         yield conn
     engine.dispose()
+
+
+def _empty(conn: Connection) -> None:
+    """Remove what a test before committed after all."""
+    tables = [table.name for table in schema.metadata.sorted_tables]
+    if any(conn.exec_driver_sql(f'SELECT EXISTS (SELECT 1 FROM "{name}")').scalar() for name in tables):
+        conn.exec_driver_sql("TRUNCATE " + ", ".join(f'"{name}"' for name in tables))
+        conn.commit()
 
 
 @cache

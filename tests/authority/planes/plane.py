@@ -32,6 +32,7 @@ from authority.planes import Hub, PlaneServer, create_node_app, node_server
 from authority.runtime import Push, Runtime
 from authority.store import Store, schema
 from authority.trust import default_policy
+from tests.databases import memory_url
 
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
