@@ -13,12 +13,12 @@ from authority.alerts import raise_alert
 from authority.keys.associations import Member, may_associate
 from authority.keys.networks import ip_address
 from authority.keys.orchestrator import reconcile
+from authority.keys.planning import place_of
 from authority.keys.versions import numbers_by_state
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
 from authority.trust import choose_version, distribute_key
-from protocol.delivery import Peer
 from protocol.levels import NodeState, ResourceClass
 from protocol.mapping import WIREGUARD_KEY_BYTES, DataPlaneReport, MappingAnswer
 from protocol.problems import ErrorCode
@@ -50,7 +50,7 @@ def answer(conn: Connection, node_id: str, network: str, address: str) -> Mappin
     asking, found = (_as_member(row, numbers) for row in (mine, there))
     if not may_associate(asking, found):
         raise unknown
-    return MappingAnswer(network=network, peer=_peer(there), resource_class=found.resource_class, version=found.version)
+    return MappingAnswer(network=network, peer=place_of(there), resource_class=found.resource_class, version=found.version)
 
 
 def set_endpoint(
@@ -147,17 +147,6 @@ def _as_member(row: Row[Any], numbers: Any) -> Member:
         grant=grant,
         version=choose_version(grant, numbers),
         resource_class=ResourceClass(row.resource_class),
-    )
-
-
-def _peer(row: Row[Any]) -> Peer:
-    return Peer(
-        node_id=row.node_id,
-        name=row.name,
-        address=row.address,
-        endpoint=row.endpoint,
-        wireguard_public=row.wireguard_public,
-        wireguard_port=row.wireguard_port,
     )
 
 

@@ -26,11 +26,17 @@ def cli() -> None:
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the site's folder, with all logs, here.")
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Save the live view as SVG here.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
-def demo(data: Path | None, serve: bool, keep: Path | None, picture: Path | None, as_json: bool) -> None:
+@click.option(
+    "--packets/--no-packets",
+    default=True,
+    show_default=True,
+    help="Exchange packets between the nodes where this machine can carry them (as root), or only keep keys in files.",
+)
+def demo(**chosen: Any) -> None:
     """One authority, three nodes, and a story of trust earned, lost and regained."""
     from simulators.lab.demo import DemoOptions, run_demo
 
-    if not run_demo(DemoOptions(data=data, serve=serve, as_json=as_json, keep=keep, picture=picture)):
+    if not run_demo(DemoOptions(**chosen)):
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from simulators.lab.network.wires import NodeWires
 from simulators.lab.processes import LabError
 from simulators.lab.watch import Watch
 from simulators.lab.world import Node, World
@@ -17,6 +18,9 @@ SLOW_S = 11.0
 SLOPPY = 0.35
 ANSWER_S = 45.0
 ROUNDS = 9
+PACKETS_S = 20.0
+"""For so long at most, the story waits for packets to come or to stop: a handshake is tried every five seconds."""
+Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass
@@ -33,7 +37,8 @@ class Finding:
 class Story:
     """Plays the acts in order; with `everyone`, each person also answers at every node.
 
-    `tell` announces each, `picture` keeps a view, `findings` collects what was shown.
+    `packets` pass between the nodes, if any can. `tell` announces each act, `picture` keeps a view, `findings` collects
+    what was shown.
     """
 
     world: World
@@ -42,6 +47,7 @@ class Story:
     tell: Callable[[str], None]
     picture: Callable[[], None]
     everyone: bool = False
+    packets: NodeWires | None = None
     findings: list[Finding] = field(default_factory=list)
 
     def play(self) -> None:
@@ -60,6 +66,8 @@ class Story:
     def _onboard(self) -> None:
         self.tell("Onboarding: each node joins with its TPM, its administrator enrols there")
         self._everywhere(self._onboard_one)
+        if self.packets is not None:
+            self.packets.start_traffic()
         self.watch.refresh()
         joined = [entry["name"] for entry in self.watch.nodes.values() if entry["profiles"] > 0]
         self._find(
@@ -76,6 +84,7 @@ class Story:
     def _trust_earned(self) -> None:
         self.tell("Challenges answered by the right people: latest keys, standard rotation, full access")
         self._everywhere(lambda pair: self._earn(pair[0]))
+        self._traffic("packets: all nodes", "come over every ordered pair", self._pairs(), NodeWires.reached)
 
     def _earn(self, node: Node) -> None:
         """Seen at once: a score just above the tier fades below it while other nodes are still at work."""
@@ -104,6 +113,8 @@ class Story:
         node.send(self.people[1], delay_s=SLOW_S, care=SLOPPY)
         self._until(node, "medium", lambda entry: _grants(entry, MEDIUM, "limited"))
         self._saw("trust worn down", node, MEDIUM, "previous", "increased", "limited")
+        critical = [pair for pair in self._pairs(node) if pair[1] == self.world.nodes[0].name]
+        self._traffic(f"packets: {node.name}, limited", "stopped to the critical node", critical, NodeWires.stopped)
 
     def _trust_broken(self) -> None:
         node = self.world.nodes[2]
@@ -115,6 +126,7 @@ class Story:
         self._until(node, "isolation", lambda entry: entry["state"] == "isolated")
         cut_off = self.watch.nodes[node.name]["access"] == "isolated" and node.lost_keys()
         self._find("isolation", "isolated, no key left", "isolated" + ("" if cut_off else ", keys held"), cut_off)
+        self._traffic(f"packets: {node.name}, isolated", "stopped to every node", self._pairs(node), NodeWires.stopped)
         alerts = [alert["text"] for alert in self.watch.alerts if alert["node"] == node.name]
         self._find("alert", f"an alert about {node.name}", alerts[-1] if alerts else "none", bool(alerts))
 
@@ -131,6 +143,8 @@ class Story:
         steps.append(self.watch.nodes[back.name]["tier"])
         self._find("recovery", "isolated, then up to high", "isolated → " + " → ".join(steps), steps[-1] == HIGH)
         self._saw("trust regained", back, HIGH, "latest", "standard", "full")
+        normal = [pair for pair in self._pairs(back) if pair[1] == steady.name]
+        self._traffic(f"packets: {back.name}, released", "come again", normal, NodeWires.passes)
         self._until(steady, "high", lambda entry: entry["tier"] == HIGH)
 
     def _until(self, node: Node, what: str, reached: Callable[[dict[str, Any]], bool]) -> None:
@@ -165,6 +179,20 @@ class Story:
         wanted = (tier, version, rotation, access)
         seen = (entry["tier"], entry["version_state"], entry["rotation"], entry["access"])
         self._find(f"{act}: {node.name}", ", ".join(wanted), ", ".join(map(str, seen)), seen == wanted)
+
+    def _pairs(self, *sources: Node) -> list[tuple[str, str]]:
+        """Ordered pairs of names, from `sources` or from every node."""
+        names = [node.name for node in self.world.nodes]
+        return [(one.name, other) for one in sources or self.world.nodes for other in names if other != one.name]
+
+    def _traffic(self, act: str, expected: str, pairs: Pairs, holds: Callable[[NodeWires, Pairs, float], bool]) -> None:
+        """What became of packets over these pairs, where any can pass."""
+        if self.packets is None:
+            return
+        met = holds(self.packets, pairs, PACKETS_S)
+        came = [self.packets.came(*pair) for pair in pairs]
+        seen = f"{sum(count for count, _ in came):,} came, the last {max(0.0, min(ago for _, ago in came)):.1f} s ago"
+        self._find(act, expected, seen, met)
 
     def _find(self, act: str, expected: str, seen: str, met: object) -> None:
         self.findings.append(Finding(act, expected, seen, bool(met)))

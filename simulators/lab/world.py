@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from authority.cli.client import OperatorClient, target
 from hal import available_drivers
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
@@ -25,11 +26,35 @@ from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, Statio
 T = TypeVar("T")
 START_S = 60.0
 NETWORK = "lab"
+LOOPBACK = "127.0.0.1"
 RESOURCE_CLASSES = ("critical", "normal", "normal")
 FAILURE_AT_S = 18
 """Sooner than the end of the lab's 28 s, so that nobody who watches waits for a failure longer than it takes."""
 Settings = Mapping[str, Mapping[str, object]]
 """Sections of an agent's configuration with the keys that differ from the lab's."""
+
+
+class Wires(Protocol):
+    """Networks of their own for the nodes of a world."""
+
+    address: str
+    """Where the authority is reached from every one of them."""
+
+    def plug(self, name: str, folder: Path) -> None:
+        """Give the node a network."""
+        ...
+
+    def argv(self, name: str, command: Sequence[str]) -> list[str]:
+        """The command, to be run in the node's network."""
+        ...
+
+    def sink(self, name: str, network: str) -> tuple[str, Mapping[str, object]]:
+        """Kind and options of the sink that gives the node's keys to its data plane."""
+        ...
+
+    def endpoint(self, name: str) -> str:
+        """IP address under which its peers reach the node."""
+        ...
 
 
 def wait_for(what: str, probe: Callable[[], T | None], seconds: float, *children: Child) -> T:
@@ -51,7 +76,7 @@ class Authority:
     folder: Path
     node_port: int
     operator_port: int
-    address: str = "127.0.0.1"
+    address: str = LOOPBACK
     server: Child = field(init=False)
 
     @property
@@ -71,6 +96,10 @@ class Authority:
     def start(self) -> None:
         """Serve, and return when the operator plane answers."""
         self.server.start()
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Return when the operator plane answers."""
         wait_for("the authority's first answer", self._answers, START_S, self.server)
 
     def call(self, *arguments: str) -> Any:
@@ -95,6 +124,7 @@ class Node:
     agent: Child
     camera_port: int
     endpoints: Endpoints | None = None
+    wires: Wires | None = None
 
     @property
     def config(self) -> Path:
@@ -135,22 +165,43 @@ class Node:
 
     def call(self, *arguments: str, timeout: float = 90) -> Any:
         """What a command of `keyvigil` printed as JSON."""
-        argv = [command("keyvigil"), *arguments, "--config", os.fspath(self.config), "--json"]
+        argv = self.argv(command("keyvigil"), *arguments, "--config", os.fspath(self.config), "--json")
         return json.loads(run(argv, env=self.environment(), timeout=timeout))
+
+    def argv(self, *command: str) -> list[str]:
+        """The command, to be run at this node."""
+        return [*command] if self.wires is None else self.wires.argv(self.name, command)
+
+    def sinks(self) -> list[tuple[str, Mapping[str, object]]]:
+        """Where its keys go: into a file, and to its data plane if it has one."""
+        file = ("file", {"path": os.fspath(self.keys)})
+        return [file] if self.wires is None else [file, self.wires.sink(self.name, NETWORK)]
 
 
 class World:
-    """Makes the processes and ends them; a context manager. `settings` goes into every agent's configuration."""
+    """Makes the processes and ends them; a context manager. `settings` goes into every agent's configuration.
+
+    With `wires`, which outlive it, every node has a network of its own, and a data plane beside its file of keys.
+    """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], policy: str, data: Path | None, settings: Settings | None = None
+        self,
+        folder: Path,
+        names: Sequence[str],
+        policy: str,
+        data: Path | None,
+        settings: Settings | None = None,
+        wires: Wires | None = None,
     ) -> None:
         self.folder = folder
+        self._wires = wires
         self._settings = settings or {}
         self._data = data
         self._factory = SwtpmFactory(folder / "tpm")
         self._policy = policy
         self.authority = Authority(folder / "authority", free_port(), free_port())
+        if wires is not None:
+            self.authority.address = wires.address
         self.nodes = [self._make_node(name, number) for number, name in enumerate(names, 1)]
 
     def __enter__(self) -> World:
@@ -207,6 +258,9 @@ class World:
         where = ["--node", node.name, "--address", f"10.77.0.{number + 1}"]
         resource = resource_class or RESOURCE_CLASSES[number % len(RESOURCE_CLASSES)]
         self.authority.call("network", "add", NETWORK, *where, "--class", resource)
+        if self._wires is not None:
+            operator = OperatorClient(target(self.authority.state, None, None, None))
+            operator.post(f"/v1/mapping/nodes/{node.name}", {"endpoint": self._wires.endpoint(node.name)})
 
     def enrol(self, node: Node, person: str) -> str:
         """Onboard the node's administrator, played by `person`; the approved record's id."""
@@ -222,16 +276,22 @@ class World:
     def _make_node(self, name: str, number: int) -> Node:
         folder = self.folder / name
         folder.mkdir(mode=0o700)
+        if self._wires is not None:
+            self._wires.plug(name, folder)
         station_argv = [command("keyvigil-lab"), "station", "--config", os.fspath(folder / "station.in")]
         agent_argv = [command("keyvigil"), "agent", "run", "--config", os.fspath(folder / "agent.toml")]
-        return Node(
+        node = Node(
             name=name,
             folder=folder,
             admin=f"admin-{number}",
             station=Child(f"station of {name}", station_argv, folder / "station.log"),
             agent=Child(f"agent of {name}", agent_argv, folder / "agent.log"),
             camera_port=free_port(),
+            wires=self._wires,
         )
+        for child in (node.station, node.agent):
+            child.argv = node.argv(*child.argv)
+        return node
 
     def start_agent(self, node: Node) -> None:
         """Run the node's daemon."""
@@ -246,7 +306,7 @@ def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Set
         "node": {
             "name": node.name,
             "state_dir": os.fspath(node.folder / "state"),
-            "authority": f"https://127.0.0.1:{node_port}",
+            "authority": f"https://{LOOPBACK if node.wires is None else node.wires.address}:{node_port}",
         },
         "prompt": {"hook": hook_argv, "hook_timeout_s": 30, "retry_s": 2},
         "presentation": {"failure_at_s": FAILURE_AT_S},
@@ -258,7 +318,8 @@ def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Set
         sections.setdefault(title, {}).update(values)
     lines = [line for title, values in sections.items() for line in _section(title, values)]
     lines += _devices(node, endpoints)
-    lines += ["[[sinks]]", 'kind = "file"', "[sinks.options]", f"path = {_toml(os.fspath(node.keys))}"]
+    for kind, options in node.sinks():
+        lines += ["[[sinks]]", f"kind = {_toml(kind)}", *_section("sinks.options", options)]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from simulators.lab.network.plane import find_data_plane
 from simulators.lab.processes import command
 from simulators.lab.world import wait_for
 from tests.system.processes import Recorder, alive
@@ -25,10 +26,15 @@ SOUND = "pulse"
 """In the names of what the sound library's PulseAudio client leaves, in which nothing of ours is."""
 
 
+KERNEL_FILES = (Path("/run/netns"), Path("/run/wireguard"))
+"""Where network namespaces and tunnels have their names."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a run of the demo left: status, events, processes, and every file outside the checkout."""
 
+    pid: int
     status: int
     events: list[dict[str, Any]]
     errors: str
@@ -54,7 +60,7 @@ def shown() -> Iterator[Shown]:
                 demo.terminate()
         events = [json.loads(line) for line in output.splitlines()]
         left = [str(path) for path in Path(folder).rglob("*") if path != home and SOUND not in str(path)]
-        yield Shown(demo.returncode, events, errors, recorder.seen, left)
+        yield Shown(demo.pid, demo.returncode, events, errors, recorder.seen, left)
 
 
 @pytest.mark.timeout(SECONDS + 20)
@@ -89,6 +95,21 @@ def test_every_tier_is_seen_with_its_keys(shown: Shown) -> None:
     assert any(node["state"] == "isolated" for node in nodes)
 
 
+def test_it_names_its_data_plane_and_packets_follow_trust_where_they_can_pass(shown: Shown) -> None:
+    (plane,) = shown.of("data plane")
+    expected = find_data_plane()
+    assert (plane["name"], plane["why"]) == (expected.name, expected.why)
+    (summary,) = shown.of("summary")
+    packets = {finding["act"]: finding for finding in summary["findings"] if finding["act"].startswith("packets")}
+    if not expected.carries:
+        assert not packets
+        return
+    ends = ["all nodes", "node-b, limited", "node-c, isolated", "node-c, released"]
+    assert sorted(packets) == sorted(f"packets: {end}" for end in ends)
+    assert all(finding["met"] for finding in packets.values()), packets
+    assert summary["numbers"]["packets that came"] > 0
+
+
 def test_every_alert_is_told_once(shown: Shown) -> None:
     alerts = shown.of("alert")
     assert len({alert["id"] for alert in alerts}) == len(alerts) > 0
@@ -104,3 +125,4 @@ def test_no_process_is_left_behind(shown: Shown) -> None:
 def test_it_leaves_no_file_behind(shown: Shown) -> None:
     """Its own folder is gone, and no library keeps an identifier of this machine to report somewhere."""
     assert shown.leftovers == []
+    assert [path for folder in KERNEL_FILES for path in folder.glob(f"kv{shown.pid}[nw]*")] == []

@@ -56,6 +56,18 @@ class Port:
         self.control = folder / "traffic.sock"
         self._plug(number)
 
+    def sink(self, network: str) -> tuple[str, dict[str, object]]:
+        """Kind and options of the sink that drives the tunnel."""
+        key = os.fspath(self._folder / "wireguard.key")
+        return "wireguard", {"network": network, "interface": self.interface, "private_key_file": key}
+
+    def kernel_has_wireguard(self) -> bool:
+        """Whether an interface can be made here without a program behind it; the sink makes its own."""
+        tried = self.namespace.command("ip", "link", "add", "tried", "type", "wireguard", check=False)
+        if tried.returncode == 0:
+            self.namespace.command("ip", "link", "del", "tried")
+        return tried.returncode == 0
+
     def raise_tunnel(self) -> None:
         """Run wireguard-go in the namespace, and return when it can be configured."""
         argv = self.namespace.argv("wireguard-go", "--foreground", self.interface)

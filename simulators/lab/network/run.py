@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.sinks.wireguard._uapi import UapiDevice
 from authority.cli.output import CommandFailed
 from protocol.digests import failure_digest
-from protocol.levels import NodeState
+from protocol.levels import Access, NodeState
 from protocol.messages import FailureSubmission, Outcome
 from simulators.lab.demo import make_folder
 from simulators.lab.insider import Insider
 from simulators.lab.network.course import Course, Recorder
 from simulators.lab.network.fabric import SITE_ADDRESS, Port, leave_host_network
+from simulators.lab.network.report import Report, Tunnels
 from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command
 from simulators.lab.site import LabSite
@@ -29,7 +29,10 @@ from simulators.lab.world import NETWORK, World, wait_for
 READY_S = 60.0
 IN_FLIGHT_S = 1.0
 """After this long, a packet that did not come is lost."""
-RECOVERY_S = 30.0
+RECOVERY_S, SILENCE_S = 60.0, 60.0
+ANSWERS = 10
+PASSING = {Access.FULL, Access.LIMITED}
+"""With these, a node exchanges packets with nodes of the class `normal`."""
 
 POLICY = """\
 version = "network-1"
@@ -80,29 +83,6 @@ class NetworkOptions:
 
 
 @dataclass
-class Report:
-    """What was measured; cuts are seconds from a verdict to the last packet at any peer.
-
-    `installed_s` are seconds from a decision to the acknowledgement that its keys are installed, of every delivery.
-    Over tunnels, `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
-    """
-
-    sink: str
-    nodes: int
-    rotations: int = 0
-    seconds: float = 0.0
-    sent: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    cut_s: list[float] = field(default_factory=list)
-    cut_unheeded_s: list[float] = field(default_factory=list)
-    back_s: list[float] = field(default_factory=list)
-    installed_s: list[float] = field(default_factory=list)
-    staged: int = 0
-    in_force: int = 0
-
-
-@dataclass
 class Member:
     """A node of the lab's network: the machine, its wires, its daemon."""
 
@@ -114,29 +94,6 @@ class Member:
     def name(self) -> str:
         """The node's name."""
         return self.machine.name
-
-
-class Tunnels:
-    """Preshared keys and handshakes of every tunnel, as they were whenever somebody looked."""
-
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str, bytes], set[bytes]] = {}
-        self._handshakes: dict[tuple[str, bytes], set[float]] = {}
-
-    def look(self, name: str, interface: str) -> None:
-        """Note what the interface of a node has now."""
-        for public, peer in UapiDevice(interface).read().peers.items():
-            tunnel = (name, public)
-            self._keys.setdefault(tunnel, set()).add(hashlib.sha256(peer.psk).digest())
-            self._handshakes.setdefault(tunnel, set()).add(peer.last_handshake)
-
-    def staged(self) -> int:
-        """Keys that were given to the tunnel with the fewest, after the first."""
-        return min(map(len, self._keys.values()), default=1) - 1
-
-    def in_force(self) -> int:
-        """Handshakes of the tunnel with the fewest, after the first: each brought what was staged into force."""
-        return min(map(len, self._handshakes.values()), default=1) - 1
 
 
 def run_network(options: NetworkOptions, changed: Callable[[Course], None], said: Callable[[str], None]) -> Report:
@@ -152,22 +109,31 @@ def run_network(options: NetworkOptions, changed: Callable[[Course], None], said
 
 
 class NetworkLab:
-    """A site whose nodes exchange packets; a context manager."""
+    """A site whose nodes exchange packets; a context manager. With `files`, keys also go to each node's `keys.json`."""
 
-    def __init__(self, folder: Path, options: NetworkOptions, said: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: NetworkOptions,
+        said: Callable[[str], None],
+        policy: str = POLICY,
+        *,
+        files: bool = False,
+    ) -> None:
         self._folder, self._options, self._said = folder, options, said
+        self._policy, self._files = policy, files
         self._stack = ExitStack()
         self._tunnels = Tunnels()
         self.members: list[Member] = []
 
     def __enter__(self) -> NetworkLab:
         with ExitStack() as stack:
-            world = stack.enter_context(World(self._folder, [], POLICY, None))
+            world = stack.enter_context(World(self._folder, [], self._policy, None))
             world.authority.address = SITE_ADDRESS
             world.authority.node_port, world.authority.operator_port = free_port(), free_port()
             self._said("starting the authority")
             world.raise_authority()
-            self._site = LabSite(world)
+            self.site = LabSite(world)
             for number in range(1, self._options.nodes + 1):
                 self._said(f"node-{number} joins")
                 self.members.append(self._member(stack, number))
@@ -180,11 +146,11 @@ class NetworkLab:
     def play(self, changed: Callable[[Course], None]) -> Report:
         """All that is to be shown, in order."""
         report = Report(self._options.sink, len(self.members))
-        self._begin_traffic()
+        self.begin_traffic()
         recorder = Recorder(self._standings, self._came, changed)
         recorder.start()
         try:
-            with self._counted(report):
+            with self.counted(report):
                 self._rotate(report, recorder)
             self._demote(report, recorder)
         finally:
@@ -198,13 +164,15 @@ class NetworkLab:
         folder = self._folder / f"node-{number}"
         folder.mkdir(mode=0o700)
         port = Port(stack, folder, number)
-        machine = stack.enter_context(Insider(self._site, folder.name, folder, self._sink(port, folder)))
+        machine = stack.enter_context(Insider(self.site, folder.name, folder, self._sink(port)))
+        if self._files:
+            machine.config.write_text(machine.config.read_text() + _file_sink(folder / "keys.json"))
         machine.join()
         body = {"node": machine.name, "address": port.address, "resource_class": "normal"}
-        self._site.operator.post(f"/v1/networks/{NETWORK}/members", body)
-        self._site.operator.post(f"/v1/mapping/nodes/{machine.name}", {"endpoint": port.endpoint})
+        self.site.operator.post(f"/v1/networks/{NETWORK}/members", body)
+        self.site.operator.post(f"/v1/mapping/nodes/{machine.name}", {"endpoint": port.endpoint})
         machine.enrol()
-        for _ in range(10):
+        for _ in range(ANSWERS):
             if machine.answer().tier.value == "high":
                 break
         if self._options.sink == "wireguard":
@@ -214,20 +182,20 @@ class NetworkLab:
         stack.callback(agent.stop)
         return Member(machine, port, agent)
 
-    def _sink(self, port: Port, folder: Path) -> tuple[str, Mapping[str, object]]:
+    def _sink(self, port: Port) -> tuple[str, Mapping[str, object]]:
         if self._options.sink == "wireguard":
-            key = str(folder / "wireguard.key")
-            return "wireguard", {"network": NETWORK, "interface": port.interface, "private_key_file": key}
+            return port.sink(NETWORK)
         return self._options.sink, {}
 
-    def _begin_traffic(self) -> None:
+    def begin_traffic(self) -> None:
+        """Have every node send to every other one, and return when all hear one another."""
         self._said("waiting for packets between all nodes")
         for member in self.members:
             peers = [other.port.address for other in self.members if other is not member]
             member.port.start_traffic(peers, self._options.rate)
-        wait_for("traffic between all nodes", self._all_talk, READY_S, *(member.agent for member in self.members))
+        wait_for("traffic between all nodes", self.all_talk, READY_S, *(member.agent for member in self.members))
 
-    def _all_talk(self) -> bool | None:
+    def all_talk(self) -> bool | None:
         """Whether something came over every ordered pair within the last half second."""
         recent = time.time() - 0.5
         for member in self.members:
@@ -237,7 +205,7 @@ class NetworkLab:
         return True
 
     @contextmanager
-    def _counted(self, report: Report) -> Iterator[None]:
+    def counted(self, report: Report) -> Iterator[None]:
         """Count what is sent meanwhile, and what of it came."""
         began, begin = time.monotonic(), {member.name: member.port.sent() for member in self.members}
         yield
@@ -259,7 +227,7 @@ class NetworkLab:
         for number in range(1, self._options.rotations + 1):
             self._said(f"rotation {number} of {self._options.rotations}")
             recorder.act("rotation")
-            self._site.operator.post(f"/v1/networks/{NETWORK}/rotate")
+            self.site.operator.post(f"/v1/networks/{NETWORK}/rotate")
             time.sleep(self._options.period_s)
             self._check()
             self._look_at_tunnels()
@@ -279,36 +247,46 @@ class NetworkLab:
         if unheeding:
             member.agent.pause()
         recorder.act(f"{member.name} fails" + (", heeding nothing" if unheeding else ""))
-        at = self._fail(member.machine)
-        time.sleep(2 * IN_FLIGHT_S)
-        address = member.port.address
-        last = max(other.port.totals()[address][1] for other in self.members if other is not member)
-        if last > at + 1.5 * IN_FLIGHT_S:
-            raise LabError(f"packets of {member.name} still come {last - at:.1f} s after it was isolated")
-        return round(max(0.0, last - at), 3)
+        verdict_at = self._fail(member.machine)
+        last = wait_for(f"the last packet of {member.name}", lambda: self._silent_since(member), SILENCE_S)
+        return round(max(0.0, last - verdict_at), 3)
+
+    def _silent_since(self, member: Member) -> float | None:
+        """When the last packet of the node came to any peer (POSIX seconds), once none may be on its way."""
+        address, others = member.port.address, [other for other in self.members if other is not member]
+        last = max(other.port.totals()[address][1] for other in others)
+        return last if time.time() > last + 2 * IN_FLIGHT_S else None
 
     def _recover(self, member: Member, recorder: Recorder) -> float:
         member.agent.resume()
         recorder.act(f"{member.name} answers")
-        if member.machine.answer().outcome is not Outcome.ACCEPTED:
-            raise LabError(f"{member.name} answered in vain")
+        self._regain(member.machine)
         began = time.monotonic()
-        wait_for(f"packets of {member.name} again", self._all_talk, RECOVERY_S)
+        wait_for(f"packets of {member.name} again", self.all_talk, RECOVERY_S)
         return round(time.monotonic() - began, 3)
 
+    def _regain(self, machine: Insider) -> None:
+        """Presentations that are accepted, until packets of the node may pass again."""
+        for _ in range(ANSWERS):
+            if machine.answer().outcome is not Outcome.ACCEPTED:
+                raise LabError(f"{machine.name} answered in vain")
+            if machine.standing()["access"] in PASSING:
+                return
+        raise LabError(f"{machine.name} did not regain access in {ANSWERS} answers")
+
     def _fail(self, machine: Insider) -> float:
-        """Presentations that end as they do when nobody is recognised, until one isolates; when that ended."""
+        """Presentations that end as when nobody is recognised, until one isolates; when the authority said so."""
         while True:
             activation = machine.begin()
             digest = failure_digest(activation.challenge_id, activation.record_id, activation.nonce)
             machine.client.submit_failure(activation.challenge_id, FailureSubmission(quote=machine.quote(digest)))
-            at = time.time()
             if machine.standing()["state"] == NodeState.ISOLATED:
-                return at
+                ((at,),) = self._query("SELECT answered_at FROM challenge WHERE id = ?", activation.challenge_id)
+                return float(at)
 
     def _standings(self) -> dict[str, dict[str, Any]]:
         try:
-            entries = self._site.operator.get("/v1/nodes")
+            entries = self.site.operator.get("/v1/nodes")
         except CommandFailed as error:
             raise LabError(str(error)) from None
         return {entry["name"]: entry | (entry["networks"] or [{}])[0] for entry in entries}
@@ -322,10 +300,14 @@ class NetworkLab:
         return came
 
     def _installed(self) -> list[float]:
-        database = self._site.authority.state / "authority.db"
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as conn:
-            rows = conn.execute("SELECT acked_at - issued_at FROM delivery WHERE acked_at IS NOT NULL")
-            return [round(seconds, 3) for (seconds,) in rows]
+        rows = self._query("SELECT acked_at - issued_at FROM delivery WHERE acked_at IS NOT NULL")
+        return [round(seconds, 3) for (seconds,) in rows]
+
+    def _query(self, text: str, *values: object) -> list[Any]:
+        """Rows of the authority's database."""
+        database = self.site.authority.state / "authority.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as conn:
+            return conn.execute(text, values).fetchall()
 
     def _look_at_tunnels(self) -> None:
         if self._options.sink == "wireguard":
@@ -346,3 +328,7 @@ class NetworkLab:
             save_picture(course, self._options.picture, title)
         except OSError as error:
             raise LabError(f"cannot write {self._options.picture}: {error.strerror}") from None
+
+
+def _file_sink(path: Path) -> str:
+    return f'[[sinks]]\nkind = "file"\noptions = {{ path = {json.dumps(str(path))} }}\n'

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simulators.lab.network.course import Course
-from simulators.lab.network.run import NetworkOptions, Report, run_network
+from simulators.lab.network.report import Report
+from simulators.lab.network.run import NetworkOptions, run_network
 from simulators.lab.processes import LabError
 
 _ACCESS_STYLE = {"full": "green", "limited": "yellow", "restricted": "dark_orange", "isolated": "bold red"}
