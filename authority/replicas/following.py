@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from authority import scheduler
 from authority.keys import fencing
@@ -25,12 +25,14 @@ class Following:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._policy_seq: int | None = None
         self._place: postgresql.Place | None = None
         self._mark = 0
 
-    def __call__(self, conn: Connection) -> None:
-        """Bring the runtime up to date; raises `StoreUnavailable` where this replica lacks the key in force."""
+    def __call__(self, conn: Connection) -> bool:
+        """Bring the runtime up to date, and tell whether that wrote anything, which is to be committed at once.
+
+        Raises `StoreUnavailable` where this replica lacks the key in force.
+        """
         place = postgresql.place_of(conn)
         meta = schema.meta
         wanted = select(meta.c.key, meta.c.value).where(meta.c.key.in_((_GENERATION, _KEK)))
@@ -42,8 +44,7 @@ class Following:
             )
         self._follow_generation(int(known.get(_GENERATION, "1")))
         self._follow_policy(conn)
-        if place != self._place:
-            self._follow_place(conn, place)
+        return place != self._place and self._follow_place(conn, place)
 
     def note(self, issued: int) -> None:
         """How much the database had issued when it was last looked at (`fencing.issued`)."""
@@ -56,25 +57,28 @@ class Following:
 
     def _follow_policy(self, conn: Connection) -> None:
         row = schema.policy_version
-        newest = conn.scalar(select(func.max(row.c.seq)))
-        if newest is None or newest == self._policy_seq:
+        newest = conn.execute(select(row.c.seq, row.c.sha256).order_by(row.c.seq.desc()).limit(1)).first()
+        if newest is None or newest.sha256 == self._rt.policy.sha256:
             return
-        found = conn.execute(select(row).where(row.c.seq == newest)).one()
-        if found.sha256 != self._rt.policy.sha256:
-            try:
-                self._rt.policy = msgspec.json.decode(found.settings, type=Policy)
-            except msgspec.DecodeError:
-                raise StoreUnavailable(
-                    f"the policy {found.version!r} in force is not one of this version",
-                    "Run the version of Keyvigil that the other replicas have.",
-                ) from None
-        self._policy_seq = newest
+        found = conn.execute(select(row).where(row.c.seq == newest.seq)).one()
+        try:
+            self._rt.policy = msgspec.json.decode(found.settings, type=Policy)
+        except msgspec.DecodeError:
+            raise StoreUnavailable(
+                f"the policy {found.version!r} in force is not one of this version",
+                "Run the version of Keyvigil that the other replicas have.",
+            ) from None
 
-    def _follow_place(self, conn: Connection, place: postgresql.Place) -> None:
+    def _follow_place(self, conn: Connection, place: postgresql.Place) -> bool:
         """Another server answers, or the same on another timeline: what the last one promised may be lost."""
-        before, self._place = self._place, place
+        before = self._place
         if before is None or before.timeline == place.timeline or self._settled(conn, place.timeline):
-            return
+            self._place = place
+            return False
+        self._settle(conn, before, place)
+        return True
+
+    def _settle(self, conn: Connection, before: postgresql.Place, place: postgresql.Place) -> None:
         scheduler.note_cut_off(conn, self._rt.now())
         if before.synchronous and fencing.issued(conn) >= self._mark:
             _log.warning("the database failed over", extra={"timeline": place.timeline})

@@ -90,6 +90,9 @@ class RelayedHub(Hub):
             except StoreUnavailable as error:
                 self._missed = True
                 _log.error("the store is unavailable", extra={"cause": str(error)})
+            except Exception:  # noqa: BLE001 - whatever ails a look must not end the looking
+                self._missed = True
+                _log.exception("what other replicas have to tell cannot be read")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._hint.wait()

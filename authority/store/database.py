@@ -20,7 +20,8 @@ from authority.store import postgresql, sqlite
 from authority.store.unavailable import StoreUnavailable
 
 T = TypeVar("T")
-Before = Callable[[Connection], None]
+Before = Callable[[Connection], bool]
+"""Tells whether it wrote what is to last whatever becomes of the action; it is then called again."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _NOT_NOW = frozenset({"25006", "25P03"})
 """SQLSTATEs of a server that became read-only, and of one that gave a silent transaction up."""
@@ -82,14 +83,18 @@ class Store:
     def _transact(self, action: Callable[[Connection], T]) -> T:
         with self._begun() as conn:
             try:
-                if self.before is not None:
-                    self.before(conn)
+                self._prepare(conn)
                 result = action(conn)
             except Refused:
                 conn.commit()
                 raise
             conn.commit()
             return result
+
+    def _prepare(self, conn: Connection) -> None:
+        while self.before is not None and self.before(conn):
+            conn.commit()
+            conn.begin()
 
     def _begun(self) -> Connection:
         """A transaction's connection; one that broke while nothing was asked of it is made anew, and nothing lost."""

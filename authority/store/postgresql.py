@@ -7,6 +7,7 @@ last one left, and no decision of the authority meets another half-way (docs/dec
 from __future__ import annotations
 
 import ipaddress
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -150,8 +151,11 @@ def connection_settings(url: str) -> dict[str, Any]:
 
 
 def _hosts(given: Mapping[str, Any]) -> list[str]:
-    named = f"{given.get('host') or ''},{given.get('hostaddr') or ''}"
-    return [host for host in named.split(",") if host]
+    """Where the connection goes, by the address or, where that is silent, by libpq's environment or service file."""
+    places = [given.get("host") or os.environ.get("PGHOST"), given.get("hostaddr") or os.environ.get("PGHOSTADDR")]
+    if "service" in given or "PGSERVICE" in os.environ:
+        places.append("a service")
+    return [host for place in places for host in (place or "").split(",") if host]
 
 
 def _is_local(host: str) -> bool:
@@ -165,8 +169,12 @@ def _is_local(host: str) -> bool:
 
 def check_server(conn: Connection) -> None:
     """Raise `StoreUnavailable` for a database that would sort or write text in another way than we do."""
-    query = "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = current_database()"
-    encoding, collation = conn.exec_driver_sql(query).one()
+    query = (
+        "SELECT pg_encoding_to_char(encoding), datcollate, datlocprovider FROM pg_database"
+        " WHERE datname = current_database()"
+    )
+    encoding, collation, provider = conn.exec_driver_sql(query).one()
+    collation = "an ICU locale" if provider in {"i", b"i"} else collation
     if encoding != "UTF8" or collation.upper().replace("-", "") not in {"C", "POSIX", "C.UTF8"}:
         raise StoreUnavailable(
             f"it has the encoding {encoding} and the collation {collation}",
