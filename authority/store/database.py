@@ -114,7 +114,7 @@ class Store:
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         with self._begun() as conn:
             if self.shared:
-                postgresql.check_server(conn)
+                postgresql.prepare_migration(conn)
             config.attributes["connection"] = conn
             try:
                 command.upgrade(config, "head")

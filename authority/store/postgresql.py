@@ -167,6 +167,13 @@ def _is_local(host: str) -> bool:
         return False
 
 
+def prepare_migration(conn: Connection) -> None:
+    """Give a migration all the time that it takes; raises `StoreUnavailable` as `check_server` does."""
+    check_server(conn)
+    for limit in ("idle_in_transaction_session_timeout", "statement_timeout"):
+        conn.exec_driver_sql(f"SET LOCAL {limit} = 0")
+
+
 def check_server(conn: Connection) -> None:
     """Raise `StoreUnavailable` for a database that would sort or write text in another way than we do."""
     query = (

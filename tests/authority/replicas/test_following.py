@@ -115,7 +115,7 @@ def test_an_activation_that_a_failover_cut_off_is_undecided_not_failed(pair: Pai
         challenge_id = first.summon(pair.node.node_id)
         pair.node.begin(first, challenge_id)
         if cut_off:
-            first.run(scheduler.note_cut_off)
+            first.read(lambda conn: scheduler.note_cut_off(conn, first.clock))
         for _ in range(4):  # often enough that it is no outage
             first.clock += first.policy.scheduler.outage_s * 0.6
             first.run(scheduler.sweep)

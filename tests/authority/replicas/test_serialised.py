@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -40,13 +41,13 @@ def test_the_log_has_every_record_of_both_and_holds(stores: tuple[Store, Store])
 def test_without_the_turn_the_log_breaks(url: str):
     """The negative control: the same two writers, without the lock that a transaction begins with."""
     Store(url).close()
-    engines = [postgresql.reader(url) for _ in range(2)]
+    engines, looked = [postgresql.reader(url) for _ in range(2)], threading.Barrier(2)
 
     def slowly(engine: Engine) -> None:
         with engine.connect() as conn:
             conn.execute(text("SET TRANSACTION READ WRITE"))
             audit.log_size(conn)
-            conn.execute(text("SELECT pg_sleep(0.5)"))
+            looked.wait()
             append(conn)
             conn.commit()
 
