@@ -141,8 +141,11 @@ class RelayedHub(Hub):
 
     async def _tell_all(self) -> None:
         for node_id in self.connected():
-            events = await self._store.arun(partial(self._told, node_id=node_id))
+            events = await self._store.arun(partial(self._state_of, node_id))
             await super().push([(node_id, event) for event in events])
+
+    def _state_of(self, node_id: str, conn: Transaction) -> list[Event]:
+        return self._told(conn, node_id)
 
 
 def forget_old(conn: Transaction) -> None:

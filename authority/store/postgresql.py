@@ -79,7 +79,7 @@ class _Types(PGTypeCompiler):
 
 class _Tables(PGDDLCompiler):
     def get_column_specification(self, column: Any, **kwargs: Any) -> str:
-        made = str(super().get_column_specification(column, **kwargs))
+        made = str(super().get_column_specification(column, **kwargs))  # type: ignore[no-untyped-call]
         return made.replace(" SERIAL", " BIGSERIAL", 1)
 
 

@@ -50,7 +50,7 @@ AFTERWARDS = 5
 """Challenges that each node answers after the blow."""
 POLICY = parse_policy(
     'version = "f"\n[enclaves]\nallowed = ["software"]\n[caps]\nsoftware_enclave = 800\n'
-    "[challenge]\nactivation_s = 300\n[speed]\nmin_elapsed_s = 0"
+    "[challenge]\nactivation_s = 300\n[speed]\nmin_elapsed_s = 0.5"
 )
 _log = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ class Traffic:
             activation = self._patiently(lambda: self.node.begin(self.site, challenge_id))
         except Refused:
             return self._patiently(partial(self._give_up, challenge_id))
+        time.sleep(2 * self.site.policy.speed.min_elapsed_s)
         evidence = self.node.evidence(self.node.claims(activation))
         verdict = self._patiently(lambda: self.node.submit(self.site, challenge_id, evidence))
         if verdict.outcome is not Outcome.ACCEPTED:
