@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, SmallInteger, cast, func, insert, select
 
 from authority.store import schema
 from protocol.codec import length_prefixed
@@ -125,7 +125,7 @@ def _flaw(row: Row[Any], stored: list[tuple[int, int, bytes]], length: int, buil
 def _nodes_in_order(conn: Connection) -> Iterator[list[tuple[int, int, bytes]]]:
     """The nodes that each record completes, record by record."""
     row = schema.log_node
-    end = (row.c.position + 1).op("<<")(row.c.level)
+    end = (row.c.position + 1).op("<<")(cast(row.c.level, SmallInteger))
     group: list[tuple[int, int, bytes]] = []
     for level, position, value in conn.execute(select(row).order_by(end, row.c.level)):
         if level == 0 and group:

@@ -71,8 +71,9 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
 
-    `operator_ca`: PEM file of the CA whose client certificates operators may show; which of them are operators' is
-    registered one by one.
+    `database` is a file, or `postgresql://…`, whose password `database_password_file` holds (`credential:NAME` for one
+    that systemd hands over). `shreds` is the folder of shred keys, which all replicas share. `operator_ca`: PEM file of
+    the CA whose client certificates operators may show; which of them are operators' is registered one by one.
     """
 
     names: Annotated[list[Text], msgspec.Meta(min_length=1)]
@@ -83,6 +84,8 @@ class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_ca: str = ""
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
+    database_password_file: str = ""
+    shreds: Text = "shreds"
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,10 @@ def render(config: AuthorityConfig) -> str:
         "policy": config.policy,
         "database": config.database,
     }
-    if config.operator_ca:
-        settings["operator_ca"] = config.operator_ca
+    settings |= {} if config.shreds == "shreds" else {"shreds": config.shreds}
+    for name in ("operator_ca", "database_password_file"):
+        if value := getattr(config, name):
+            settings[name] = value
     parts = [_lines(settings)]
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])

@@ -9,12 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, create_engine, select, true
+from sqlalchemy import ColumnElement, Connection, Engine, Row, select, true
 from sqlalchemy.exc import DatabaseError
 
 from authority import policies
@@ -39,9 +37,8 @@ class Recorded:
 
 
 @contextmanager
-def reading(database: Path) -> Iterator[Connection]:
+def reading(engine: Engine) -> Iterator[Connection]:
     """A read-only connection to a database that an authority may be writing to; raises `StoreUnavailable`."""
-    engine = create_engine(f"sqlite:///file:{quote(str(database))}?mode=ro&uri=true", hide_parameters=True)
     try:
         with engine.connect() as conn:
             yield conn

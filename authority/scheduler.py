@@ -31,6 +31,7 @@ ACTIVE_PROFILE = "active"
 _AUTHORITY = "authority"
 _HEARTBEAT = "heartbeat"
 _REFRESHED = "refreshed-at"
+_CUT_OFF = "cut-off-at"
 _KEEP_SUPERSEDED_S = 86400.0
 _NEVER_SUMMONED = (NodeState.BANNED.value, NodeState.RETIRED.value)
 
@@ -57,6 +58,12 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
         pushes += standing.refresh_all(conn, rt, now)
         _forget_superseded(conn, now)
     return pushes + checkpoints.issue_if_due(conn, rt, now)
+
+
+def note_cut_off(conn: Connection, now: float) -> None:
+    """An answer of ours may not have reached its node: what was activated until `now` and is not answered by its
+    deadline is undecided, not failed."""
+    _write_time(conn, _CUT_OFF, now)
 
 
 def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now: float) -> list[Push]:
@@ -157,7 +164,7 @@ def _close_overdue(conn: Connection, rt: Runtime, now: float, *, outage_from: fl
 def _close(conn: Connection, rt: Runtime, row: Row[Any], outage_from: float, now: float) -> list[Push]:
     activated = row.state == ChallengeState.ACTIVATED
     ended = row.deadline_at if activated else row.expires_at
-    if outage_from < ended:
+    if outage_from < ended or (activated and row.activated_at <= (_read_time(conn, _CUT_OFF) or -math.inf)):
         close_undecided(conn, row.node_id, row.id, "the authority was away", now)
         return []
     kind = PresentationKind.FAILED if activated and row.reason != groups.GROUP else PresentationKind.MISSED

@@ -21,14 +21,14 @@ from typing import TypeVar
 import uvloop
 from cryptography import x509
 from fastapi import FastAPI
-from sqlalchemy import URL, Connection
+from sqlalchemy import Connection
 
-from authority import audit, policies, scheduler
+from authority import audit, scheduler
 from authority.alerts.destinations import destinations
 from authority.alerts.pump import AlertPump
 from authority.alerts.rfc5424 import Origin
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
-from authority.keys import KekError, fencing, shredding, versions
+from authority.keys import KekError, fencing, versions
 from authority.keys.fencing import FenceFile
 from authority.keys.kek import KekProvider
 from authority.keys.kek_shelf import KekShelf, current
@@ -38,7 +38,9 @@ from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
-from authority.runtime import Runtime
+from authority.replicas import Membership, check_shreds
+from authority.runtime import Push, Runtime
+from authority.site_database import database_password, open_store, refuse_used
 from authority.store import Store, StoreUnavailable
 from authority.trust import load_policy
 from authority.watching import Watch, watch_over
@@ -62,6 +64,7 @@ class Authority:
     runtime: Runtime
     ca: CertificateAuthority
     fence: FenceFile
+    membership: Membership
 
 
 def initialise(
@@ -72,6 +75,7 @@ def initialise(
     kek: tuple[str, Mapping[str, str]] = ("file", {}),
 ) -> None:
     """Make CA, KEK (of a kind, with its options), database and the first operator's token in an empty state folder."""
+    refuse_used(site)
     CertificateAuthority.create(site.path("ca"), names, now())
     KekShelf(site.folder, random).add(*kek)
     authority = open_authority(site, now, random)
@@ -106,8 +110,8 @@ def open_authority(
     """
     ca, policy = CertificateAuthority.load(site.path("ca")), load_policy(site.path(site.config.policy))
     shelf, fence = KekShelf(site.folder, random), FenceFile(site.folder)
-    shreds = ShredKeys(site.path(shredding.FOLDER), random)
-    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
+    shreds = ShredKeys(site.path(site.config.shreds), random)
+    store = open_store(site)
     try:
         kek = store.run(lambda conn: choose(conn, shelf))
         opened = store.run(lambda conn: fencing.settle(conn, fence.read(), now()))
@@ -123,8 +127,11 @@ def open_authority(
             log=ca.log_signer(now()),
             shreds=shreds,
         )
+        if store.shared:
+            store.run(lambda conn: check_shreds(conn, site.path(site.config.shreds), random(16)))
+        membership = Membership(store, runtime, site.config.database, database_password(site))
         store.run(lambda conn: _begin(conn, runtime, opened))
-        authority = Authority(site, store, runtime, ca, fence)
+        authority = Authority(site, store, runtime, ca, fence, membership)
         _begin_house(authority)
     except BaseException:
         store.close()
@@ -143,7 +150,7 @@ def _begin(conn: Connection, rt: Runtime, opened: fencing.Opened) -> None:
 
 def peek(site: Site, view: Callable[[Connection], T]) -> T:
     """What `view` finds in the database, beside an authority that may be serving it."""
-    store = Store(URL.create("sqlite", database=os.fspath(site.path(site.config.database))))
+    store = open_store(site)
     try:
         return store.run(view)
     finally:
@@ -164,7 +171,10 @@ def keep_house(conn: Connection, authority: Authority) -> None:
     The fence comes first, for it may tell of nothing that could still be rolled back.
     """
     rt = authority.runtime
-    authority.fence.keep(conn, rt.generation)
+    authority.membership.note(authority.fence.keep(conn, rt.generation))
+    if not authority.membership.has_beat(conn):
+        return
+    authority.membership.tidy(conn)
     versions.shred(conn, rt, rt.now())
     versions.destroy_old(conn, rt, rt.now())
 
@@ -190,8 +200,7 @@ def serve(folder: Path) -> None:
 
 def _serve_site(site: Site) -> None:
     authority = open_authority(site)
-    now, policy = authority.runtime.now(), authority.runtime.policy
-    authority.store.run(lambda conn: policies.note(conn, policy, "authority", now))
+    authority.store.run(lambda conn: authority.membership.begin_policy(conn, authority.runtime.now()))
     authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
     pump = AlertPump(
         authority.store.run,
@@ -199,6 +208,7 @@ def _serve_site(site: Site) -> None:
         _origin(),
         authority.runtime.now,
         pause_s=BEAT_S,
+        ours=authority.membership.has_alerts,
     )
     pump.start()
     try:
@@ -237,7 +247,7 @@ def forbid_core_dumps() -> None:
 
 
 async def _serve(authority: Authority, config: AuthorityConfig) -> None:
-    hub = Hub()
+    hub = authority.membership.hub()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -260,7 +270,8 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     tasks.append(asyncio.create_task(beat(authority, hub, watch)))
     _log.info("serving", extra={"nodes": _place(config.node_plane), "operators": _place(config.operator_plane)})
     ended = asyncio.create_task(stop.wait())
-    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    async with authority.membership.taking_part(hub):
+        await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     tasks[-1].cancel()
     hub.close()
     for server in servers:
@@ -310,6 +321,14 @@ def listen(listener: Listener) -> socket.socket:
         ) from None
 
 
+def _sweep(conn: Connection, authority: Authority, now: float, *, first: bool) -> list[Push]:
+    """As `scheduler.sweep`, by the replica whose turn it is; one that finds others serving ends no outage."""
+    membership = authority.membership
+    if not membership.has_beat(conn):
+        return []
+    return scheduler.sweep(conn, authority.runtime, now, first=first and not membership.others(conn))
+
+
 async def beat(authority: Authority, hub: Hub, watch: Watch) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
     rt, first, planned = authority.runtime, True, time.monotonic()
@@ -317,7 +336,7 @@ async def beat(authority: Authority, hub: Hub, watch: Watch) -> None:
         begun = time.monotonic()
         watch.clock.look()
         try:
-            sweep = partial(scheduler.sweep, rt=rt, now=rt.now(), first=first)
+            sweep = partial(_sweep, authority=authority, now=rt.now(), first=first)
             await hub.push(await authority.store.arun(sweep))
             first = False
             watch.swept(begun - planned, time.monotonic() - begun)

@@ -22,6 +22,10 @@ LONGEST_PAUSE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
+def _all_are_ours(_conn: Connection, _name: str) -> bool:
+    return True
+
+
 class RunTransaction(Protocol):
     """Runs a function in one transaction (`Store.run`)."""
 
@@ -33,7 +37,8 @@ class AlertPump:
     """One thread per destination reads the outbox, sends, and remembers how far it came; a slow one delays nobody.
 
     An alert is sent once to each, and again only when the process ended between sending and remembering: under the same
-    key, its id.
+    key, its id. `ours` tells, in a transaction, whether a destination is this process's to send to, of several that
+    share the outbox.
     """
 
     def __init__(
@@ -44,9 +49,11 @@ class AlertPump:
         now: Callable[[], float],
         *,
         pause_s: float,
+        ours: Callable[[Connection, str], bool] = _all_are_ours,
     ) -> None:
         self._run, self._destinations, self._origin, self._now = run, tuple(destinations), origin, now
         self._pause_s = pause_s
+        self._ours = ours
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -64,16 +71,27 @@ class AlertPump:
             thread.join(timeout_s)
 
     def pump(self, to: Destination) -> int:
-        """Send what `to` has not got yet; gives the number sent, raises `SinkError` when it refuses one."""
+        """Send what `to` has not got yet; gives the number sent, raises `SinkError` when it refuses one.
+
+        Nothing where the destination is another replica's duty, or becomes that meanwhile.
+        """
         sent = 0
-        self._run(lambda conn: ledger.give_up(conn, to.name, to.backlog))
+        if not self._run(lambda conn: self._begin(conn, to)):
+            return 0
         for row in self._run(lambda conn: _waiting(conn, to.name)):
             wanted = to.wants(Severity(row.severity))
             if wanted:
                 self._send(to, row)
-            self._run(lambda conn, done=row.id, counted=wanted: self._remember(conn, to, done, counted))  # type: ignore[misc]
             sent += wanted
+            if not self._run(lambda conn, done=row.id, counted=wanted: self._remember(conn, to, done, counted)):  # type: ignore[misc]
+                break
         return sent
+
+    def _begin(self, conn: Connection, to: Destination) -> bool:
+        if not self._ours(conn, to.name):
+            return False
+        ledger.give_up(conn, to.name, to.backlog)
+        return True
 
     def _send(self, to: Destination, row: Row[Any]) -> None:
         try:
@@ -83,11 +101,15 @@ class AlertPump:
             self._run(lambda conn: ledger.count_failure(conn, to.name, row.id, cause, self._now()))
             raise
 
-    def _remember(self, conn: Connection, to: Destination, alert_id: int, sent: bool) -> None:
+    def _remember(self, conn: Connection, to: Destination, alert_id: int, sent: bool) -> bool:
+        """Whether the destination is still ours; what another replica noted since is not undone."""
+        if not self._ours(conn, to.name):
+            return False
         ledger.count_sent(conn, to.name, alert_id, self._now() if sent else None)
         everywhere = min(ledger.cursor(conn, each.name) for each in self._destinations)
         waiting = schema.alert.c.delivered_at.is_(None) & (schema.alert.c.id <= everywhere)
         conn.execute(update(schema.alert).where(waiting).values(delivered_at=self._now()))
+        return True
 
     def _work(self, to: Destination) -> None:
         pause_s = self._pause_s

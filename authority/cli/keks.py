@@ -192,6 +192,11 @@ def _stopped(state: Path, choose: Any = None) -> Iterator[Any]:
         with sole_use(site):
             authority = open_authority(site) if choose is None else open_authority(site, choose=choose)
             try:
+                serving = authority.store.run(authority.membership.others)
+                if serving:
+                    raise CommandFailed(
+                        f"other replicas serve this database: {', '.join(serving)}", "Stop them first, every one."
+                    )
                 yield authority
             finally:
                 authority.store.close()

@@ -94,10 +94,11 @@ def _cost(policy: Policy, nodes: int, today: dt.date) -> dict[str, Any]:
 def _replay(state: Path, policy: Policy, since: float) -> tuple[list[Comparison], dict[str, Any]]:
     from authority import replaying
     from authority.config import load_site
+    from authority.site_database import read_only
 
     site, end = load_site(state), time.time()
     begin = end - since
-    with replaying.reading(site.path(site.config.database)) as conn:
+    with replaying.reading(read_only(site)) as conn:
         found = replaying.stories(conn)
         before = replaying.in_force(conn, load_policy(_own(state)))
         recorded = replaying.recorded(conn, begin, end)

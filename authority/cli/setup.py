@@ -36,6 +36,8 @@ outage_s = 43200 # for so long high nodes rotate, and start anew, without this a
 @click.option("--policy", type=_FILE, help="Trust policy (TOML); the default one otherwise.")
 @click.option("--kek", "kek_kind", default="file", show_default=True, help="Kind of the key-encryption key.")
 @click.option("--kek-option", "kek_options", multiple=True, metavar="NAME=VALUE", help="An option of that kind.")
+@click.option("--database", default="authority.db", show_default=True, help="File, or postgresql://USER@HOST/NAME.")
+@click.option("--database-password-file", default="", help="File (0600) with the password, or credential:NAME.")
 @state_option
 @json_option
 def init(  # noqa: PLR0913, PLR0917 - one option each
@@ -48,6 +50,8 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
     policy: Path | None,
     kek_kind: str,
     kek_options: tuple[str, ...],
+    database: str,
+    database_password_file: str,
     state: Path,
     as_json: bool,
 ) -> None:
@@ -72,6 +76,8 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
             node_plane=Listener(listen, node_port),
             operator_plane=Listener(listen, operator_port),
             endorsement=endorsement,
+            database=database,
+            database_password_file=database_password_file,
         )
         site = Site(state, config)
         _fill(site, policy.read_text(encoding="utf-8") if policy else DEFAULT_POLICY, kek)

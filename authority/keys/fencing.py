@@ -55,11 +55,11 @@ class FenceFile:
             remedy = "Remove it: the authority then begins a new generation, which is always safe."
             raise KekError(f"{self._path} cannot be read: {error}", remedy) from None
 
-    def keep(self, conn: Connection, generation: int) -> None:
-        """Write what has been committed; in a transaction that itself issues nothing."""
+    def keep(self, conn: Connection, generation: int) -> int:
+        """Write what has been committed, and give its mark; in a transaction that itself issues nothing."""
         fence = Fence(generation, issued(conn))
         if fence == self._written:
-            return
+            return fence.mark
         new = self._path.with_suffix(".new")
         try:
             overwrite_and_remove(new)
@@ -68,6 +68,7 @@ class FenceFile:
         except OSError as error:
             raise KekError(f"{self._path} cannot be written: {error.strerror}", "Check folder and disk.") from None
         self._written = fence
+        return fence.mark
 
 
 def issued(conn: Connection) -> int:

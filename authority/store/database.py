@@ -1,10 +1,8 @@
-"""SQLite behind one writer thread (WAL, synchronous=FULL): every action is one transaction, durable when it returns."""
+"""The database behind one writer thread: every action is one transaction, durable when it returns."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,36 +12,21 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from authority.refusal import Refused
+from authority.store import postgresql, sqlite
+from authority.store.unavailable import StoreUnavailable
 
 T = TypeVar("T")
-BUSY_TIMEOUT_MS = 5000
+Before = Callable[[Connection], bool]
+"""Tells whether it wrote what is to last whatever becomes of the action; it is then called again."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-    f"busy_timeout={BUSY_TIMEOUT_MS}",
-)
-"""Deleted content is overwritten: a destroyed secret is not to be read from a free page."""
-
-
-class StoreUnavailable(Exception):
-    """The database cannot be read or written now; nothing of the action was kept."""
-
-    def __init__(
-        self,
-        cause: str,
-        remedy: str = "Free disk space, or correct the permissions of the authority's state folder.",
-    ) -> None:
-        super().__init__(f"the authority's database is unavailable: {cause}")
-        self.remedy = remedy
+_NOT_NOW = frozenset({"25006", "25P03"})
+"""SQLSTATEs of a server that became read-only, and of one that gave a silent transaction up."""
+_OF_A_SERVER = "Check `database` in authority.toml, that the server runs, and that it takes writes."
 
 
 def _unobserved(waited_s: float, took_s: float) -> None:
@@ -51,21 +34,19 @@ def _unobserved(waited_s: float, took_s: float) -> None:
 
 
 class Store:
-    """A database at `url` (`sqlite:///PATH` or `sqlite://` for memory), migrated to the newest schema when opened.
+    """A database at `url`, migrated to the newest schema when opened.
 
-    Raises `StoreUnavailable` when the file cannot be used, is no database, or is one of a newer version. `observe` is
-    told, in the writer's thread, for how long each action waited for it and then took.
+    `sqlite:///PATH` or `sqlite://` for memory, which is one process's own, or `postgresql://…` (a libpq URI, without a
+    password), which is `shared` by replicas. `before` is called first in every transaction of an action. `observe` is
+    told, in the writer's thread, for how long each action waited for it and then took. Raises `StoreUnavailable` when
+    the database cannot be used, is none, or is one of a newer version.
     """
 
-    def __init__(self, url: str | URL) -> None:
-        path = make_url(url).database
-        if path and path != ":memory:":
-            _create_private(Path(path))
+    def __init__(self, url: str | URL, password: str | None = None) -> None:
+        self.shared = isinstance(url, str) and postgresql.is_postgresql(url)
+        self.before: Before | None = None
         self.observe: Callable[[float, float], None] = _unobserved
-        thread_shared = {"check_same_thread": False}
-        self._engine = create_engine(url, poolclass=StaticPool, connect_args=thread_shared, hide_parameters=True)
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin_immediate)
+        self._engine = postgresql.engine(str(url), password) if self.shared else sqlite.engine(make_url(url))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
             self._writer.submit(self._guard, self._migrate).result()
@@ -91,17 +72,20 @@ class Store:
         self._writer.shutdown(wait=True)
         self._engine.dispose()
 
-    @staticmethod
-    def _guard(work: Callable[..., T], *arguments: Any) -> T:
+    @property
+    def _remedy(self) -> dict[str, str]:
+        return {"remedy": _OF_A_SERVER} if self.shared else {}
+
+    def _guard(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             result: T = work(*arguments)
             return result
-        except OperationalError as error:
-            raise StoreUnavailable(str(error.orig)) from None
+        except (OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(_said(error.orig), **self._remedy) from None
         except DatabaseError as error:
-            if type(error) is not DatabaseError:
+            if type(error) is not DatabaseError and getattr(error.orig, "sqlstate", None) not in _NOT_NOW:
                 raise
-            raise StoreUnavailable(str(error.orig)) from None
+            raise StoreUnavailable(_said(error.orig), **self._remedy) from None
 
     def _transact(self, action: Callable[[Connection], T], asked_at: float) -> T:
         begun = time.perf_counter()
@@ -111,8 +95,9 @@ class Store:
             self.observe(begun - asked_at, time.perf_counter() - begun)
 
     def _in_transaction(self, action: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as conn:
+        with self._begun() as conn:
             try:
+                self._prepare(conn)
                 result = action(conn)
             except Refused:
                 conn.commit()
@@ -120,10 +105,30 @@ class Store:
             conn.commit()
             return result
 
+    def _prepare(self, conn: Connection) -> None:
+        while self.before is not None and self.before(conn):
+            conn.commit()
+            conn.begin()
+
+    def _begun(self) -> Connection:
+        """A transaction's connection; one that broke while nothing was asked of it is made anew, and nothing lost."""
+        conn = self._engine.connect()
+        try:
+            conn.begin()
+        except DBAPIError as error:
+            conn.close()
+            if not error.connection_invalidated:
+                raise
+            conn = self._engine.connect()
+            conn.begin()
+        return conn
+
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        with self._engine.connect() as conn:
+        with self._begun() as conn:
+            if self.shared:
+                postgresql.prepare_migration(conn)
             config.attributes["connection"] = conn
             try:
                 command.upgrade(config, "head")
@@ -132,25 +137,5 @@ class Store:
             conn.commit()
 
 
-def _create_private(path: Path) -> None:
-    """SQLite gives a new file the process's umask, and its companions the file's mode: so it is made first (0600)."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from None
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    durable = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
-    for pragma in (*durable, "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(conn: Connection) -> None:
-    conn.exec_driver_sql("BEGIN IMMEDIATE")
+def _said(cause: BaseException | None) -> str:
+    return " ".join(str(cause).split())

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from authority.store import schema_console
+from authority.store.schema_replicas import replica_tables
 
 metadata = MetaData(
     naming_convention={
@@ -496,3 +497,5 @@ operator_token = Table(
 )
 
 console_session = schema_console.console_session(metadata)
+replica, lease, push = replica_tables(metadata)
+"""`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""

@@ -17,6 +17,7 @@ from authority.tpm import load_roots
 from hal import Enclave
 from simulators.devices.swtpm import Swtpm, SwtpmFactory
 from tests.authority.nodes import Machine, Site, random_bytes
+from tests.databases import database_url
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 @pytest.fixture
 def site(tmp_path: Path, tpm_maker: SwtpmFactory, ca: CertificateAuthority) -> Iterator[Site]:
     roots = load_roots(tpm_maker.ca_certificates)
-    store = Store(f"sqlite:///{tmp_path / 'authority.db'}")
+    store = Store(database_url(tmp_path / "authority.db"))
     yield Site(store, ca, FileKek(random_bytes(32)), lab_roots=roots)
     store.close()
 

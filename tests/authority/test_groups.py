@@ -19,6 +19,7 @@ from protocol.digests import group_digest
 from protocol.messages import BeginRequest, GroupSubmission, GroupSummons, Outcome, Verdict
 from tests.authority.nodes import Site, random_bytes
 from tests.authority.statement_nodes import StatementMachine
+from tests.databases import database_url
 
 POLICY = parse_policy(
     'version = "g"\n[enclaves]\nallowed = ["software"]\n[caps]\nsoftware_enclave = 800\n[groups]\ncap = 700'
@@ -60,7 +61,7 @@ class Rack:
 @pytest.fixture
 def rack(tmp_path: Path) -> Iterator[Rack]:
     ca = CertificateAuthority.create(tmp_path / "ca", ["localhost"], time.time())
-    store = Store(f"sqlite:///{tmp_path / 'authority.db'}")
+    store = Store(database_url(tmp_path / "authority.db"))
     site = Site(store, ca, FileKek(random_bytes(32)), policy=POLICY)
     machines = []
     for name in ("desk", "rack-1", "rack-2"):

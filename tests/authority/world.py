@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sqlalchemy import Connection, create_engine, insert, select, update
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, insert, select, update
 
 from authority import challenges
 from authority.keys import FileKek
@@ -25,6 +24,7 @@ from protocol.codec import decode, encode
 from protocol.delivery import Envelope, KeyBundle, SealedDelivery, delivery_info, envelope_signing_input
 from protocol.hpke import open_sealed
 from protocol.messages import DeliveryAck, DeliveryEvent, ModalityModel
+from tests.databases import uncommitted
 
 
 def tpm2b_public(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -177,13 +177,8 @@ def verify(public: ec.EllipticCurvePublicKey, envelope: Envelope) -> None:
 
 @contextmanager
 def open_world(policy: Policy | None = None) -> Iterator[World]:
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    schema.metadata.create_all(engine)
-    with engine.connect() as conn:
-        conn.exec_driver_sql("PRAGMA foreign_keys=ON")
-        conn.commit()
+    with uncommitted() as conn:
         yield World(conn, policy or default_policy())
-    engine.dispose()
 
 
 def devices(*drivers: str) -> str:

@@ -15,13 +15,14 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine
+from sqlalchemy import Connection, MetaData, Table
 
 from authority import audit, scheduler, views
 from authority.store import Store, schema
 from protocol.messages import Outcome
 from tests.authority.challenges.answers import answered
 from tests.authority.nodes import Machine, Site
+from tests.databases import ON_POSTGRESQL, count_on, database_url, empty_engine
 from tests.security.broken import NOTICED
 
 MIGRATIONS = Path(schema.__file__).parent / "migrations"
@@ -67,7 +68,7 @@ def released() -> list[str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Connection]:
-    engine: Engine = create_engine(f"sqlite:///{path}")
+    engine = empty_engine(path)
     with engine.connect() as conn:
         yield conn
         conn.commit()
@@ -100,6 +101,7 @@ def as_of(path: Path, revision: str) -> dict[str, dict[str, Any]]:
             if table.name not in NEVER_READ_AGAIN | {"alembic_version"}:
                 rows[table.name] = hostile(table)
                 conn.execute(table.insert().values(**rows[table.name]))
+        count_on(conn)
     return rows
 
 
@@ -116,7 +118,7 @@ def kept(path: Path, rows: dict[str, dict[str, Any]]) -> bool:
 
 
 def upgrade(path: Path) -> None:
-    Store(f"sqlite:///{path}").close()
+    Store(database_url(path)).close()
 
 
 def check_an_old_database_is_taken_over(path: Path, revision: str, upgrade: Callable[[Path], None]) -> None:
@@ -128,7 +130,7 @@ def check_an_old_database_is_taken_over(path: Path, revision: str, upgrade: Call
 
 def check_the_others_are_served(path: Path, site: Site, node: Machine) -> None:
     """A node that is sound joins, enrols and answers beside the rows of before; every view shows them."""
-    store = Store(f"sqlite:///{path}")
+    store = Store(database_url(path))
     here = Site(store, site.ca, site.kek, lab_roots=site.lab_roots, clock=site.clock)
     try:
         node.join(here)
@@ -151,7 +153,8 @@ def test_an_old_database_is_taken_over(tmp_path: Path, site: Site, other: Machin
 def drops_what_it_cannot_read(path: Path) -> None:
     upgrade(path)
     with opened(path) as conn:
-        conn.exec_driver_sql("DELETE FROM node WHERE name GLOB '*[^a-z0-9._-]*'")
+        strange = "name ~ '[^a-z0-9._-]'" if ON_POSTGRESQL else "name GLOB '*[^a-z0-9._-]*'"
+        conn.exec_driver_sql(f"DELETE FROM node WHERE {strange}")
 
 
 def tidies(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from authority.tpm import load_roots
 from hal import Enclave
 from simulators.devices.swtpm import SwtpmFactory
 from tests.authority.nodes import Machine, Site, random_bytes
+from tests.databases import copy_database, database_url
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def template(
 ) -> Template:
     database, kek = tmp_path_factory.mktemp("template") / "authority.db", FileKek(random_bytes(32))
     tpm_maker.manufacture("third")  # before the clock is set: its certificate does not hold any earlier
-    store, node = Store(f"sqlite:///{database}"), Machine("n1", enclaves[0])
+    store, node = Store(database_url(database)), Machine("n1", enclaves[0])
     site = Site(store, ca, kek, lab_roots=load_roots(tpm_maker.ca_certificates), clock=float(int(time.time())))
     node.join(site)
     node.enrol(site)
@@ -48,8 +48,8 @@ def template(
 
 @pytest.fixture
 def site(tmp_path: Path, template: Template, tpm_maker: SwtpmFactory, ca: CertificateAuthority) -> Iterator[Site]:
-    shutil.copyfile(template.database, tmp_path / "authority.db")
-    store = Store(f"sqlite:///{tmp_path / 'authority.db'}")
+    copy_database(template.database, tmp_path / "authority.db")
+    store = Store(database_url(tmp_path / "authority.db"))
     yield Site(store, ca, template.kek, lab_roots=load_roots(tpm_maker.ca_certificates), clock=template.clock)
     store.close()
 

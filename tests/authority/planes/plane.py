@@ -32,6 +32,7 @@ from authority.planes import Hub, PlaneServer, create_node_app, node_server
 from authority.runtime import Push, Runtime
 from authority.store import Store, schema
 from authority.trust import default_policy
+from tests.databases import memory_url
 
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
@@ -198,7 +199,7 @@ def make_runtime(ca: CertificateAuthority) -> Runtime:
 @contextmanager
 def open_plane(folder: Path) -> Iterator[Plane]:
     ca = CertificateAuthority.create(folder / "ca", [HOST, "localhost"], time.time())
-    store, hub = Store("sqlite://"), Hub()
+    store, hub = Store(memory_url()), Hub()
     app = create_node_app(store, make_runtime(ca), ca, [], [], hub)
     try:
         with listening(node_server(app, ca, HOST, 0)) as running:

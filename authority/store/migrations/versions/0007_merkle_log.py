@@ -21,6 +21,8 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
+_LOG_NODE = sa.table("log_node", sa.column("level"), sa.column("position"), sa.column("hash"))
+
 
 def upgrade() -> None:
     """Apply."""
@@ -63,7 +65,7 @@ def _move_records(conn: sa.Connection) -> None:
         if broken_at is None and (seq != index or before != previous or chained != wanted):
             broken_at = seq
         if seq != index:
-            conn.exec_driver_sql("UPDATE audit SET seq = ? WHERE seq = ?", (index, seq))
+            conn.execute(sa.text("UPDATE audit SET seq = :index WHERE seq = :seq"), {"index": index, "seq": seq})
         _append(conn, index, at, kind, actor, node_id, data)
         previous = chained
     kept = conn.exec_driver_sql("SELECT value FROM meta WHERE key = 'audit-head'").scalar()
@@ -76,19 +78,21 @@ def _move_records(conn: sa.Connection) -> None:
 
 def _note_migration(conn: sa.Connection, index: int, found: dict[str, object]) -> None:
     said = (time.time(), "log-migrated", "authority", None, json.dumps(found, sort_keys=True, separators=(",", ":")))
-    sql = "INSERT INTO audit (seq, at, kind, actor, node_id, data, previous, hash) VALUES (?, ?, ?, ?, ?, ?, '', '')"
-    conn.exec_driver_sql(sql, (index + 1, *said))
+    columns = ("seq", "at", "kind", "actor", "node_id", "data")
+    audit = sa.table("audit", *map(sa.column, (*columns, "previous", "hash")))
+    values = dict(zip(columns, (index + 1, *said), strict=True))
+    conn.execute(sa.insert(audit).values(**values, previous="", hash=""))
     _append(conn, index + 1, *said)
 
 
 def _append(conn: sa.Connection, seq: int, at: float, kind: str, actor: str, node_id: str | None, data: str) -> None:
     def node(level: int, position: int) -> bytes:
-        sql = "SELECT hash FROM log_node WHERE level = ? AND position = ?"
-        return bytes(conn.exec_driver_sql(sql, (level, position)).scalar_one())
+        wanted = (_LOG_NODE.c.level == level) & (_LOG_NODE.c.position == position)
+        return bytes(conn.execute(sa.select(_LOG_NODE.c.hash).where(wanted)).scalar_one())
 
     leaf = leaf_hash(length_prefixed("keyvigil/audit/2", seq, *_fields(at, kind, actor, node_id, data)))
-    for each in completed(seq - 1, leaf, node):
-        conn.exec_driver_sql("INSERT INTO log_node (level, position, hash) VALUES (?, ?, ?)", each)
+    for at_level, position, value in completed(seq - 1, leaf, node):
+        conn.execute(sa.insert(_LOG_NODE).values(level=at_level, position=position, hash=value))
 
 
 def _chained(seq: int, at: float, kind: str, actor: str, node_id: str | None, data: str, previous: str) -> str:
