@@ -141,7 +141,8 @@ def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: b
 
     if not yes:
         raise CommandFailed("this gives up everything that the lost key wrapped", "Look for the key; then say --yes.")
-    chosen, gone = kek_choice(kind, options), []
+    gone: list[str | None] = []
+    chosen = kek_choice(kind, options)
     with _stopped(state, choose) as authority:
         rt = authority.runtime
         done = authority.store.run(lambda conn: kek_loss.give_up(conn, rt, gone[0], _ACTOR, rt.now()))

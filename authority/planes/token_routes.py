@@ -78,7 +78,7 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         kind, lookup = known or (Kind.TOKEN, operators.lookup_of(text or ""))
         given = {"name": name, "kind": kind.value, "scopes": scopes, "lifetime_s": body.lifetime_s, "lookup": lookup}
         if not OF_WEIGHT & {*scopes}:
-            made = await context.read(lambda conn: operators.register(conn, given, operator.name, rt.now()))
+            made: View = await context.read(lambda conn: operators.register(conn, given, operator.name, rt.now()))
         elif text is not None and rt.policy.approvals.persons > 1:
             raise Refused(
                 ErrorCode.MALFORMED,
