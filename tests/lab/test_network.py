@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,7 @@ def _came(control: Path, begin: int, end: int) -> int:
 def test_rotations_lose_nothing_and_a_node_that_fails_is_cut_off(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--rotations", "3", "--demotions", "1"]
     files = ["--json", str(tmp_path / "report.json"), "--picture", str(tmp_path / "picture.png")]
+    files += ["--keep", str(tmp_path / "lab")]
     done = subprocess.run(
         [command("keyvigil-lab"), "network", *options, *files], capture_output=True, text=True, check=False
     )
@@ -87,6 +88,16 @@ def test_rotations_lose_nothing_and_a_node_that_fails_is_cut_off(tmp_path: Path)
     assert report["sent"] > 0
     assert (report["cut_s"]["n"], report["cut_unheeded_s"]["n"]) == (1, 1)
     assert (tmp_path / "picture.png").stat().st_size > 0
+    assert not _running(str(tmp_path / "lab"))
+
+
+def _running(folder: str) -> list[str]:
+    """Command lines of processes that have to do with the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(file.read_text(errors="replace").replace("\0", " "))
+    return [line for line in found if folder in line]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may make namespaces")

@@ -127,18 +127,23 @@ class NetworkLab:
         self.members: list[Member] = []
 
     def __enter__(self) -> NetworkLab:
-        with ExitStack() as stack:
-            world = stack.enter_context(World(self._folder, [], self._policy, None))
-            world.authority.address = SITE_ADDRESS
-            world.authority.node_port, world.authority.operator_port = free_port(), free_port()
-            self._said("starting the authority")
-            world.raise_authority()
-            self.site = LabSite(world)
-            for number in range(1, self._options.nodes + 1):
-                self._said(f"node-{number} joins")
-                self.members.append(self._member(stack, number))
-            self._stack = stack.pop_all()
+        try:
+            self._raise(self._stack)
+        except BaseException:
+            self._stack.close()
+            raise
         return self
+
+    def _raise(self, stack: ExitStack) -> None:
+        world = stack.enter_context(World(self._folder, [], self._policy, None))
+        world.authority.address = SITE_ADDRESS
+        world.authority.node_port, world.authority.operator_port = free_port(), free_port()
+        self._said("starting the authority")
+        world.raise_authority()
+        self.site = LabSite(world)
+        for number in range(1, self._options.nodes + 1):
+            self._said(f"node-{number} joins")
+            self.members.append(self._member(stack, number))
 
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
