@@ -36,7 +36,7 @@ class OperatorSite:
     clock: list[float]
     tokens: dict[str, str] = field(default_factory=dict)
 
-    def token(self, name: str, scopes: Sequence[Scope] | frozenset[Scope], lifetime_s: float = 86400.0) -> str:
+    def token(self, name: str, scopes: Sequence[Scope] | frozenset[Scope], lifetime_s: float = 10 * 86400.0) -> str:
         rt = self.runtime
         self.tokens[name] = self.store.run(lambda conn: create_operator_token(conn, rt, name, [*scopes], lifetime_s))
         return self.tokens[name]
