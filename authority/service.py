@@ -37,7 +37,8 @@ from authority.metrics import Plane
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.replicas import Membership, check_shreds
 from authority.runtime import Push, Runtime
 from authority.site_database import database_password, open_store, refuse_used

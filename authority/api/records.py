@@ -157,7 +157,7 @@ class PolicyIdentity(Answer, frozen=True):
 class PolicyInForce(Policy, frozen=True, kw_only=True):
     """Every setting of the policy in force, and its hash."""
 
-    sha256: str  # of the policy proper a value that follows from the others
+    sha256: str
 
 
 class Token(Answer, frozen=True):

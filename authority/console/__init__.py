@@ -21,7 +21,7 @@ from authority.console.policy_page import policy_routes
 from authority.console.sign_in import sign_in_routes, sign_out_routes
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 __all__ = ["console_routes"]
 

@@ -26,7 +26,7 @@ from authority.trust import PolicyError
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 COOKIE = "__Host-keyvigil"
 """A browser takes this prefix over TLS only, for this host alone, and from no neighbour (RFC 6265bis, 4.1.3.2)."""

@@ -18,7 +18,7 @@ from authority.trust import Policy, Story
 from authority.trust.replay import Comparison, compare, moments
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 BATCH = 20
 """Nodes that one transaction reads the stories of."""

@@ -18,7 +18,7 @@ from authority.refusal import Refused
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 TRIES, TRIES_A_SECOND = 10.0, 0.2
 _log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authority.keys import FileKek
 from authority.planes.hub import Hub
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store
 from authority.trust.policy import default_policy

@@ -16,7 +16,7 @@ from protocol.names import check_name
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 View = dict[str, Any]
 

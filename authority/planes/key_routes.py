@@ -16,7 +16,7 @@ from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]

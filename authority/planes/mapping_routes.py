@@ -26,7 +26,7 @@ from protocol.mapping import DataPlaneReport
 
 if TYPE_CHECKING:
     from authority.planes.node_plane import NodeContext
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 View = dict[str, Any]
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]

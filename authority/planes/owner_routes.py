@@ -14,7 +14,7 @@ from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers
 
 if TYPE_CHECKING:
-    from authority.planes.operator_plane import OperatorContext
+    from authority.planes.operator_context import OperatorContext
 
 Demand = Callable[[Scope], Callable[[Request], Awaitable[Operator]]]
 FindNode = Callable[[Connection, str], Row[Any]]

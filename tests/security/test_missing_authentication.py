@@ -19,7 +19,8 @@ from authority.planes import Hub, node_plane
 from authority.planes.access import NODE, OPERATOR, AccessUndeclared, access, check_access_declared, declared_access
 from authority.planes.gate import Gate, check_scopes_demanded
 from authority.planes.node_plane import NodeContext, create_node_app
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.store import Store
 from tests.authority.planes.plane import HOST, Client, Plane, make_runtime, open_plane
 from tests.security.broken import NOTICED, passes, replaced

@@ -28,7 +28,8 @@ from authority.pki import CertificateAuthority, thumbprint
 from authority.planes import operator_server
 from authority.planes.gate import Demanded, Gate, demanded_scope
 from authority.planes.node_plane import NodeContext, create_node_app
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from tests.authority.planes.plane import HOST, Client, Plane, listening, make_runtime, open_plane
 from tests.authority.planes.route_table import CALLERS, CONSOLE, EVERYBODY, NODE_PLANE, OPERATOR_PLANE, Route
 from tests.security.broken import NOTICED, replaced

@@ -16,7 +16,8 @@ from authority.cli import cli
 from authority.cli.output import run_group
 from authority.config import load_site
 from authority.planes import Hub, operator_server
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.service import Authority, open_authority
 from authority.trust import load_policy
 from authority.watching import watch_over

@@ -9,7 +9,8 @@ import pytest
 
 from authority.config import load_site
 from authority.planes import Hub, operator_server
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.service import open_authority
 from tests.authority.cli.conftest import Run
 from tests.authority.planes.plane import HOST, listening

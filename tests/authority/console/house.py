@@ -26,7 +26,8 @@ from authority.keys import FileKek
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import default_policy

@@ -13,7 +13,7 @@ from authority.console import replay
 from authority.console.course import course
 from authority.console.replay import Replayer
 from authority.planes import Hub
-from authority.planes.operator_plane import OperatorContext
+from authority.planes.operator_context import OperatorContext
 from authority.runtime import Refusal
 from authority.trust import Performed, Presentation, PresentationKind, Story, default_policy
 from authority.trust.replay import compare, moments

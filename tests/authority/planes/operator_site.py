@@ -18,7 +18,8 @@ from authority import audit
 from authority.operators import ROLES, Role, Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
-from authority.planes.operator_plane import OperatorContext, create_operator_app
+from authority.planes.operator_context import OperatorContext
+from authority.planes.operator_plane import create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
@@ -36,7 +37,7 @@ class OperatorSite:
     clock: list[float]
     tokens: dict[str, str] = field(default_factory=dict)
 
-    def token(self, name: str, scopes: Sequence[Scope] | frozenset[Scope], lifetime_s: float = 86400.0) -> str:
+    def token(self, name: str, scopes: Sequence[Scope] | frozenset[Scope], lifetime_s: float = 10 * 86400.0) -> str:
         rt = self.runtime
         self.tokens[name] = self.store.run(lambda conn: create_operator_token(conn, rt, name, [*scopes], lifetime_s))
         return self.tokens[name]
