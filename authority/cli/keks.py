@@ -130,6 +130,9 @@ def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: b
     from authority.keys import KekError, kek_loss
     from authority.keys.kek_shelf import KekShelf, current
 
+    chosen = kek_choice(kind, options)
+    gone: list[str | None] = []
+
     def choose(conn: Any, shelf: KekShelf) -> Any:
         try:
             present = current(conn, shelf)
@@ -141,7 +144,6 @@ def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: b
 
     if not yes:
         raise CommandFailed("this gives up everything that the lost key wrapped", "Look for the key; then say --yes.")
-    chosen, gone = kek_choice(kind, options), []
     with _stopped(state, choose) as authority:
         rt = authority.runtime
         done = authority.store.run(lambda conn: kek_loss.give_up(conn, rt, gone[0], _ACTOR, rt.now()))
