@@ -66,7 +66,9 @@ class KeyLock:
     @classmethod
     def of_file(cls, file: Path) -> KeyLock:
         """From a PEM file with a public or a private key; raises `BackupError`."""
-        content, private, public = _read(file), None, None
+        content = _read(file)
+        private: object = None
+        public: object = None
         try:
             if b"PRIVATE" in content:
                 private = load_pem_private_key(content, None)
