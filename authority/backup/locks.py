@@ -67,17 +67,20 @@ class KeyLock:
     def of_file(cls, file: Path) -> KeyLock:
         """From a PEM file with a public or a private key; raises `BackupError`."""
         content = _read(file)
+        private: object = None
+        public: object = None
         try:
             if b"PRIVATE" in content:
                 private = load_pem_private_key(content, None)
-                found, public = private, private.public_key()
             else:
-                found = public = load_pem_public_key(content)  # type: ignore[assignment]
+                public = load_pem_public_key(content)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise BackupError(f"{file} holds no key in PEM", "Name a P-256 key, without a passphrase.") from None
-        if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-            raise BackupError(f"{file} holds another kind of key than P-256", "Make one: docs/operations.md says how.")
-        return cls(public, found if isinstance(found, ec.EllipticCurvePrivateKey) else None)
+        if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
+            return cls(private.public_key(), private)
+        if isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, ec.SECP256R1):
+            return cls(public)
+        raise BackupError(f"{file} holds another kind of key than P-256", "Make one: docs/operations.md says how.")
 
     def seal(self, key: bytes, random: Callable[[int], bytes]) -> Sealed:
         """See `Lock`."""

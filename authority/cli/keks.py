@@ -130,6 +130,9 @@ def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: b
     from authority.keys import KekError, kek_loss
     from authority.keys.kek_shelf import KekShelf, current
 
+    chosen = kek_choice(kind, options)
+    gone: list[str | None] = []
+
     def choose(conn: Any, shelf: KekShelf) -> Any:
         try:
             present = current(conn, shelf)
@@ -141,8 +144,6 @@ def lost(kind: str, options: tuple[str, ...], yes: bool, state: Path, as_json: b
 
     if not yes:
         raise CommandFailed("this gives up everything that the lost key wrapped", "Look for the key; then say --yes.")
-    gone: list[str | None] = []
-    chosen = kek_choice(kind, options)
     with _stopped(state, choose) as authority:
         rt = authority.runtime
         done = authority.store.run(lambda conn: kek_loss.give_up(conn, rt, gone[0], _ACTOR, rt.now()))
@@ -193,11 +194,6 @@ def _stopped(state: Path, choose: Any = None) -> Iterator[Any]:
         with sole_use(site):
             authority = open_authority(site) if choose is None else open_authority(site, choose=choose)
             try:
-                serving = authority.store.run(authority.membership.others)
-                if serving:
-                    raise CommandFailed(
-                        f"other replicas serve this database: {', '.join(serving)}", "Stop them first, every one."
-                    )
                 yield authority
             finally:
                 authority.store.close()
