@@ -18,7 +18,9 @@ from simulators.lab.processes import Child, LabError, run
 USER = "keyvigil"
 _UNPRIVILEGED = "nobody"
 _PLACES = "/usr/lib/postgresql"
-_START_S = 30.0
+_START_S = 180.0
+_RUN_S = 600.0
+"""Making a server is half a second of work, which a busy machine takes its time for."""
 _CALM: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "shared_buffers": "32MB",
@@ -132,7 +134,7 @@ class PostgresServer:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
 
     def _run(self, name: str, *arguments: str) -> str:
-        return run(self._as_nobody(name, *arguments), timeout=120)
+        return run(self._as_nobody(name, *arguments), timeout=_RUN_S)
 
     def _as_nobody(self, name: str, *arguments: str) -> list[str]:
         place = binaries()
