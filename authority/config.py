@@ -69,13 +69,18 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder."""
+    """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
+
+    `operator_ca`: PEM file of the CA whose client certificates operators may show; which of them are operators' is
+    registered one by one.
+    """
 
     names: Annotated[list[Text], msgspec.Meta(min_length=1)]
     node_plane: Listener
     operator_plane: Listener
     policy: Text = "policy.toml"
     database: Text = "authority.db"
+    operator_ca: str = ""
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
 
@@ -118,7 +123,13 @@ def load_site(folder: Path) -> Site:
 
 def render(config: AuthorityConfig) -> str:
     """TOML text of a configuration; `load_site` reads the same one back."""
-    settings = {"names": config.names, "policy": config.policy, "database": config.database}
+    settings: dict[str, str | Sequence[str]] = {
+        "names": config.names,
+        "policy": config.policy,
+        "database": config.database,
+    }
+    if config.operator_ca:
+        settings["operator_ca"] = config.operator_ca
     parts = [_lines(settings)]
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])

@@ -151,6 +151,15 @@ def finish_enrolment(
     return EnrolResult(record_id=row.record_id, state=profiles.PENDING)
 
 
+def check_approvable(conn: Connection, record_id: str) -> str:
+    """Whose profile it is, in words; raises `Refused` for one that cannot be approved."""
+    row = _profile(conn, record_id)
+    if row.state not in {profiles.PENDING, profiles.ACTIVE}:
+        raise Refused(ErrorCode.CONFLICT, 409, f"this profile is {row.state}", "Enrol the administrator again.")
+    name = conn.scalar(select(schema.node.c.name).where(schema.node.c.id == row.node_id))
+    return f"{row.admin} at {name}"
+
+
 def approve(conn: Connection, rt: Runtime, record_id: str, actor: str, now: float) -> list[Push]:
     """Let a pending profile answer challenges; raises `Refused`."""
     del rt

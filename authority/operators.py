@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from authority.runtime import Runtime
+from authority import audit
+from authority.runtime import Refusal, Runtime
 from authority.store import schema
 from protocol.codec import b64url
 
@@ -18,13 +20,45 @@ PREFIX = "kvo1."
 
 
 class Scope(StrEnum):
-    """What a token allows; `ADMIN` allows everything."""
+    """What a token allows; `AUDIT` is the audit log with its proofs, `ADMIN` allows everything."""
 
     READ = "read"
+    AUDIT = "audit"
     OPERATE = "operate"
     APPROVE = "approve"
     SIGNAL = "signal"
     ADMIN = "admin"
+
+
+class Role(StrEnum):
+    """A set of scopes with a name, as a site hands them out."""
+
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    TAP = "tap"
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What it allows."""
+        return ROLES[self]
+
+
+ROLES = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.AUDITOR: frozenset({Scope.READ, Scope.AUDIT}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.AUDIT, Scope.OPERATE, Scope.APPROVE}),
+    Role.ADMIN: frozenset({Scope.ADMIN}),
+    Role.TAP: frozenset({Scope.SIGNAL}),
+}
+
+
+class Kind(StrEnum):
+    """What a credential is: a bearer token, or a certificate of TLS."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a kind
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True)
@@ -39,26 +73,73 @@ class Operator:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
+def draw_token(random: Callable[[int], bytes]) -> str:
+    """The text of a new token, which only whoever is to use it need ever know."""
+    return PREFIX + b64url(random(32))
+
+
 def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequence[Scope], lifetime_s: float) -> str:
     """A new token for `name`; this text is its only copy."""
-    text = PREFIX + b64url(rt.random(32))
+    text = draw_token(rt.random)
     now = rt.now()
     row = {"lookup": lookup_of(text), "name": name, "scopes": json.dumps([*scopes]), "created_at": now}
     conn.execute(insert(schema.operator_token).values(**row, expires_at=now + lifetime_s))
     return text
 
 
+def register(conn: Connection, given: Mapping[str, Any], actor: str, now: float) -> dict[str, Any]:
+    """Note a credential of which only the hash is known here: `name`, `kind`, `scopes`, `lifetime_s`, `lookup`.
+
+    Raises `Refused` for a name or a credential that is taken.
+    """
+    name, scopes, kind = given["name"], given["scopes"], Kind(given["kind"])
+    row, lookup = schema.operator_token, given["lookup"]
+    known = conn.execute(select(row.c.lookup).where(row.c.lookup == lookup)).first()
+    if known is not None or name_is_taken(conn, name, now):
+        raise Refusal(f"there is a token named {name} already, or this very one", "Choose another name and token.")
+    values = {"lookup": lookup, "name": name, "scopes": json.dumps(scopes), "kind": kind.value}
+    conn.execute(insert(row).values(**values, created_at=now, expires_at=now + given["lifetime_s"]))
+    audit.append(conn, "operator-token", actor, None, {"name": name, "scopes": scopes, "kind": kind.value}, now)
+    return {"name": name, "scopes": scopes, "expires_at": now + given["lifetime_s"]}
+
+
 def find_operator(conn: Connection, text: str, now: float) -> Operator | None:
     """The operator whose unexpired, unrevoked token `text` is."""
-    return operator_at(conn, lookup_of(text), now)
+    return _found(conn, Kind.TOKEN, lookup_of(text), now)
 
 
 def operator_at(conn: Connection, lookup: str, now: float) -> Operator | None:
     """As `find_operator`, for a token of which only the stored hash is at hand."""
-    row = conn.execute(select(schema.operator_token).where(schema.operator_token.c.lookup == lookup)).first()
+    return _found(conn, Kind.TOKEN, lookup, now)
+
+
+def find_by_certificate(conn: Connection, sha256: str, now: float) -> Operator | None:
+    """The operator whose certificate has this SHA-256 (hexadecimal); that it is a good one TLS has seen to."""
+    return _found(conn, Kind.CERTIFICATE, sha256, now)
+
+
+def _found(conn: Connection, kind: Kind, lookup: str, now: float) -> Operator | None:
+    wanted = (schema.operator_token.c.lookup == lookup) & (schema.operator_token.c.kind == kind.value)
+    row = conn.execute(select(schema.operator_token).where(wanted)).first()
     if row is None or row.expires_at <= now or row.revoked_at is not None:
         return None
     return Operator(row.name, frozenset(Scope(scope) for scope in json.loads(row.scopes)))
+
+
+def token_list(conn: Connection, now: float) -> list[dict[str, Any]]:
+    """Tokens in force by name: whose, of what kind, for what, until when."""
+    row = schema.operator_token
+    valid = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    return [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "scopes": json.loads(each.scopes),
+            "created_at": each.created_at,
+            "expires_at": each.expires_at,
+        }
+        for each in conn.execute(select(row).where(valid).order_by(row.c.name, row.c.lookup))
+    ]
 
 
 def name_is_taken(conn: Connection, name: str, now: float) -> bool:
@@ -76,5 +157,5 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
 
 
 def lookup_of(text: str) -> str:
-    """What a token is stored under."""
+    """SHA-256 of a token's text, in hexadecimal: all that is kept of it."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -185,9 +185,16 @@ def await_next(conn: Connection, node_id: str, kind: Kind, actor: str, now: floa
     _attest_soon(conn, node_id, now)
 
 
-def listing(conn: Connection, node_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-    """Values, oldest first."""
+def listing(
+    conn: Connection,
+    node_id: str | None = None,
+    state: str | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Values above an id, oldest first."""
     query = select(_ROW, schema.node.c.name).join(schema.node, schema.node.c.id == _ROW.c.node_id).order_by(_ROW.c.id)
+    query = query.where(_ROW.c.id > after).limit(limit)
     if node_id is not None:
         query = query.where(_ROW.c.node_id == node_id)
     if state is not None:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import uvloop
 from cryptography import x509
+from fastapi import FastAPI
 from sqlalchemy import URL, Connection
 
 from authority import audit, policies, scheduler
@@ -33,7 +34,7 @@ from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
-from authority.planes import Hub, create_node_app, node_server, operator_server
+from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, StoreUnavailable
@@ -235,7 +236,7 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     operator_app = create_operator_app(context)
     servers = [
         node_server(node_app, ca, config.node_plane.host, config.node_plane.port),
-        operator_server(operator_app, ca, config.operator_plane.host, config.operator_plane.port),
+        _operator_server(operator_app, authority),
     ]
     sockets = [listen(config.node_plane), listen(config.operator_plane)]
     pairs = zip(servers, sockets, strict=True)
@@ -251,6 +252,15 @@ async def _serve(authority: Authority, config: AuthorityConfig) -> None:
     for ending in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(ending, Exception):
             raise ending
+
+
+def _operator_server(app: FastAPI, authority: Authority) -> PlaneServer:
+    site, listener = authority.site, authority.site.config.operator_plane
+    file = site.path(site.config.operator_ca) if site.config.operator_ca else None
+    try:
+        return operator_server(app, authority.ca, listener.host, listener.port, file)
+    except OSError as error:
+        raise ConfigError(f"operator_ca {file}: {error.strerror or error}", "Name a PEM file.") from None
 
 
 def _place(listener: Listener) -> str:

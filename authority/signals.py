@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, true, update
 
 from authority import audit, standing
 from authority.alerts import raise_alert
@@ -85,13 +85,15 @@ def absolve(conn: Connection, rt: Runtime, node_id: str, actor: str, reason: str
     return _settle(conn, rt, node_id, now)
 
 
-def signal_list(conn: Connection, node_id: str | None, now: float, limit: int = 500) -> list[dict[str, Any]]:
-    """Signals that have neither ended nor expired, newest first."""
+def signal_list(
+    conn: Connection, node_id: str | None, now: float, limit: int = 500, before: int = 0
+) -> list[dict[str, Any]]:
+    """Signals that have neither ended nor expired, newest first; those older than the one numbered `before`."""
     row, node = schema.signal, schema.node
     query = (
         select(row, node.c.name.label("node"))
         .join(node)
-        .where(still_counts(now))
+        .where(still_counts(now), row.c.id < before if before else true())
         .order_by(row.c.id.desc())
         .limit(limit)
     )

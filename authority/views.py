@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
 from authority.alerts import Severity
 from authority.audit import record_bytes
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust import distribute_key, effective_access
-from protocol.levels import NodeState, Ownership, VersionState
+from protocol.levels import NodeState, Ownership, Tier, VersionState
 from protocol.merkle import leaf_hash
 
 View = dict[str, Any]
@@ -22,9 +24,38 @@ DESTROYED_SHOWN = 20
 """Destroyed versions that are listed of a network, which may have had thousands."""
 
 
-def node_list(conn: Connection, rt: Runtime) -> list[View]:
-    """Every node by name, as `node_view` shows it."""
-    return [node_view(conn, rt, row) for row in conn.execute(select(schema.node).order_by(schema.node.c.name))]
+@dataclass(frozen=True)
+class NodeFilter:
+    """Which nodes are wanted; `search` is a part of the name, `network` one that they are members of."""
+
+    state: NodeState | None = None
+    tier: Tier | None = None
+    lab: bool | None = None
+    network: str | None = None
+    search: str = ""
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """What the rows must fulfil."""
+        row, member = schema.node.c, schema.member.c
+        if self.state is not None:
+            yield row.state == self.state.value
+        if self.tier is not None:
+            yield row.tier == self.tier.value
+        if self.lab is not None:
+            yield row.lab.is_(self.lab)
+        if self.network is not None:
+            yield row.id.in_(select(member.node_id).where(member.network == self.network))
+        if self.search:
+            yield row.name.contains(self.search, autoescape=True)
+
+
+def node_list(
+    conn: Connection, rt: Runtime, wanted: NodeFilter | None = None, after: str = "", limit: int | None = None
+) -> list[View]:
+    """Nodes by name, as `node_view` shows them: those that are wanted, behind the name `after`."""
+    conditions = [] if wanted is None else [*wanted.conditions()]
+    query = select(schema.node).where(schema.node.c.name > after, *conditions).order_by(schema.node.c.name)
+    return [node_view(conn, rt, row) for row in conn.execute(query.limit(limit))]
 
 
 def find_node(conn: Connection, name: str) -> Row[Any] | None:
@@ -79,14 +110,23 @@ def node_detail(conn: Connection, rt: Runtime, row: Row[Any]) -> View:
     }
 
 
-def profile_list(conn: Connection, node_id: str | None = None, state: str | None = None) -> list[View]:
-    """Registered profiles, newest first: who, where, with which models; nothing biometric is there to show."""
+def profile_list(
+    conn: Connection, node_id: str | None = None, state: str | None = None, after: str = "", limit: int | None = None
+) -> list[View]:
+    """Registered profiles, newest first: who, where, with which models; nothing biometric is there to show.
+
+    `after` is the record id of one; those that come behind it are given.
+    """
     query = select(schema.profile, schema.node.c.name.label("node")).join(schema.node)
+    columns = schema.profile.c
+    last = conn.execute(select(columns.created_at, columns.record_id).where(columns.record_id == after)).first()
+    if last is not None:
+        query = query.where(tuple_(columns.created_at, columns.record_id) < tuple_(*last))
     if node_id is not None:
         query = query.where(schema.profile.c.node_id == node_id)
     if state is not None:
         query = query.where(schema.profile.c.state == state)
-    rows = conn.execute(query.order_by(schema.profile.c.created_at.desc()))
+    rows = conn.execute(query.order_by(columns.created_at.desc(), columns.record_id.desc()).limit(limit))
     fields = ("record_id", "admin", "node", "state", "created_at", "approved_at", "approved_by", "failures_in_row")
     return [{**_columns(row, *fields), "modalities": json.loads(row.modalities)} for row in rows]
 
@@ -113,10 +153,17 @@ def alert_list(
     return [{**_columns(each, *fields, *seen), "data": json.loads(each.data)} for each in rows]
 
 
-def audit_list(conn: Connection, after: int = 0, limit: int = 500) -> list[View]:
-    """Audit records with a sequence number above `after`, oldest first."""
-    above = schema.audit.c.seq > min(after, _LARGEST)
-    rows = conn.execute(select(schema.audit).where(above).order_by(schema.audit.c.seq).limit(limit))
+def audit_list(
+    conn: Connection, after: int = 0, limit: int = 500, *, kind: str | None = None, actor: str | None = None
+) -> list[View]:
+    """Audit records with a sequence number above `after`, oldest first; of one kind, or by one actor."""
+    row = schema.audit.c
+    query = select(schema.audit).where(row.seq > min(after, _LARGEST))
+    if kind is not None:
+        query = query.where(row.kind == kind)
+    if actor is not None:
+        query = query.where(row.actor == actor)
+    rows = conn.execute(query.order_by(row.seq).limit(limit))
     return [
         {
             **_columns(row, "seq", "at", "kind", "actor", "node_id"),

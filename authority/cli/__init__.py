@@ -7,6 +7,8 @@ import click
 import authority.cli.setup as setup_commands
 from authority.cli import (
     admins,
+    api,
+    approvals,
     audit_log,
     brake,
     eve,
@@ -49,6 +51,8 @@ for command in (
     keks.kek,
     keks.fence,
     mapping.mapping,
+    api.api,
+    approvals.approvals,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -55,7 +55,7 @@ def _print_ticket(made: dict[str, Any]) -> None:
 @json_option
 def list_profiles(wanted: str | None, as_json: bool, **options: Any) -> None:
     """Enrolled profiles, newest first."""
-    emit(connect(options).get("/v1/profiles", state=wanted), as_json, _print_profiles)
+    emit(connect(options).get_all("/v1/profiles", state=wanted), as_json, _print_profiles)
 
 
 def _print_profiles(profiles: list[dict[str, Any]]) -> None:

@@ -8,13 +8,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
 
 from authority.cli.output import CommandFailed
 from authority.config import load_site
+
+if TYPE_CHECKING:
+    import httpx
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_STATE = "/var/lib/keyvigil-authority"
@@ -100,18 +103,33 @@ class OperatorClient:
         """GET a view."""
         return self._call("GET", path, params={key: value for key, value in query.items() if value is not None})
 
+    def get_all(self, path: str, **query: Any) -> list[Any]:
+        """GET a list, page by page."""
+        found: list[Any] = []
+        following: str | None = path
+        wanted = {key: value for key, value in query.items() if value is not None}
+        while following is not None:
+            answer = self._answer("GET", following, params=wanted or None)
+            found += answer.json()
+            following, wanted = answer.links.get("next", {}).get("url"), {}
+        return found
+
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """POST an action."""
         return self._call("POST", path, json=body)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        return self._answer(method, path, **options).json()
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """An answer that is JSON and no refusal."""
         if self._where.name is not None:
             options["extensions"] = {"sni_hostname": self._where.name}
         try:
             answer = self._http.request(method, path, **options)
-            if answer.is_success:
-                return answer.json()
             problem = answer.json()
+            if answer.is_success:
+                return answer
         except self._failures as error:
             raise _unreachable(self._where.url, error) from None
         except ValueError:

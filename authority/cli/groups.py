@@ -46,7 +46,7 @@ _membership("remove", "Take a node out of the group.")
 @json_option
 def list_groups(as_json: bool, **options: Any) -> None:
     """Every group with its members."""
-    emit(connect(options).get("/v1/groups"), as_json, _print)
+    emit(connect(options).get_all("/v1/groups"), as_json, _print)
 
 
 def _print(found: list[dict[str, Any]]) -> None:

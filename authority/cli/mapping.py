@@ -25,7 +25,7 @@ def mapping() -> None:
 @json_option
 def list_mapping(network: str | None, as_json: bool, **options: Any) -> None:
     """Every virtual address with its node."""
-    emit(connect(options).get("/v1/mapping", network=network), as_json, _print)
+    emit(connect(options).get_all("/v1/mapping", network=network), as_json, _print)
 
 
 @mapping.command("lookup")
@@ -35,7 +35,7 @@ def list_mapping(network: str | None, as_json: bool, **options: Any) -> None:
 @json_option
 def lookup(network: str, address: str, as_json: bool, **options: Any) -> None:
     """Who is at an address of a network."""
-    found = connect(options).get("/v1/mapping", network=network, address=address)
+    found = connect(options).get_all("/v1/mapping", network=network, address=address)
     if not found:
         raise CommandFailed(f"nobody is at {address} in {network}", "See `mapping list`.")
     emit(found[0], as_json, lambda entry: _print([entry]))

@@ -61,7 +61,7 @@ def remove(name: str, node: str, as_json: bool, **options: Any) -> None:
 @json_option
 def list_networks(as_json: bool, **options: Any) -> None:
     """Networks with members and key versions."""
-    emit(connect(options).get("/v1/networks"), as_json, _print_networks)
+    emit(connect(options).get_all("/v1/networks"), as_json, _print_networks)
 
 
 def _print_networks(networks: list[dict[str, Any]]) -> None:
@@ -95,7 +95,7 @@ def key() -> None:
 @json_option
 def list_keys(wanted: str | None, as_json: bool, **options: Any) -> None:
     """Versions with their states; never a key."""
-    found = [entry for entry in connect(options).get("/v1/networks") if wanted in {None, entry["name"]}]
+    found = [entry for entry in connect(options).get_all("/v1/networks") if wanted in {None, entry["name"]}]
     if wanted is not None and not found:
         raise CommandFailed(f"no network named {wanted!r}", "List networks with `network list`.")
     emit([{"network": entry["name"], "keys": entry["keys"]} for entry in found], as_json, _print_keys)

@@ -43,7 +43,7 @@ def token(name: str, lab: bool, lifetime: int, out: Path | None, as_json: bool, 
 @json_option
 def list_nodes(as_json: bool, **options: Any) -> None:
     """Every node with its standing."""
-    emit(connect(options).get("/v1/nodes"), as_json, _print_nodes)
+    emit(connect(options).get_all("/v1/nodes"), as_json, _print_nodes)
 
 
 def _print_nodes(nodes: list[dict[str, Any]]) -> None:

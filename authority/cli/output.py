@@ -69,9 +69,12 @@ def printable(text: str) -> str:
 
 
 def emit(value: Any, as_json: bool, human: Callable[[Any], None]) -> None:
-    """Print `value` as JSON, or leave it to `human`."""
+    """Print `value` as JSON, or leave it to `human`; an order that waits for a second operator is told as that."""
     if as_json:
         click.echo(json.dumps(value, indent=2))
+    elif isinstance(value, dict) and value.get("ok") is False and isinstance(value.get("approval"), int):
+        number = value["approval"]
+        click.echo(f"waits for a second operator: `keyvigil-authority approvals approve {number}`")
     else:
         human(value)
 

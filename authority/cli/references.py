@@ -26,7 +26,7 @@ def reference() -> None:
 def list_values(node: str | None, only: str | None, as_json: bool, **options: Any) -> None:
     """Values in force, candidates, and what became of others."""
     asked = {name: value for name, value in (("node", node), ("state", only)) if value is not None}
-    emit(connect(options).get("/v1/references", **asked), as_json, _print_values)
+    emit(connect(options).get_all("/v1/references", **asked), as_json, _print_values)
 
 
 def _print_values(values: list[dict[str, Any]]) -> None:

@@ -27,10 +27,10 @@ def rotation() -> None:
 def show(network: str | None, watch: bool, as_json: bool, **options: Any) -> None:
     """Pairs by phase, who is waited for, pairs given up, and when the next rotation is due."""
     api = connect(options)
-    emit(api.get("/v1/rotations", network=network), as_json, _print)
+    emit(api.get_all("/v1/rotations", network=network), as_json, _print)
     while watch:
         time.sleep(WATCH_S)
-        found = api.get("/v1/rotations", network=network)
+        found = api.get_all("/v1/rotations", network=network)
         if not as_json:
             click.clear()
         emit(found, as_json, _print)

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from authority.cli.client import connect, segment, target_options
-from authority.cli.output import emit, json_option, table, when
+from authority.cli.output import CommandFailed, emit, json_option, table, when
 from authority.cli.secret_files import secret_file
-from authority.operators import Scope
+from authority.operators import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
 _SCOPES = [each.value for each in Scope]
@@ -30,7 +30,7 @@ def signals() -> None:
 @json_option
 def list_signals(node: str | None, as_json: bool, **options: Any) -> None:
     """Signals that count now, newest first."""
-    emit(connect(options).get("/v1/signals", node=node), as_json, _print)
+    emit(connect(options).get_all("/v1/signals", node=node), as_json, _print)
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -98,14 +98,8 @@ def token() -> None:
 
 @token.command("create")
 @click.argument("name")
-@click.option(
-    "--scope",
-    "scopes",
-    type=click.Choice(_SCOPES),
-    multiple=True,
-    required=True,
-    help="Repeat for more.",
-)
+@click.option("--role", type=click.Choice([each.value for each in Role]), help="A set of scopes with a name.")
+@click.option("--scope", "scopes", type=click.Choice(_SCOPES), multiple=True, help="Repeat for more.")
 @click.option(
     "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
 )
@@ -114,13 +108,64 @@ def token() -> None:
 )
 @target_options
 @json_option
-def create(name: str, scopes: tuple[str, ...], lifetime: int, out: Path, as_json: bool, **options: Any) -> None:
-    """Make a token, of a tap say (`--scope signal`); it is written to a file and shown nowhere."""
+def create(
+    name: str, role: str | None, scopes: tuple[str, ...], lifetime: int, out: Path, as_json: bool, **options: Any
+) -> None:
+    """Make a token, of a tap say (`--role tap`); it is drawn here, written to a file, and only its hash is sent."""
+    text = draw_token(os.urandom)
     with secret_file(out) as keep:
-        body = {"name": name, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
-        made = connect(options).post("/v1/tokens", body)
-        keep(made.pop("token"))
+        body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+        made = connect(options).post("/v1/tokens", body | {"sha256": lookup_of(text)})
+        keep(text)
     emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))
+
+
+@token.command("certificate")
+@click.argument("name")
+@click.argument("certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--role", type=click.Choice([each.value for each in Role]), help="A set of scopes with a name.")
+@click.option("--scope", "scopes", type=click.Choice(_SCOPES), multiple=True, help="Repeat for more.")
+@click.option(
+    "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
+)
+@target_options
+@json_option
+def register_certificate(
+    name: str,
+    certificate: Path,
+    role: str | None,
+    scopes: tuple[str, ...],
+    lifetime: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Let the client certificate in the file CERTIFICATE (PEM) be the operator NAME; its CA is `operator_ca`."""
+    body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+    made = connect(options).post("/v1/tokens", body | {"certificate_sha256": _thumbprint(certificate)})
+    emit(made, as_json, lambda value: click.echo(f"{value['name']}: certificate registered"))
+
+
+def _thumbprint(file: Path) -> str:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(SHA256()).hex()
+    except (OSError, ValueError):
+        raise CommandFailed(f"{file} holds no certificate", "Name a PEM file.") from None
+
+
+@token.command("list")
+@target_options
+@json_option
+def list_tokens(as_json: bool, **options: Any) -> None:
+    """Tokens in force: whose, for what, until when."""
+    emit(connect(options).get_all("/v1/tokens"), as_json, _print_tokens)
+
+
+def _print_tokens(found: list[dict[str, Any]]) -> None:
+    rows = [[each["name"], each["kind"], " ".join(each["scopes"]), when(each["expires_at"])] for each in found]
+    table("Tokens", ("name", "kind", "scopes", "until"), rows)
 
 
 @token.command("revoke")

@@ -50,7 +50,9 @@ def answer(conn: Connection, node_id: str, network: str, address: str) -> Mappin
     asking, found = (_as_member(row, numbers) for row in (mine, there))
     if not may_associate(asking, found):
         raise unknown
-    return MappingAnswer(network=network, peer=place_of(there), resource_class=found.resource_class, version=found.version)
+    return MappingAnswer(
+        network=network, peer=place_of(there), resource_class=found.resource_class, version=found.version
+    )
 
 
 def set_endpoint(

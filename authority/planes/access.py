@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _ATTRIBUTE = "keyvigil_access"
+_SECRET = "keyvigil_secret_answer"  # noqa: S105 - the name of an attribute
 
 
 class Access(StrEnum):
@@ -40,6 +41,17 @@ def access(level: Access) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return declare
+
+
+def secret_answer(endpoint: Endpoint) -> Endpoint:
+    """Declare that an endpoint's answer holds a secret, which is given once and kept nowhere."""
+    setattr(endpoint, _SECRET, True)
+    return endpoint
+
+
+def answers_secretly(endpoint: object) -> bool:
+    """Whether an endpoint declares that."""
+    return bool(getattr(endpoint, _SECRET, False))
 
 
 def declared_access(endpoint: object) -> Access | None:

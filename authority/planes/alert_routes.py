@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 
-from authority import audit, views
+from authority import api, audit, views
 from authority.alerts import Origin, Record, Severity, SinkError, acknowledge, ledger
 from authority.alerts.destinations import Destination, named
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers
+from authority.planes.paging import AfterNumber, PageOf
 from authority.refusal import Refused
 from authority.store import schema
 from protocol.problems import ErrorCode
@@ -59,19 +62,22 @@ def _list_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
     rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
 
     @app.get("/v1/alerts", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.Alert])
     @access(OPERATOR)
     async def list_alerts(
-        after: Annotated[int, Query(ge=0)] = 0,
+        page: PageOf,
+        after: AfterNumber = 0,
         open: bool = False,
         severity: Severity | None = None,
     ) -> list[View]:
         """Alerts above an id, oldest first; only those that nobody acknowledged, or of one severity and worse."""
         found: list[View] = await context.read(
-            lambda conn: views.alert_list(conn, after, unacknowledged=open, severity=severity)
+            lambda conn: views.alert_list(conn, after, page.limit, unacknowledged=open, severity=severity)
         )
-        return found
+        return page.full(found, itemgetter("id"))
 
     @app.post("/v1/alerts/{alert_id}/acknowledge")
+    @answers(api.Done)
     @access(OPERATOR)
     async def acknowledge_alert(
         alert_id: Annotated[int, Path(ge=1, le=LARGEST)], body: AcknowledgeRequest, operator: Operator = operate
@@ -102,6 +108,7 @@ def _destination_routes(
     rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
 
     @app.get("/v1/alert-destinations", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.AlertDestination])
     @access(OPERATOR)
     async def list_destinations() -> list[View]:
         """Where alerts go: how many each took, refused, gave up, and still waits for."""
@@ -109,6 +116,7 @@ def _destination_routes(
         return found
 
     @app.post("/v1/alert-destinations/test")
+    @answers(api.DestinationTest)
     @access(OPERATOR)
     async def test_destination(body: DestinationRequest, operator: Operator = operate) -> View:
         """Send a test record now, and tell whether the destination took it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -10,31 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row
 from starlette.responses import Response
 
-from authority import audit, operators, policies, signals
+from authority import api, signals
 from authority.operators import Operator, Scope
+from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers, second_operator, takes
 from authority.planes.limits import RateLimit, read_body
+from authority.planes.paging import AfterNumber, PageOf
 from authority.refusal import Refused
 from authority.trust import Policy, PolicyError
-from protocol.codec import ProtocolViolation, decode, encode
-from protocol.names import check_name
+from protocol.codec import decode, encode
 from protocol.problems import ErrorCode
-from protocol.signals import SignalReport
+from protocol.signals import SignalReceipt, SignalReport
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext
 
 View = dict[str, Any]
 NodeOf = Callable[[Connection, str], Row[Any]]
-
-
-class TokenRequest(BaseModel):
-    """A token of the operator plane for `name` with only these scopes."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
-    lifetime_s: float = Field(90 * 86400, ge=60, le=366 * 86400)
 
 
 class Finding(BaseModel):
@@ -50,8 +44,10 @@ def signal_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_o
     tap = Depends(demand(Scope.SIGNAL))
 
     @app.post("/v1/signals")
+    @takes(SignalReport)
+    @answers(SignalReceipt)
     @access(OPERATOR)
-    async def signal(request: Request, operator: Operator = tap) -> Response:
+    async def report_signal(request: Request, operator: Operator = tap) -> Response:
         """A tap or SIEM tells of a node's behaviour (`SignalReport`); the same `ref` again changes nothing."""
         now = rt.now()
         limit.check(operator.name, now)
@@ -61,15 +57,16 @@ def signal_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_o
         return Response(encode(receipt), media_type="application/json")
 
     @app.get("/v1/signals", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.Signal])
     @access(OPERATOR)
-    async def list_signals(node: str | None = None) -> list[View]:
+    async def list_signals(page: PageOf, node: str | None = None, after: AfterNumber = 0) -> list[View]:
         """Signals that count now, newest first."""
 
         def listed(conn: Connection) -> list[View]:
-            return signals.signal_list(conn, None if node is None else node_of(conn, node).id, rt.now())
+            node_id = None if node is None else node_of(conn, node).id
+            return signals.signal_list(conn, node_id, rt.now(), page.limit, after)
 
-        found: list[View] = await context.read(listed)
-        return found
+        return page.full(await context.read(listed), itemgetter("id"))
 
 
 def finding_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_of: NodeOf) -> None:
@@ -77,71 +74,37 @@ def finding_routes(app: FastAPI, context: OperatorContext, demand: Demand, node_
     rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
 
     @app.post("/v1/nodes/{name}/hostile")
+    @answers(api.Done)
     @access(OPERATOR)
-    async def confirm(name: str, body: Finding, operator: Operator = operate) -> View:
+    async def confirm_hostile(name: str, body: Finding, operator: Operator = operate) -> View:
         """Confirm that the node is hostile; its score is capped until it is absolved."""
         return await context.act(
             lambda conn: signals.confirm_hostile(conn, rt, node_of(conn, name).id, operator.name, body.reason, rt.now())
         )
 
     @app.post("/v1/nodes/{name}/absolve")
+    @answers(api.Done)
     @access(OPERATOR)
-    async def absolve(name: str, body: Finding, operator: Operator = operate) -> View:
+    async def absolve_node(name: str, body: Finding, operator: Operator = operate) -> View:
         """End every signal that speaks against the node."""
         return await context.act(
             lambda conn: signals.absolve(conn, rt, node_of(conn, name).id, operator.name, body.reason, rt.now())
         )
 
 
-def token_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    """POST /v1/tokens and /v1/tokens/{name}/revoke."""
-    rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
-
-    @app.post("/v1/tokens", status_code=201)
-    @access(OPERATOR)
-    async def create_token(body: TokenRequest, operator: Operator = admin) -> View:
-        """A token with these scopes; it is shown only here."""
-        name, scopes = _name(body.name), sorted({*body.scopes})
-
-        def create(conn: Connection) -> str:
-            if operators.name_is_taken(conn, name, rt.now()):
-                raise Refused(ErrorCode.CONFLICT, 409, f"there is a token named {name} already", "Choose another name.")
-            audit.append(conn, "operator-token", operator.name, None, {"name": name, "scopes": scopes}, rt.now())
-            return operators.create_operator_token(conn, rt, name, scopes, body.lifetime_s)
-
-        token = await context.read(create)
-        return {"name": name, "scopes": scopes, "token": token, "expires_at": rt.now() + body.lifetime_s}
-
-    @app.post("/v1/tokens/{name}/revoke")
-    @access(OPERATOR)
-    async def revoke_token(name: str, operator: Operator = admin) -> View:
-        """End a token at once, and with it what its operator voted for."""
-        if name == operator.name:
-            raise Refused(
-                ErrorCode.CONFLICT, 409, "nobody revokes their own token", "Have another administrator do it."
-            )
-
-        def revoke(conn: Connection) -> None:
-            if not operators.revoke_operator_token(conn, name, rt.now()):
-                raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such token in force", "Look into the audit log.")
-            audit.append(conn, "operator-token-revoked", operator.name, None, {"name": name}, rt.now())
-
-        await context.read(revoke)
-        return {"name": name, "revoked": True}
-
-
 def policy_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     """POST /v1/policy/reload."""
-    rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
+    admin = Depends(demand(Scope.ADMIN))
 
     @app.post("/v1/policy/reload")
+    @second_operator
+    @answers(api.PolicyIdentity)
     @access(OPERATOR)
-    async def reload_policy(operator: Operator = admin) -> View:
+    async def reload_policy(response: Response, operator: Operator = admin) -> View:
         """Read the policy's file again; every decision from then on is by the new one."""
         policy = _read(context)
-        pushes = await context.read(lambda conn: policies.adopt(conn, rt, policy, operator.name, rt.now()))
-        await context.hub.push(pushes)
-        return dict(rt.policy.identity)
+        order = Order(Action.POLICY_RELOAD, policy.version, dict(policy.identity))
+        return await context.order(lambda _: order, operator, response)
 
 
 def _read(context: OperatorContext) -> Policy:
@@ -151,10 +114,3 @@ def _read(context: OperatorContext) -> Policy:
         return context.load_policy()
     except PolicyError as error:
         raise Refused(ErrorCode.MALFORMED, 422, str(error), error.remedy) from None
-
-
-def _name(name: str) -> str:
-    try:
-        return check_name("token", name)
-    except ProtocolViolation as error:
-        raise Refused(ErrorCode.MALFORMED, 422, str(error), "Choose another name.") from None

@@ -9,9 +9,11 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from authority import api
 from authority.keys import networks
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import OperatorContext
@@ -35,6 +37,7 @@ def version_routes(app: FastAPI, context: OperatorContext, demand: Demand, named
     operate, rt = Depends(demand(Scope.OPERATE)), context.runtime
 
     @app.post("/v1/networks/{network}/stage", status_code=201)
+    @answers(api.StagedVersion)
     @access(OPERATOR)
     async def stage_version(network: str, operator: Operator = operate) -> View:
         """A version made ahead, which takes force with the next rotation."""
@@ -44,6 +47,7 @@ def version_routes(app: FastAPI, context: OperatorContext, demand: Demand, named
         return {"network": network, "version": number}
 
     @app.post("/v1/networks/{network}/floor")
+    @answers(api.Done)
     @access(OPERATOR)
     async def raise_floor(network: str, body: FloorRequest, operator: Operator = operate) -> View:
         """Destroy every version below, and use none of them again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -53,5 +54,6 @@ class RateLimit:
         if len(self._buckets) > self._addresses:
             del self._buckets[next(iter(self._buckets))]
         if left < 1:
-            detail = "too many requests"
-            raise Refused(ErrorCode.TOO_MANY_TRIES, 429, detail, "Try again in a few seconds.")
+            wait = math.ceil((1 - left) / self._rate)
+            remedy = "Try again in a few seconds."
+            raise Refused(ErrorCode.TOO_MANY_TRIES, 429, "too many requests", remedy, retry_after_s=wait)

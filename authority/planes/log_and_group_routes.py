@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Row
 
-from authority import audit, checkpoints, groups, samples
+from authority import api, audit, checkpoints, groups, samples
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers
+from authority.planes.paging import AfterName, PageOf
 from authority.runtime import Push
 from protocol.messages import LogConsistency
 
@@ -45,9 +48,10 @@ class GroupMemberRequest(BaseModel):
 
 def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     """The audit log's proofs."""
-    read, rt = [Depends(demand(Scope.READ))], context.runtime
+    read, rt = [Depends(demand(Scope.AUDIT))], context.runtime
 
     @app.get("/v1/audit/verify", dependencies=read)
+    @answers(api.AuditReport)
     @access(OPERATOR)
     async def verify_audit() -> View:
         """Build the audit log's tree anew; `intact` tells whether every record, node and checkpoint holds."""
@@ -55,6 +59,7 @@ def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
         return {"intact": report.intact, **dataclasses.asdict(report)}
 
     @app.get("/v1/audit/checkpoint", dependencies=read)
+    @answers(api.AuditCheckpoint)
     @access(OPERATOR)
     async def checkpoint_audit() -> View:
         """A signed checkpoint over the audit log as it is now."""
@@ -62,6 +67,7 @@ def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
         return found
 
     @app.get("/v1/audit/consistency", dependencies=read)
+    @answers(api.Consistency)
     @access(OPERATOR)
     async def audit_consistency(
         first: Annotated[int, Query(alias="from", ge=0, le=LARGEST)],
@@ -72,6 +78,7 @@ def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
         return {"proof": [each.hex() for each in found.hashes]}
 
     @app.get("/v1/audit/{seq}/proof", dependencies=read)
+    @answers(api.AuditProof)
     @access(OPERATOR)
     async def prove_record(seq: Annotated[int, Path(ge=1, le=LARGEST)]) -> View:
         """A record with the proof that a signed checkpoint covers it."""
@@ -79,6 +86,7 @@ def log_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
         return found
 
     @app.get("/v1/challenges/{challenge_id}/evidence", dependencies=read)
+    @answers(api.EvidenceProof)
     @access(OPERATOR)
     async def prove_evidence(challenge_id: Annotated[str, Path(max_length=64)]) -> View:
         """The audit record of what a challenge's evidence committed to, with the proof that a checkpoint covers it."""
@@ -96,13 +104,14 @@ def group_routes(app: FastAPI, context: OperatorContext, demand: Demand, node: F
     operate, now = Depends(demand(Scope.OPERATE)), context.runtime.now
 
     @app.get("/v1/groups", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.Group])
     @access(OPERATOR)
-    async def list_groups() -> list[View]:
-        """Challenge groups with sensor node and members."""
-        found: list[View] = await context.read(groups.listing)
-        return found
+    async def list_groups(page: PageOf, after: AfterName = "") -> list[View]:
+        """Challenge groups with sensor node and members, by name."""
+        return page.cut(await context.read(groups.listing), after, itemgetter("name"))
 
     @app.post("/v1/groups", status_code=201)
+    @answers(api.Done)
     @access(OPERATOR)
     async def create_group(body: GroupRequest, operator: Operator = operate) -> View:
         """A group whose people present themselves at one node."""
@@ -115,6 +124,7 @@ def group_routes(app: FastAPI, context: OperatorContext, demand: Demand, node: F
         return await context.act(create)
 
     @app.post("/v1/groups/{group}/{verb}")
+    @answers(api.Done)
     @access(OPERATOR)
     async def change_group(
         group: str, verb: Literal["add", "remove"], body: GroupMemberRequest, operator: Operator = operate

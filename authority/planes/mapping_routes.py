@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row
 from starlette.responses import Response
 
-from authority import audit
+from authority import api, audit
 from authority.keys import mapping, mapping_file, networks
 from authority.operators import Operator, Scope
 from authority.planes.access import NODE, OPERATOR, access
+from authority.planes.described import answers
 from authority.planes.limits import RateLimit, read_body
+from authority.planes.paging import AfterName, PageOf
 from authority.runtime import Push
 from protocol.codec import decode, encode
 from protocol.levels import ResourceClass
@@ -63,6 +65,7 @@ def mapping_routes(app: FastAPI, context: OperatorContext, demand: Demand, node:
     operate, rt = Depends(demand(Scope.OPERATE)), context.runtime
 
     @app.post("/v1/mapping/import")
+    @answers(api.MappingChanges)
     @access(OPERATOR)
     async def import_mapping(body: ImportRequest, operator: Operator = operate) -> View:
         """Bring the mapping to what a document says, whole or not at all."""
@@ -81,13 +84,17 @@ def _view_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
     read = [Depends(demand(Scope.READ))]
 
     @app.get("/v1/mapping", dependencies=read)
+    @answers(list[api.Place])
     @access(OPERATOR)
-    async def list_mapping(network: str | None = None, address: str | None = None) -> list[View]:
-        """Which node is at which address, and where it is reached."""
+    async def list_mapping(
+        page: PageOf, network: str | None = None, address: str | None = None, after: AfterName = ""
+    ) -> list[View]:
+        """Which node is at which address, and where it is reached; `after` is a network, a slash and an address."""
         found: list[View] = await context.read(lambda conn: mapping.listing(conn, network, address))
-        return found
+        return page.cut(sorted(found, key=_place), after, _place)
 
     @app.get("/v1/mapping/export", dependencies=read)
+    @answers(api.MappingDocument)
     @access(OPERATOR)
     async def export_mapping() -> View:
         """The mapping as a document that can be imported."""
@@ -95,10 +102,15 @@ def _view_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         return document
 
 
+def _place(view: View) -> str:
+    return f"{view['network']}/{view['address']}"
+
+
 def _change_routes(app: FastAPI, context: OperatorContext, demand: Demand, node: FindNode) -> None:
     operate, rt = Depends(demand(Scope.OPERATE)), context.runtime
 
     @app.post("/v1/mapping/nodes/{name}")
+    @answers(api.Done)
     @access(OPERATOR)
     async def set_endpoint(name: str, body: EndpointRequest, operator: Operator = operate) -> View:
         """Say where a node is reached."""
@@ -107,6 +119,7 @@ def _change_routes(app: FastAPI, context: OperatorContext, demand: Demand, node:
         )
 
     @app.post("/v1/networks/{network}/members/{name}")
+    @answers(api.Done)
     @access(OPERATOR)
     async def change_member(network: str, name: str, body: PlaceRequest, operator: Operator = operate) -> View:
         """Give a member another address or class."""
@@ -121,6 +134,7 @@ def _change_routes(app: FastAPI, context: OperatorContext, demand: Demand, node:
         return await context.act(change)
 
     @app.post("/v1/networks/{network}/members/{name}/remove")
+    @answers(api.Done)
     @access(OPERATOR)
     async def remove_member(network: str, name: str, operator: Operator = operate) -> View:
         """Take a node out of a network."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI, Request
 from sqlalchemy import Connection, Row
 
-from authority import owning
+from authority import api, owning
 from authority.operators import Operator, Scope
-from authority.planes.access import OPERATOR, access
+from authority.planes.access import OPERATOR, access, secret_answer
+from authority.planes.described import answers
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import OperatorContext
@@ -24,6 +25,8 @@ def owner_route(app: FastAPI, context: OperatorContext, demand: Demand, node: Fi
     rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
 
     @app.post("/v1/nodes/{name}/tpm-auth")
+    @secret_answer
+    @answers(api.TpmValues)
     @access(OPERATOR)
     async def release_tpm_auth(name: str, operator: Operator = admin) -> dict[str, str]:
         """The owner's and the lockout's authorisation value of the node's TPM, in hexadecimal."""

@@ -60,7 +60,10 @@ def problem_response(
 
 async def _refused(_: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return problem_response(error.code, error.status, error.detail, error.remedy)
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return problem_response(error.code, error.status, error.detail, error.remedy, headers)
 
 
 async def _not_now(_: HTTPConnection, error: Exception) -> Response:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
+from starlette.responses import Response
 
-from authority import ear, references
+from authority import api, ear, references
 from authority.operators import Operator, Scope
+from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers, second_operator
+from authority.planes.paging import AfterNumber, PageOf
 from authority.references import Kind, State
 from authority.refusal import Refused
 from authority.runtime import Push
@@ -54,18 +59,21 @@ def reference_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> 
 
 def _reading(app: FastAPI, context: OperatorContext, read: list[Any]) -> None:
     @app.get("/v1/references", dependencies=read)
+    @answers(list[api.Reference])
     @access(OPERATOR)
-    async def list_references(node: str | None = None, state: State | None = None) -> list[View]:
+    async def list_references(
+        page: PageOf, node: str | None = None, state: State | None = None, after: AfterNumber = 0
+    ) -> list[View]:
         """Reference values and candidates, oldest first."""
 
         def view(conn: Connection) -> list[View]:
             node_id = _node_id(conn, node) if node is not None else None
-            return references.listing(conn, node_id, state.value if state is not None else None)
+            return references.listing(conn, node_id, None if state is None else state.value, after, page.limit)
 
-        found: list[View] = await context.read(view)
-        return found
+        return page.full(await context.read(view), itemgetter("id"))
 
     @app.get("/v1/references/{value_id}", dependencies=read)
+    @answers(api.ReferenceDetail)
     @access(OPERATOR)
     async def show_reference(value_id: ValueId) -> View:
         """One value, and what is different about it."""
@@ -77,6 +85,7 @@ def _results(app: FastAPI, context: OperatorContext, read: list[Any]) -> None:
     rt = context.runtime
 
     @app.get("/v1/nodes/{name}/ear", dependencies=read)
+    @answers(api.AttestationResult)
     @access(OPERATOR)
     async def node_ear(name: str, nonce: Nonce = None) -> View:
         """A signed attestation result (EAR) about the node; a nonce of the relying party's own comes back in it."""
@@ -90,6 +99,7 @@ def _results(app: FastAPI, context: OperatorContext, read: list[Any]) -> None:
         return {"ear": token}
 
     @app.get("/v1/jwks", dependencies=read)
+    @answers(api.KeySet)
     @access(OPERATOR)
     async def key_set() -> View:
         """The keys (RFC 7517) that attestation results are verified with."""
@@ -100,43 +110,59 @@ def _deciding(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     rt, approver = context.runtime, Depends(demand(Scope.APPROVE))
 
     @app.post("/v1/references/{value_id}/accept")
+    @second_operator
+    @answers(api.Done)
     @access(OPERATOR)
-    async def accept_reference(value_id: ValueId, operator: Operator = approver) -> View:
+    async def accept_reference(value_id: ValueId, response: Response, operator: Operator = approver) -> View:
         """Let the node show this value."""
-        return await context.act(_silent(lambda conn: references.accept(conn, value_id, operator.name, rt.now())))
+
+        def order(conn: Connection) -> Order:
+            return Order(Action.REFERENCE_ACCEPT, _value_name(conn, value_id), {"value_id": value_id})
+
+        return await context.order(order, operator, response)
 
     @app.post("/v1/references/{value_id}/reject")
+    @answers(api.Done)
     @access(OPERATOR)
     async def reject_reference(value_id: ValueId, operator: Operator = approver) -> View:
         """Close a candidate, or stop accepting a value."""
         return await context.act(_silent(lambda conn: references.reject(conn, value_id, operator.name, rt.now())))
 
     @app.post("/v1/nodes/{name}/learn")
+    @second_operator
+    @answers(api.Done)
     @access(OPERATOR)
-    async def learn_reference(name: str, body: LearnRequest, operator: Operator = approver) -> View:
+    async def learn_reference(name: str, body: LearnRequest, response: Response, operator: Operator = approver) -> View:
         """Trust the next value that a sound quote of the node shows, and forget the others."""
 
-        def learn(conn: Connection) -> None:
-            references.await_next(conn, _node_id(conn, name), body.kind, operator.name, rt.now())
+        def order(conn: Connection) -> Order:
+            arguments = {"node_id": _node_id(conn, name), "kind": body.kind.value}
+            return Order(Action.REFERENCE_LEARN, f"{body.kind.value} of {name}", arguments)
 
-        return await context.act(_silent(learn))
+        return await context.order(order, operator, response)
 
 
 def _rolling_out(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
     rt, approver = context.runtime, Depends(demand(Scope.APPROVE))
 
     @app.post("/v1/references/{value_id}/stage")
+    @second_operator
+    @answers(api.RolledOut)
     @access(OPERATOR)
-    async def stage_reference(value_id: ValueId, body: StageRequest, operator: Operator = approver) -> View:
+    async def stage_reference(
+        value_id: ValueId, body: StageRequest, response: Response, operator: Operator = approver
+    ) -> View:
         """Accept a value that has held at its node at further ones, before they show it."""
 
-        def stage(conn: Connection) -> int:
-            node_ids = [_node_id(conn, name) for name in body.nodes]
-            return references.stage(conn, value_id, node_ids, operator.name, rt.now())
+        def order(conn: Connection) -> Order:
+            arguments = {"value_id": value_id, "node_ids": [_node_id(conn, name) for name in body.nodes]}
+            target = f"{_value_name(conn, value_id)} for {', '.join(body.nodes)}"
+            return Order(Action.REFERENCE_STAGE, target, arguments)
 
-        return {"ok": True, "nodes": await context.read(stage)}
+        return await context.order(order, operator, response)
 
     @app.post("/v1/references/{value_id}/rollback")
+    @answers(api.RolledOut)
     @access(OPERATOR)
     async def roll_back_reference(value_id: ValueId, operator: Operator = approver) -> View:
         """Withdraw a value wherever it was rolled out to."""
@@ -152,6 +178,11 @@ def _silent(action: Callable[[Connection], None]) -> Callable[[Connection], list
         return []
 
     return act
+
+
+def _value_name(conn: Connection, value_id: int) -> str:
+    value = references.detail(conn, value_id)
+    return f"value {value_id}, {value['kind']} of {value['node']}"
 
 
 def _node_id(conn: Connection, name: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row
 
+from authority import api
 from authority.keys import rotations
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
+from authority.planes.described import answers
+from authority.planes.paging import AfterName, PageOf
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext
@@ -41,19 +45,20 @@ def rotation_routes(
     rt, operate = context.runtime, Depends(demand(Scope.OPERATE))
 
     @app.get("/v1/rotations", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.RotationProgress])
     @access(OPERATOR)
-    async def show(network: str | None = None) -> list[View]:
+    async def show_rotations(page: PageOf, network: str | None = None, after: AfterName = "") -> list[View]:
         """Pairs by phase, who is waited for, pairs given up, and when the next rotation is due."""
 
         def shown(conn: Connection) -> list[View]:
             return rotations.progress(conn, rt, None if network is None else network_of(conn, network), rt.now())
 
-        found: list[View] = await context.read(shown)
-        return found
+        return page.cut(await context.read(shown), after, itemgetter("network"))
 
     @app.post("/v1/networks/{network}/rotation/start")
+    @answers(api.Done)
     @access(OPERATOR)
-    async def start(network: str, body: RotationOrder, operator: Operator = operate) -> View:
+    async def start_rotation(network: str, body: RotationOrder, operator: Operator = operate) -> View:
         """A new epoch now; the old keys go when the new ones are in use."""
         return await context.act(
             lambda conn: rotations.start(
@@ -62,8 +67,9 @@ def rotation_routes(
         )
 
     @app.post("/v1/networks/{network}/rotation/emergency")
+    @answers(api.Done)
     @access(OPERATOR)
-    async def emergency(network: str, body: EmergencyOrder, operator: Operator = operate) -> View:
+    async def replace_keys_at_once(network: str, body: EmergencyOrder, operator: Operator = operate) -> View:
         """A new epoch now, and the old keys go at once, whoever has not got the new ones yet."""
         return await context.act(
             lambda conn: rotations.emergency(

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -93,15 +94,27 @@ class PlaneServer(uvicorn.Server):
 
 def node_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
     """The node plane's listener: a client certificate is welcome, and if one comes it must be of this CA."""
-    context = server_context(ca)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(ca.ca_file)
+    return _server(app, _welcoming(ca), host, port)
+
+
+def operator_server(
+    app: FastAPI, ca: CertificateAuthority, host: str, port: int, operator_ca: Path | None = None
+) -> PlaneServer:
+    """The operator plane's listener: a client certificate is welcome, of this CA or of `operator_ca` (PEM).
+
+    Which certificates are operators' is for the application. Raises `OSError` when the file cannot be used.
+    """
+    context = _welcoming(ca)
+    if operator_ca is not None:
+        context.load_verify_locations(operator_ca)
     return _server(app, context, host, port)
 
 
-def operator_server(app: FastAPI, ca: CertificateAuthority, host: str, port: int) -> PlaneServer:
-    """The operator plane's listener; operators prove themselves by token."""
-    return _server(app, server_context(ca), host, port)
+def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
+    context = server_context(ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(ca.ca_file)
+    return context
 
 
 def server_context(ca: CertificateAuthority) -> ssl.SSLContext:

@@ -492,6 +492,7 @@ operator_token = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Column("kind", String(12), nullable=False, server_default="token"),
 )
 
 console_session = schema_console.console_session(metadata)

@@ -259,6 +259,13 @@ class LogRules(_Section, frozen=True):
     checkpoint_records: int = 1000
 
 
+class ApprovalRules(_Section, frozen=True):
+    """How many operators an order of weight needs, one or two, and for how long one waits for the second."""
+
+    persons: int = 1
+    expires_s: float = DAY_S
+
+
 class Policy(_Section, frozen=True):
     """A versioned policy. `lab` allows periods of seconds; it then binds lab nodes only."""
 
@@ -289,6 +296,7 @@ class Policy(_Section, frozen=True):
     mapping: MappingRules = MappingRules()
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
+    approvals: ApprovalRules = ApprovalRules()
 
     def challenge_interval_s(self, *, lab_node: bool) -> tuple[float, float]:
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""

@@ -47,6 +47,8 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "rotation.drain_s": (1, 600, 0),
     "isolation.failures": (2, 10, 2),
     "isolation.recover_after": (1, 10, 1),
+    "approvals.persons": (1, 2, 1),
+    "approvals.expires_s": (300, 7 * DAY_S, 1),
     "brake.percent": (1, 100, 1),
     "brake.nodes": (2, 1_000_000, 2),
     "brake.window_s": (600, DAY_S, 10),

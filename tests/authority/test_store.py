@@ -292,6 +292,29 @@ def test_nodes_of_the_first_schema_become_tpm_nodes(path: Path):
     opened.close()
 
 
+def test_whoever_could_read_the_audit_log_goes_on_doing_so(path: Path):
+    """Tokens of before the scope `audit`; one whose scopes cannot be read allows nothing, and stops nothing."""
+    migrations = Path(schema.__file__).parent / "migrations"
+    engine = create_engine(f"sqlite:///{path}")
+    rows = {"reader": '["read","operate"]', "tap": '["signal"]', "torn": '["read', "odd": '{"read": 1}'}
+    with engine.connect() as conn:
+        config = Config()
+        config.set_main_option("script_location", str(migrations))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0014")
+        for name, scopes in rows.items():
+            conn.exec_driver_sql("INSERT INTO operator_token VALUES (?, ?, ?, 0, 1, NULL)", (name, name, scopes))
+        conn.commit()
+    engine.dispose()
+    opened = Store(f"sqlite:///{path}")
+    found = opened.run(lambda conn: {row.name: row for row in conn.execute(select(schema.operator_token))})
+    assert json.loads(found["reader"].scopes) == ["read", "operate", "audit"] and found["reader"].kind == "token"
+    assert {name: found[name].scopes for name in ("tap", "torn", "odd")} == {
+        "tap": '["signal"]', "torn": '["read', "odd": '{"read": 1}'
+    }  # fmt: skip
+    opened.close()
+
+
 def test_a_store_in_memory_is_migrated_too():
     store = Store("sqlite://")
     store.run(write("x"))

@@ -13,9 +13,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from authority.operators import Operator, Scope
 from authority.pki import CertificateAuthority
-from authority.planes import Hub, node_plane, operator_plane
-from authority.planes.access import NODE, AccessUndeclared, access, check_access_declared, declared_access
+from authority.planes import Hub, node_plane
+from authority.planes.access import NODE, OPERATOR, AccessUndeclared, access, check_access_declared, declared_access
+from authority.planes.gate import Gate, check_scopes_demanded
 from authority.planes.node_plane import NodeContext, create_node_app
 from authority.planes.operator_plane import OperatorContext, create_operator_app
 from authority.store import Store
@@ -81,7 +83,7 @@ def check_every_route_knows_its_operator(app: FastAPI) -> None:
     assert len(found) > 20
     for header in ({}, {"authorization": "Bearer kvo1.guessed"}, {"authorization": "Basic YTpi"}):
         for method, path in found:
-            assert asyncio.run(asked(app, method, filled(path), header)) in {401, 422}, (method, path)
+            assert asyncio.run(asked(app, method, filled(path), header)) == 401, (method, path)
 
 
 async def asked(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> int:
@@ -129,12 +131,24 @@ def test_every_route_of_the_operator_plane_knows_its_operator(tmp_path: Path) ->
 
 
 def test_an_operator_plane_that_asks_nobody_is_noticed(tmp_path: Path) -> None:
-    async def anybody() -> None: ...
+    async def anybody(*_: object) -> Operator:
+        return Operator("anybody", frozenset({Scope.ADMIN}))
 
-    with replaced(operator_plane, "_demand", lambda _context: lambda _scope: anybody):
-        app = operator_app(tmp_path)
-    with pytest.raises(NOTICED):
+    app = operator_app(tmp_path)
+    with replaced(Gate, "admit", anybody), pytest.raises(NOTICED):
         check_every_route_knows_its_operator(app)
+
+
+def test_a_route_for_operators_of_whatever_scope_is_never_served(tmp_path: Path) -> None:
+    app = operator_app(tmp_path)
+
+    @app.get("/scopeless")
+    @access(OPERATOR)
+    async def scopeless() -> str:
+        return ""
+
+    with pytest.raises(AccessUndeclared, match="/scopeless"):
+        check_scopes_demanded(app)
 
 
 def test_a_forgotten_route_is_never_served() -> None:

@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 
 from authority.pki import CertificateAuthority
-from authority.planes.tls import CERTIFICATE_KEY, HEAD_BYTES, REQUEST_S, CertificateProtocol, operator_server
-from tests.authority.planes.plane import HOST, PATIENCE_S, Client, Plane, everything, listening
+from authority.planes.tls import CERTIFICATE_KEY, HEAD_BYTES, REQUEST_S, CertificateProtocol
+from tests.authority.planes.plane import HOST, PATIENCE_S, Plane, everything
 
 ALIVE = b"GET /v1/ca HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
 
@@ -142,19 +142,6 @@ def test_the_certificate_is_known_to_the_request_by_its_thumbprint(plane: Plane)
     assert client.get("/v1/deliveries").status_code == 200
     pretending = {CERTIFICATE_KEY: thumb, "x-client-cert": thumb, "x-ssl-client-fingerprint": thumb}
     assert plane.stranger().request("GET", "/v1/deliveries", headers=pretending).status_code == 401
-
-
-def test_a_node_s_certificate_means_nothing_to_the_operator_plane(plane: Plane) -> None:
-    app = FastAPI()
-
-    @app.get("/who")
-    async def who(request: Request) -> list[str]:
-        return [*request.scope["state"]]
-
-    client = plane.node("operator-like")
-    with listening(operator_server(app, plane.ca, HOST, 0)) as running:
-        there = Plane(plane.folder, plane.ca, plane.store, plane.hub, running)
-        assert Client(there, "", client.certificate).get("/who").json() == []
 
 
 def test_an_end_waits_for_no_open_socket(own_plane: Plane) -> None:

@@ -1,0 +1,222 @@
+"""Orders carried out, the audit log and its proofs, reference values, attestation results, tokens, tickets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from authority.api._base import Answer
+from authority.trust.policy import Policy
+
+
+class Done(Answer, frozen=True):
+    """An order was carried out."""
+
+    ok: bool
+
+
+class Waiting(Answer, frozen=True):
+    """An order that waits for a second operator, under this number."""
+
+    ok: bool
+    approval: int
+
+
+class Approval(Answer, frozen=True):
+    """An order of one operator, and what another made of it; `arguments` is exactly what would be carried out."""
+
+    id: int
+    action: str
+    target: str
+    arguments: dict[str, Any]
+    requested_by: str
+    reason: str
+    requested_at: float
+    expires_at: float
+    state: str
+    decided_by: str
+    decided_at: float | None
+    decision: str
+
+
+class AuditRecord(Answer, frozen=True):
+    """A record of the audit log; `hash` is its leaf hash (RFC 9162, 2.1.1)."""
+
+    seq: int
+    at: float
+    kind: str
+    actor: str
+    node_id: str | None
+    hash: str
+    data: dict[str, Any]
+
+
+class AuditReport(Answer, frozen=True):
+    """What building the log's tree anew has found."""
+
+    intact: bool
+    length: int
+    root: str
+    checkpoints: int
+    broken_at: int | None
+    reason: str
+
+
+class AuditCheckpoint(Answer, frozen=True):
+    """A signed checkpoint (C2SP signed note), and the certificate (DER, hexadecimal) of the key that signed it."""
+
+    size: int
+    root: str
+    note: str
+    at: float
+    certificate: str
+
+
+class AuditProof(AuditCheckpoint, frozen=True):
+    """A record (canonical bytes, hexadecimal), and the hashes from it to the checkpoint's root."""
+
+    record: str
+    proof: list[str]
+
+
+class EvidenceProof(AuditProof, frozen=True):
+    """The record of what a challenge's evidence committed to."""
+
+    seq: int
+
+
+class Consistency(Answer, frozen=True):
+    """Hashes that show one checkpoint to continue another (RFC 9162, 2.1.4)."""
+
+    proof: list[str]
+
+
+class Reference(Answer, frozen=True):
+    """A reference value of a node; `value` is register or name to digest, `log` whether its event log is known."""
+
+    id: int
+    kind: str
+    state: str
+    node: str
+    value: dict[str, str]
+    origin: int | None
+    first_seen_at: float | None
+    last_seen_at: float | None
+    held_at: float | None
+    decided_at: float | None
+    decided_by: str | None
+    log: bool
+
+
+class ReferenceDetail(Reference, frozen=True):
+    """What is different about a value than about the one that held before: digests, and events where they are known."""
+
+    changes: dict[str, list[str]]
+    events: dict[str, list[list[Any]]] | None
+
+
+class RolledOut(Answer, frozen=True):
+    """At how many nodes a value was accepted or withdrawn."""
+
+    ok: bool
+    nodes: int
+
+
+class AttestationResult(Answer, frozen=True):
+    """An EAR (draft-ietf-rats-ear-04) as JWT."""
+
+    ear: str
+
+
+class PublicKey(Answer, frozen=True):
+    """A key (RFC 7517)."""
+
+    kty: str
+    crv: str
+    x: str
+    y: str
+    kid: str
+    use: str
+    alg: str
+
+
+class KeySet(Answer, frozen=True):
+    """The keys that attestation results are verified with."""
+
+    keys: list[PublicKey]
+
+
+class PolicyIdentity(Answer, frozen=True):
+    """Label and hash of the policy in force."""
+
+    version: str
+    sha256: str
+
+
+class PolicyInForce(Policy, frozen=True, kw_only=True):
+    """Every setting of the policy in force, and its hash."""
+
+    sha256: str  # type: ignore[misc] - of the policy proper a value that follows from the others
+
+
+class Token(Answer, frozen=True):
+    """A credential of an operator: whose, of what kind, for what, until when."""
+
+    name: str
+    kind: str
+    scopes: list[str]
+    created_at: float
+    expires_at: float
+
+
+class NewToken(Answer, frozen=True):
+    """A token, which is shown only here; without it where whoever asked had made it."""
+
+    name: str
+    scopes: list[str]
+    expires_at: float
+    token: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return f"NewToken(name={self.name!r})"
+
+
+class Revoked(Answer, frozen=True):
+    """A token that is good for nothing any more."""
+
+    name: str
+    revoked: bool
+
+
+class JoinToken(Answer, frozen=True):
+    """A one-time token for a node; it is shown only here."""
+
+    name: str
+    token: str
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"JoinToken(name={self.name!r})"
+
+
+class Ticket(Answer, frozen=True):
+    """A one-time ticket and its PIN, for an administrator; they are shown only here."""
+
+    admin: str
+    node: str
+    ticket: str
+    pin: str
+
+    def __repr__(self) -> str:
+        return f"Ticket(admin={self.admin!r}, node={self.node!r})"
+
+
+class TpmValues(Answer, frozen=True):
+    """The authorisation values of a node's TPM, in hexadecimal."""
+
+    owner: str
+    lockout: str
+
+    def __repr__(self) -> str:
+        return "TpmValues()"
