@@ -173,7 +173,7 @@ def _refusal(error: Exception) -> Response:
     if isinstance(error, Refused):
         status, said, remedy = error.status, error.detail, error.remedy
     elif isinstance(error, PolicyError):
-        status, said, remedy = 422, str(error), error.remedy
+        status, said, remedy = 422, f"the policy cannot be used: {error}", error.remedy
     return HTMLResponse(f"<!doctype html>{frame.refusal(status, said, remedy)}", status)
 
 
