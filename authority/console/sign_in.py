@@ -50,8 +50,8 @@ def sign_in_routes(app: FastAPI, context: OperatorContext) -> None:
         """Open a session for the token in the form."""
 
         async def work() -> Response:
-            limit.check(request.client.host if request.client else "", context.runtime.now())
             form = await checked_form(request, _expected(request))
+            limit.check(request.client.host if request.client else "", context.runtime.now())
             return await _signed_in(context, form.get("token", "").strip(), form.get("next", ""))
 
         return await answer(work)
