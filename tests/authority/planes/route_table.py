@@ -16,7 +16,29 @@ VIEWERS = AUDITORS | {"viewer"}
 TAPS = ADMINS | {"tap"}
 NODES = frozenset({"agent"})
 
+_SESSION_FORMS = (
+    *(f"nodes/{{name}}/{verb}" for verb in ("challenge", "isolate", "release", "ban", "retire")),
+    *(f"networks/{{name}}/{verb}" for verb in ("rotation", "emergency", "versions")),
+    *(f"profiles/{{record_id}}/{verb}" for verb in ("approve", "refuse")),
+    *(f"references/{{value_id}}/{verb}" for verb in ("accept", "reject")),
+    *(f"orders/{{number}}/{verb}" for verb in ("approve", "reject")),
+    *("alerts/{alert_id}/acknowledge", "brake/{decision}", "policy/replay", "sign-out", "sign-in"),
+)
+_SESSION_PAGES = (
+    *("", "/nodes/{name}", "/alerts", "/alerts/{alert_id}", "/approvals", "/networks", "/networks/{name}"),
+    *("/policy", "/audit", "/audit/{seq}"),
+)
+CONSOLE: Mapping[Route, frozenset[str]] = {
+    ("GET", "/"): EVERYBODY,
+    ("GET", "/console/sign-in"): EVERYBODY,
+    ("GET", "/console/static/{name}"): EVERYBODY,
+    **{("GET", f"/console{each}"): frozenset() for each in _SESSION_PAGES},
+    **{("POST", f"/console/{each}"): frozenset() for each in _SESSION_FORMS},
+}
+"""No credential of the API opens a page: a session does, which `tests/authority/console` tries."""
+
 OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
+    **CONSOLE,
     ("GET", "/openapi.json"): EVERYBODY,
     ("GET", "/v1/nodes"): VIEWERS,
     ("GET", "/v1/nodes/{name}"): VIEWERS,
