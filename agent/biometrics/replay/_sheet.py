@@ -28,6 +28,9 @@ _ROUNDS = 4
 _STEP = (1.0, 0.5, 0.5, 0.012)
 """First steps of the search: degrees, points across, points down, share of the size."""
 
+_SURE = 0.93
+"""Likeness after which no other size is begun with."""
+
 _GAIN = 1e-4
 """Likeness that a step of the search must win."""
 
@@ -42,7 +45,7 @@ _LEAST_SEEN = 0.1
 class Geometry:
     """`side` points a side are kept; a probe has a margin around them, `wide` a side. `overlap`: the least share of a
     probe that the other sheet must cover. `angles`: turns in degrees that are tried. `promising`: a coarse likeness
-    below it is not refined.
+    below it is not refined. `sizes`: where the search for the size begins, until one comes to 0.93.
     """
 
     side: int
@@ -50,6 +53,7 @@ class Geometry:
     overlap: float
     angles: tuple[float, ...]
     promising: float
+    sizes: tuple[float, ...] = (1.0,)
 
     @property
     def sign_bytes(self) -> int:
@@ -164,7 +168,19 @@ class Sheet:
         return float(likeness.max()), (self.geometry.angles[turn], shifts[0], shifts[1], 1.0)
 
     def _refined(self, past: Signs, move: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """The move climbed from `move`, one parameter at a time, in steps that halve."""
+        """The best that is climbed to from `move` at one of the sizes."""
+        best, found = -2.0, move
+        for size in self.geometry.sizes:
+            climbed = self._climbed_from(past, (*move[:3], size))
+            reached = self._agreement(past, climbed)
+            if reached > best:
+                best, found = reached, climbed
+            if best > _SURE:
+                break
+        return found
+
+    def _climbed_from(self, past: Signs, move: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """One parameter at a time, in steps that halve."""
         best, at = self._agreement(past, move), np.array(move)
         step = np.array(_STEP)
         for _ in range(_ROUNDS):

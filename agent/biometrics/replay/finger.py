@@ -18,11 +18,16 @@ from agent.biometrics.replay._sheet import Geometry, Sheet, Signs
 from hal import FingerprintImage
 
 OVERALL: Final = 0.90
-LOCAL: Final = 0.83
+LOCAL: Final = 0.65
 """Least likeness of a repeated image, and of nine tenths of its tiles."""
 
 GEOMETRY: Final = Geometry(
-    side=120, wide=168, overlap=0.45, angles=tuple(float(angle) for angle in range(-12, 13, 2)), promising=0.35
+    side=120,
+    wide=168,
+    overlap=0.45,
+    angles=tuple(float(angle) for angle in range(-12, 13, 2)),
+    promising=0.25,
+    sizes=(1.0, 0.986, 1.014),
 )
 _PITCH = 3.0
 """Pixels at 500 dpi from point to point: ridges are 7 to 11 pixels apart."""
