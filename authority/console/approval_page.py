@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from authority import braking, enrolling, references, views
+from authority import braking, enrolling, orders, references, views
 from authority.console import words
 from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
-from authority.console.orders import Action, give
+from authority.console.orders import give, order_forms, waiting
 from authority.operators import Scope
+from authority.orders import Action, Order, OrderState
 from authority.references import State
 from authority.refusal import Refused
 from authority.runtime import Push
@@ -35,13 +36,15 @@ def approval_routes(desk: Desk) -> None:
             candidates = references.listing(conn, state=State.CANDIDATE.value)[:_MOST]
             changes = [references.detail(conn, each["id"])["changes"] for each in candidates]
             profiles = views.profile_list(conn, state=_PENDING)[:_MOST]
-            return profiles, [*zip(candidates, changes, strict=True)], braking.status(conn)
+            asked = orders.listing(conn, visit.now, OrderState.OPEN, limit=_MOST)
+            return asked, profiles, [*zip(candidates, changes, strict=True)], braking.status(conn)
 
-        profiles, candidates, brake = await visit.read(view)
+        asked, profiles, candidates, brake = await visit.read(view)
         return page(
             visit,
             "approvals",
             "Approvals",
+            waiting(visit, asked),
             _enrolments(visit, profiles),
             _states(visit, candidates),
             _brake(visit, brake),
@@ -50,6 +53,7 @@ def approval_routes(desk: Desk) -> None:
     _profile_forms(desk)
     _reference_forms(desk)
     _brake_form(desk)
+    order_forms(desk)
 
 
 def _profile_forms(desk: Desk) -> None:
@@ -58,8 +62,13 @@ def _profile_forms(desk: Desk) -> None:
     @desk.form("/profiles/{record_id}/approve", Scope.APPROVE)
     async def approve(visit: Visit) -> Response:
         """Let an enrolled administrator answer for the node."""
-        given, back = {"record_id": visit.part("record_id")}, path("approvals", done="approved")
-        return await give(visit, Action.PROFILE_APPROVE, lambda _: given, "", back)
+        record, back = visit.part("record_id"), path("approvals", done="approved")
+
+        def make(conn: Connection) -> Order:
+            target = enrolling.check_approvable(conn, record)
+            return Order(Action.PROFILE_APPROVE, target, {"record_id": record})
+
+        return await give(visit, make, back)
 
     @desk.form("/profiles/{record_id}/refuse", Scope.APPROVE)
     async def refuse(visit: Visit) -> Response:
@@ -72,8 +81,14 @@ def _reference_forms(desk: Desk) -> None:
     @desk.form("/references/{value_id}/accept", Scope.APPROVE)
     async def accept(visit: Visit) -> Response:
         """Let the node show this value."""
-        given, back = {"value_id": visit.number("value_id")}, path("approvals", done="accepted")
-        return await give(visit, Action.REFERENCE_ACCEPT, lambda _: given, "", back)
+        value_id, back = visit.number("value_id"), path("approvals", done="accepted")
+
+        def make(conn: Connection) -> Order:
+            value = references.detail(conn, value_id)
+            target = f"value {value_id}, {value['kind']} of {value['node']}"
+            return Order(Action.REFERENCE_ACCEPT, target, {"value_id": value_id})
+
+        return await give(visit, make, back)
 
     @desk.form("/references/{value_id}/reject", Scope.APPROVE)
     async def reject(visit: Visit) -> Response:

@@ -16,6 +16,7 @@ from authority.console.frame import page
 from authority.console.markup import Child, Markup, h, path
 from authority.console.node_page import node_of, proven
 from authority.console.proofs import Proof
+from authority.operators import Scope
 from authority.store import schema
 
 _ROW = schema.audit
@@ -26,7 +27,7 @@ _LARGEST = 2**63 - 1
 def audit_routes(desk: Desk) -> None:
     """The list, and one record."""
 
-    @desk.page("/audit")
+    @desk.page("/audit", Scope.AUDIT)
     async def listing(visit: Visit) -> Markup:
         """Records, newest first: those before a number, so that a page stays what it was while the log grows."""
         before = _before(visit)
@@ -39,7 +40,7 @@ def audit_routes(desk: Desk) -> None:
         steps = _steps(visit, rows, before)
         return page(visit, "audit", "Audit log", _head(size, checkpoint), _filters(visit), _table(rows, names), steps)
 
-    @desk.page("/audit/{seq}")
+    @desk.page("/audit/{seq}", Scope.AUDIT)
     async def show(visit: Visit) -> Markup:
         """One record with its proof."""
         seq = visit.number("seq")

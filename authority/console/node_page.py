@@ -17,9 +17,10 @@ from authority.console.course import Course, course
 from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
-from authority.console.orders import Action, give
+from authority.console.orders import give
 from authority.console.proofs import Proof
 from authority.operators import Scope
+from authority.orders import Action, Order
 from authority.refusal import Refused
 from authority.runtime import Push
 from authority.store import schema
@@ -103,7 +104,7 @@ def _shared_order_route(desk: Desk, verb: str, action: Action) -> None:
         """As above, of an order that a policy may give to two persons."""
         name, reason = visit.part("name"), visit.text("reason", needed=True)
         back = path("nodes", name, done=verb)
-        return await give(visit, action, lambda conn: {"node_id": node_of(conn, name).id}, reason, back)
+        return await give(visit, lambda conn: Order(action, name, {"node_id": node_of(conn, name).id}, reason), back)
 
 
 def node_of(conn: Connection, name: str) -> Row[Any]:
@@ -153,7 +154,7 @@ def _page(visit: Visit, found: _Found, made: Course, period: str) -> Markup:
         _profiles(node),
         _challenges(found.challenges, now),
         _alerts(found.alerts, now),
-        _decisions(found.decisions, found.proof),
+        _decisions(found.decisions, found.proof) if visit.may(Scope.AUDIT) else None,
     )
 
 

@@ -1,48 +1,86 @@
-"""What is more than one operator's affair in some sites: carried out in one place, whichever page it is ordered on."""
+"""Orders that a policy may give to two persons: given on any page, and what of them waits for the second one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from authority import enrolling, references, standing
-from authority.console.desk import Visit
-from authority.runtime import Push, Runtime
+from authority import orders
+from authority.console import words
+from authority.console.desk import Desk, Visit
+from authority.console.frame import form
+from authority.console.markup import Child, Markup, h, path
+from authority.operators import Scope
+from authority.orders import Carried, Order
 
-
-class Action(StrEnum):
-    """An order that a policy may give to two persons."""
-
-    PROFILE_APPROVE = "profile-approve"
-    NODE_BAN = "node-ban"
-    NODE_RELEASE = "node-release"
-    REFERENCE_ACCEPT = "reference-accept"
+View = orders.View
 
 
-Arguments = dict[str, Any]
+async def give(visit: Visit, make: Callable[[Connection], Order], back: str) -> Response:
+    """Carry an order out and show the page `back`, or let it wait for a second operator. Raises `Refused`."""
+    context, now = visit.context, visit.now
+
+    def act(conn: Connection) -> Carried:
+        return orders.submit(conn, context.runtime, make(conn), visit.name, now, context.load_policy)
+
+    done = await context.store.arun(act)
+    await context.hub.push(done.pushes)
+    return RedirectResponse(back if done.approval is None else path("approvals", done="asked"), 303)
 
 
-async def give(
-    visit: Visit, action: Action, arguments: Callable[[Connection], Arguments], reason: str, back: str
-) -> Response:
-    """Carry out an order in the name of whoever gave it, and show the page `back`; raises `Refused`."""
-    rt = visit.context.runtime
-    return await visit.act(lambda conn: _carry_out(conn, rt, action, arguments(conn), visit.name, reason), back)
+def order_forms(desk: Desk) -> None:
+    """POST /console/orders/{number}/approve and /reject."""
+    context, now = desk.context, desk.context.runtime.now
+
+    @desk.form("/orders/{number}/approve", Scope.APPROVE)
+    async def approve(visit: Visit) -> Response:
+        """Carry out what another operator asked for."""
+        number, reason, who = visit.number("number"), visit.text("reason"), visit.session.operator
+
+        def act(conn: Connection) -> Carried:
+            return orders.approve(conn, context.runtime, number, who, reason, now(), context.load_policy)
+
+        done = await context.store.arun(act)
+        await context.hub.push(done.pushes)
+        return RedirectResponse(path("approvals", done="ordered"), 303)
+
+    @desk.form("/orders/{number}/reject", Scope.APPROVE)
+    async def reject(visit: Visit) -> Response:
+        """Close an order that is not to be carried out."""
+        number, reason = visit.number("number"), visit.text("reason")
+        await visit.read(lambda conn: orders.reject(conn, number, visit.name, reason, now()))
+        return RedirectResponse(path("approvals", done="closed"), 303)
 
 
-def _carry_out(conn: Connection, rt: Runtime, action: Action, given: Arguments, actor: str, reason: str) -> list[Push]:
-    now = rt.now()
-    match action:
-        case Action.NODE_BAN:
-            return standing.ban(conn, rt, given["node_id"], actor, reason, now)
-        case Action.NODE_RELEASE:
-            return standing.release(conn, rt, given["node_id"], actor, reason, now)
-        case Action.PROFILE_APPROVE:
-            return enrolling.approve(conn, rt, given["record_id"], actor, now)
-        case Action.REFERENCE_ACCEPT:
-            references.accept(conn, given["value_id"], actor, now)
-            return []
+def waiting(visit: Visit, found: list[View]) -> Markup:
+    """Orders that wait for a second operator."""
+    rows = [
+        (
+            f"order {each['id']}: {each['action']}",
+            each["target"],
+            each["requested_by"],
+            each["reason"] or json.dumps(each["arguments"]),
+            words.relative(each["expires_at"], visit.now),
+            _decision(visit, each),
+        )
+        for each in found
+    ]
+    headings = ("Order", "Of", "Asked by", "Why", "Ends", "Decision")
+    table = words.table("Orders that wait", headings, rows, "No order waits for a second operator.")
+    return words.section("Orders that wait for a second operator", table)
+
+
+def _decision(visit: Visit, order: View) -> Child:
+    if not visit.may(Scope.APPROVE):
+        return h("span", "needs the scope approve", class_="faint")
+    own = order["requested_by"] == visit.name
+    named = h("span", f" order {order['id']}", class_="unseen")
+    verbs = [("reject", "danger")] if own else [("approve", "primary"), ("reject", "danger")]
+    forms = [
+        form(visit, path("orders", order["id"], verb), h("button", verb.capitalize(), named, class_=look))
+        for verb, look in verbs
+    ]
+    return h("div", forms, class_="pair")

@@ -208,8 +208,8 @@ def test_a_console_without_its_sessions_is_noticed(served: tuple[Callers, FastAP
 
     with replaced(Desk, "_session", admits):
         cells = asked(served[0], {*CONSOLE}, ("nobody",))
-    for row in CONSOLE:
-        if row[0] == "GET":
+    for row, who in CONSOLE.items():
+        if row[0] == "GET" and not who:
             with pytest.raises(NOTICED):
                 check({(row, "nobody"): cells[row, "nobody"]}, CONSOLE)
 

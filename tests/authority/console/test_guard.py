@@ -8,6 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from authority.console import desk, sessions
+from authority.operators import Scope
 from authority.store import schema
 from tests.authority.console.house import APPROVE, OPERATE, ORIGIN, READ, Browser, House, enrol
 
@@ -26,6 +27,8 @@ FORMS = {
     "/console/references/1/accept": "approve",
     "/console/references/1/reject": "approve",
     "/console/brake/hold": "approve",
+    "/console/orders/1/approve": "approve",
+    "/console/orders/1/reject": "approve",
     "/console/policy/replay": "read",
     "/console/sign-out": "read",
 }
@@ -56,7 +59,11 @@ def isolated(house: House) -> bool:
 def test_every_form_is_in_the_table(house: House) -> None:
     """So that a form that is added is tried here."""
     shapes = {path.replace("/n/", "/{name}/").replace("/plant/", "/{name}/") for path in FORMS}
-    for old, new in (("alerts/1", "alerts/{alert_id}"), ("profiles/0", "profiles/{record_id}")):
+    for old, new in (
+        ("alerts/1", "alerts/{alert_id}"),
+        ("profiles/0", "profiles/{record_id}"),
+        ("orders/1", "orders/{number}"),
+    ):
         shapes = {path.replace(old, new) for path in shapes}
     shapes = {
         path.replace("references/1", "references/{value_id}").replace("brake/hold", "brake/{decision}")
@@ -169,3 +176,12 @@ def test_a_body_that_no_form_sends_is_refused(fresh: House) -> None:
         answer = browser.send("POST", "/console/nodes/n/isolate", content=content, headers=headers)
         assert answer.status_code == status, content[:8]
     assert not isolated(fresh)
+
+
+def test_the_audit_log_needs_its_scope(fresh: House) -> None:
+    viewer, auditor = fresh.signed_in(READ, "vera"), fresh.signed_in([*READ, Scope.AUDIT], "aud")
+    for path in ("/console/audit", "/console/audit/1"):
+        assert (viewer.get(path).status_code, auditor.get(path).status_code) == (403, 200)
+    assert "Last decisions" not in viewer.page("/console/nodes/n") and "<h2>Audit</h2>" in auditor.page(
+        "/console/nodes/n"
+    )

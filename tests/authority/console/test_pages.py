@@ -10,6 +10,7 @@ from sqlalchemy import insert, update
 from authority import audit, references, standing
 from authority.alerts import raise_alert
 from authority.keys import networks
+from authority.operators import Scope
 from authority.store import schema
 from protocol.levels import ResourceClass
 from tests.authority.console.house import READ, Browser, House, add_node, enrol
@@ -47,7 +48,7 @@ def viewer(house: House) -> Browser:
 
     house.do(fill)
     house.moved.now += 4 * 3600
-    return house.signed_in(READ, "vera")
+    return house.signed_in([*READ, Scope.AUDIT], "vera")
 
 
 @pytest.mark.parametrize("path", PAGES)

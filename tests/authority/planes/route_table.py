@@ -16,40 +16,29 @@ VIEWERS = AUDITORS | {"viewer"}
 TAPS = ADMINS | {"tap"}
 NODES = frozenset({"agent"})
 
-CONSOLE: Mapping[Route, frozenset[str]] = dict.fromkeys(
-    [
-        ("GET", "/console"),
-        ("GET", "/console/nodes/{name}"),
-        ("GET", "/console/alerts"),
-        ("GET", "/console/alerts/{alert_id}"),
-        ("POST", "/console/alerts/{alert_id}/acknowledge"),
-        ("GET", "/console/approvals"),
-        ("GET", "/console/audit"),
-        ("GET", "/console/audit/{seq}"),
-        ("POST", "/console/brake/{decision}"),
-        ("GET", "/console/networks"),
-        ("GET", "/console/networks/{name}"),
-        ("POST", "/console/networks/{name}/emergency"),
-        ("POST", "/console/networks/{name}/rotation"),
-        ("POST", "/console/networks/{name}/versions"),
-        ("POST", "/console/nodes/{name}/ban"),
-        ("POST", "/console/nodes/{name}/challenge"),
-        ("POST", "/console/nodes/{name}/isolate"),
-        ("POST", "/console/nodes/{name}/release"),
-        ("POST", "/console/nodes/{name}/retire"),
-        ("GET", "/console/policy"),
-        ("POST", "/console/policy/replay"),
-        ("POST", "/console/profiles/{record_id}/approve"),
-        ("POST", "/console/profiles/{record_id}/refuse"),
-        ("POST", "/console/references/{value_id}/accept"),
-        ("POST", "/console/references/{value_id}/reject"),
-        ("POST", "/console/sign-out"),
-    ],
-    frozenset(),
+_SESSION_FORMS = (
+    *(f"nodes/{{name}}/{verb}" for verb in ("challenge", "isolate", "release", "ban", "retire")),
+    *(f"networks/{{name}}/{verb}" for verb in ("rotation", "emergency", "versions")),
+    *(f"profiles/{{record_id}}/{verb}" for verb in ("approve", "refuse")),
+    *(f"references/{{value_id}}/{verb}" for verb in ("accept", "reject")),
+    *(f"orders/{{number}}/{verb}" for verb in ("approve", "reject")),
+    *("alerts/{alert_id}/acknowledge", "brake/{decision}", "policy/replay", "sign-out", "sign-in"),
 )
-"""Nobody by a token or a certificate: these ask for a session, whose scopes `tests/authority/console` looks at."""
+_SESSION_PAGES = (
+    *("", "/nodes/{name}", "/alerts", "/alerts/{alert_id}", "/approvals", "/networks", "/networks/{name}"),
+    *("/policy", "/audit", "/audit/{seq}"),
+)
+CONSOLE: Mapping[Route, frozenset[str]] = {
+    ("GET", "/"): EVERYBODY,
+    ("GET", "/console/sign-in"): EVERYBODY,
+    ("GET", "/console/static/{name}"): EVERYBODY,
+    **{("GET", f"/console{each}"): frozenset() for each in _SESSION_PAGES},
+    **{("POST", f"/console/{each}"): frozenset() for each in _SESSION_FORMS},
+}
+"""No credential of the API opens a page: a session does, which `tests/authority/console` tries."""
 
 OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
+    **CONSOLE,
     ("GET", "/openapi.json"): EVERYBODY,
     ("GET", "/v1/nodes"): VIEWERS,
     ("GET", "/v1/nodes/{name}"): VIEWERS,
@@ -122,11 +111,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/metrics"): ADMINS,
     ("GET", "/healthz"): EVERYBODY,
     ("GET", "/readyz"): EVERYBODY,
-    ("GET", "/"): EVERYBODY,
-    ("GET", "/console/sign-in"): EVERYBODY,
-    ("POST", "/console/sign-in"): frozenset(),
-    ("GET", "/console/static/{name}"): EVERYBODY,
-    **CONSOLE,
+    ("POST", "/v1/break-glass"): frozenset(),
 }
 
 NODE_PLANE: Mapping[Route, frozenset[str]] = {
