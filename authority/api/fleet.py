@@ -212,8 +212,21 @@ class Brake(Answer, frozen=True):
     falls: list[Fall]
 
 
+class NotInOrder(Answer, frozen=True):
+    """What a check found, what to do about it, and whether requests cannot be answered for it."""
+
+    check: str
+    reason: str
+    remedy: str
+    hinders: bool
+
+
 class Connected(Answer, frozen=True):
-    """Whether the store answers, and how many nodes are connected."""
+    """Whether requests can be answered (`ok`), how many nodes are connected, and all that is not in order."""
 
     ok: bool
     connected: int
+    healthy: bool
+    ready: bool
+    at: float
+    findings: list[NotInOrder]

@@ -51,7 +51,7 @@ def order_forms(desk: Desk) -> None:
     async def reject(visit: Visit) -> Response:
         """Close an order that is not to be carried out."""
         number, reason = visit.number("number"), visit.text("reason")
-        await visit.read(lambda conn: orders.reject(conn, number, visit.name, reason, now()))
+        await visit.read(lambda conn: orders.reject(conn, number, visit.session.operator, reason, now()))
         return RedirectResponse(path("approvals", done="closed"), 303)
 
 

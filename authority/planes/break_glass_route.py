@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from authority import break_glass
-from authority.planes.access import ANONYMOUS, access
+from authority.planes.access import ANONYMOUS, access, secret_answer
 from authority.planes.limits import RateLimit
 from authority.refusal import Refused
 from protocol.codec import ProtocolViolation
@@ -35,7 +35,8 @@ def break_glass_route(app: FastAPI, context: OperatorContext) -> None:
     """POST /v1/break-glass."""
     rt, limit = context.runtime, RateLimit(burst=5, rate=1 / 60)
 
-    @app.post("/v1/break-glass", status_code=201)
+    @app.post("/v1/break-glass", status_code=201, include_in_schema=False)
+    @secret_answer
     @access(ANONYMOUS)
     async def break_the_glass(body: BreakGlassRequest, request: Request) -> View:
         """Use a sealed credential up: a token with every scope for an hour, and an alert to everybody."""

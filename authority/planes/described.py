@@ -87,10 +87,9 @@ def declared_answer(endpoint: object) -> Any:
 
 
 def operator_routes(app: FastAPI) -> list[APIRoute]:
-    """The routes for operators, in the order in which they were added."""
-    return [
-        route for route in app.routes if isinstance(route, APIRoute) and declared_access(route.endpoint) is OPERATOR
-    ]
+    """The routes for operators that answer JSON, in the order in which they were added."""
+    ours = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
+    return [route for route in ours if declared_access(route.endpoint) is OPERATOR]
 
 
 def description(app: FastAPI) -> Document:

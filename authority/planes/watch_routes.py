@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse, Response
 
+from authority import api
 from authority.metrics import CONTENT_TYPE
 from authority.operators import Scope
 from authority.planes.access import ANONYMOUS, OPERATOR, access
+from authority.planes.described import answers
 from authority.refusal import Refused
 from protocol.problems import ErrorCode
 
@@ -28,13 +30,16 @@ def watch_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
 
 
 def _token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    @app.get("/metrics", dependencies=[Depends(demand(Scope.METRICS))], response_class=Response)
+    @app.get(
+        "/metrics", dependencies=[Depends(demand(Scope.METRICS))], response_class=Response, include_in_schema=False
+    )
     @access(OPERATOR)
     async def metrics() -> Response:
         """Metrics in Prometheus' text format; for a token with the scope `metrics`."""
         return Response(await _watch(context).scrape(len(context.hub.connected())), media_type=CONTENT_TYPE)
 
     @app.get("/v1/health", dependencies=[Depends(demand(Scope.READ))])
+    @answers(api.Connected)
     @access(OPERATOR)
     async def health() -> View:
         """Everything that is not in order, with reason and remedy, and how many nodes are connected."""
@@ -43,14 +48,14 @@ def _token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> Non
 
 
 def _probe_routes(app: FastAPI, context: OperatorContext) -> None:
-    @app.get("/healthz", response_class=JSONResponse)
+    @app.get("/healthz", response_class=JSONResponse, include_in_schema=False)
     @access(ANONYMOUS)
     async def healthz() -> JSONResponse:
         """200 if everything is in order, 503 with the names of the checks that are not; reasons need a token."""
         report = await _watch(context).monitor.report()
         return _shown(report, report.healthy)
 
-    @app.get("/readyz", response_class=JSONResponse)
+    @app.get("/readyz", response_class=JSONResponse, include_in_schema=False)
     @access(ANONYMOUS)
     async def readyz() -> JSONResponse:
         """200 if requests can be answered: what only needs somebody's attention does not count."""

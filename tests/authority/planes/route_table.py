@@ -111,7 +111,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/metrics"): ADMINS,
     ("GET", "/healthz"): EVERYBODY,
     ("GET", "/readyz"): EVERYBODY,
-    ("POST", "/v1/break-glass"): frozenset(),
+    ("POST", "/v1/break-glass"): EVERYBODY,
 }
 
 NODE_PLANE: Mapping[Route, frozenset[str]] = {
