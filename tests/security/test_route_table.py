@@ -243,7 +243,7 @@ def test_a_registered_certificate_is_an_operator_s_and_no_other_is(plane: Plane,
     site_ca = foreign(tmp_path)
     rt = make_runtime(plane.ca)
     app = create_operator_app(OperatorContext(plane.store, rt, plane.hub, plane.ca.ca_sha256))
-    with listening(operator_server(app, plane.ca, HOST, 0, site_ca.ca_file)) as running:
+    with listening(operator_server(app, plane.ca, HOST, 0, operator_ca=site_ca.ca_file)) as running:
         there = Plane(tmp_path, plane.ca, plane.store, plane.hub, running)
         mine, other = (Client.of(there, site_ca, name, "0" * 64) for name in ("carol", "dave"))
         register(plane, "carol", mine.certificate, rt.now())

@@ -116,6 +116,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
 
 NODE_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/v1/ca"): EVERYBODY,
+    ("GET", "/v1/ca/next"): EVERYBODY,
     ("POST", "/v1/join"): EVERYBODY,
     ("POST", "/v1/join/{join_id}/activate"): EVERYBODY,
     ("POST", "/v1/nonces"): EVERYBODY,
