@@ -18,7 +18,7 @@ def approvals() -> None:
 
 
 @approvals.command("list")
-@click.option("--state", "wanted", type=click.Choice(_STATES), help="Only those that stand so.")
+@click.option("--only", "wanted", type=click.Choice(_STATES), help="Only those that stand so.")
 @target_options
 @json_option
 def list_approvals(wanted: str | None, as_json: bool, **options: Any) -> None:
