@@ -28,9 +28,6 @@ _ROUNDS = 4
 _STEP = (1.0, 0.5, 0.5, 0.012)
 """First steps of the search: degrees, points across, points down, share of the size."""
 
-_SURE = 0.93
-"""Likeness after which no other size is begun with."""
-
 _GAIN = 1e-4
 """Likeness that a step of the search must win."""
 
@@ -45,7 +42,7 @@ _LEAST_SEEN = 0.1
 class Geometry:
     """`side` points a side are kept; a probe has a margin around them, `wide` a side. `overlap`: the least share of a
     probe that the other sheet must cover. `angles`: turns in degrees that are tried. `promising`: a coarse likeness
-    below it is not refined. `sizes`: where the search for the size begins, until one comes to 0.93.
+    below it is not refined. `sizes`: changes of size that are tried with each turn.
     """
 
     side: int
@@ -147,15 +144,19 @@ class Sheet:
         overall = self._agreement(past, move)
         return Likeness(overall, self._local(past, move)) if overall > self.geometry.promising else _UNLIKE
 
+    @property
+    def _ways(self) -> list[tuple[float, float]]:
+        return [(angle, size) for size in self.geometry.sizes for angle in self.geometry.angles]
+
     @cached_property
     def _turned(self) -> tuple[Spectrum, Spectrum, Field]:
-        turned = np.array([self.moved((angle, 0.0, 0.0, 1.0)) for angle in self.geometry.angles])
+        turned = np.array([self.moved((angle, 0.0, 0.0, size)) for angle, size in self._ways])
         shape = (self.geometry.transform,) * 2
         weights = np.abs(turned)
         return np.conj(np.fft.rfft2(turned, shape)), np.conj(np.fft.rfft2(weights, shape)), weights.sum(axis=(1, 2))
 
     def _coarse(self, past: Signs) -> tuple[float, tuple[float, float, float, float]]:
-        """The best of the turns and of whole-point shifts, by correlation."""
+        """The best of the turns, sizes and whole-point shifts, by correlation."""
         side = self.geometry.transform
         values, weights, totals = self._turned
         signs, there = past.spectra
@@ -165,22 +166,11 @@ class Sheet:
         likeness = np.where(enough, agreed / np.maximum(covered, 1.0), -1.0)
         turn, down, across = np.unravel_index(int(likeness.argmax()), likeness.shape)
         shifts = [float(v if v < side / 2 else v - side) for v in (across, down)]
-        return float(likeness.max()), (self.geometry.angles[turn], shifts[0], shifts[1], 1.0)
+        angle, size = self._ways[int(turn)]
+        return float(likeness.max()), (angle, shifts[0], shifts[1], size)
 
     def _refined(self, past: Signs, move: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """The best that is climbed to from `move` at one of the sizes."""
-        best, found = -2.0, move
-        for size in self.geometry.sizes:
-            climbed = self._climbed_from(past, (*move[:3], size))
-            reached = self._agreement(past, climbed)
-            if reached > best:
-                best, found = reached, climbed
-            if best > _SURE:
-                break
-        return found
-
-    def _climbed_from(self, past: Signs, move: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """One parameter at a time, in steps that halve."""
+        """The move climbed from `move`, one parameter at a time, in steps that halve."""
         best, at = self._agreement(past, move), np.array(move)
         step = np.array(_STEP)
         for _ in range(_ROUNDS):

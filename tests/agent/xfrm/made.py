@@ -101,3 +101,10 @@ def sends_under(held: Held, peer: str = "10.9.0.2") -> int | None:
     if policy is None:
         return None
     return policy.template.spi if policy.action == Action.ALLOW and policy.template else 0
+
+
+STEADY = bundle({"b": 1, "c": 1}, {"b": [1], "c": [1]})
+PREPARED = bundle({"b": 1, "c": 1}, {"b": [1, 2], "c": [1, 2]})
+SWITCHED = bundle({"b": 2, "c": 2}, {"b": [1, 2], "c": [1, 2]})
+RETIRED = bundle({"b": 2, "c": 2}, {"b": [2], "c": [2]})
+"""A rotation of both directions of two pairs, step by step."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,10 @@ from tests.agent.xfrm.made import (
     ENDPOINT,
     NOW,
     PEERS,
+    PREPARED,
+    RETIRED,
+    STEADY,
+    SWITCHED,
     association,
     bundle,
     key_of,
@@ -30,17 +33,6 @@ from tests.agent.xfrm.made import (
     spis,
     tables,
 )
-
-STEADY = bundle({"b": 1, "c": 1}, {"b": [1], "c": [1]})
-PREPARED = bundle({"b": 1, "c": 1}, {"b": [1, 2], "c": [1, 2]})
-SWITCHED = bundle({"b": 2, "c": 2}, {"b": [1, 2], "c": [1, 2]})
-RETIRED = bundle({"b": 2, "c": 2}, {"b": [2], "c": [2]})
-
-
-@pytest.fixture
-def kernel() -> Iterator[XfrmKernel]:
-    with XfrmKernel(now=NOW) as made:
-        yield made
 
 
 def kinds(kernel: XfrmKernel) -> list[MessageType]:

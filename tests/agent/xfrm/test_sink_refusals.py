@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,23 +18,14 @@ from tests.agent.xfrm.made import (
     NOW,
     OWN,
     PEERS,
+    STEADY,
+    SWITCHED,
     association,
     bundle,
     sends_under,
     sink,
     tables,
 )
-
-STEADY = bundle({"b": 1, "c": 1}, {"b": [1], "c": [1]})
-PREPARED = bundle({"b": 1, "c": 1}, {"b": [1, 2], "c": [1, 2]})
-SWITCHED = bundle({"b": 2, "c": 2}, {"b": [1, 2], "c": [1, 2]})
-RETIRED = bundle({"b": 2, "c": 2}, {"b": [2], "c": [2]})
-
-
-@pytest.fixture
-def kernel() -> Iterator[XfrmKernel]:
-    with XfrmKernel(now=NOW) as made:
-        yield made
 
 
 def test_a_foreign_policy_for_the_same_packets_is_not_replaced(kernel: XfrmKernel, tmp_path: Path) -> None:

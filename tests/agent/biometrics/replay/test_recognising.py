@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from agent.biometrics import BiometricError, Features, Modality, Recording
 from agent.biometrics._dlib import shared_engine
 from agent.biometrics.live_frames import LiveFrames
-from agent.biometrics.replay import recogniser
+from agent.biometrics.replay import finger, recogniser
 from agent.modalities._own import OwnPipeline
 from agent.modalities.voice import Utterance
 from agent.pipelines import DIGEST_BYTES
@@ -186,3 +187,14 @@ def test_an_utterance_goes_through_the_agent_s_pipeline() -> None:
     first, second = (pipeline.examine([one], "challenge").features for one in utterances)
     assert pipeline.replayed([pipeline.digest(first)], first)
     assert not pipeline.replayed([pipeline.digest(first)], second)
+
+
+@pytest.mark.parametrize("size", [0.98, 1.02])
+@pytest.mark.parametrize("person", [0, 1])
+def test_a_finger_that_was_made_larger_or_smaller_is_a_copy(person: int, size: float) -> None:
+    pixels, dpi = shipped_personas()[person].finger(0)
+    height, width = pixels.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, size)
+    scaled = np.asarray(cv2.warpAffine(pixels, matrix, (width, height), borderValue=255), np.uint8)
+    kept = finger.digest(finger.trace(FingerprintImage(pixels, dpi, 0, 0)))
+    assert finger.replayed([kept], finger.trace(FingerprintImage(scaled, dpi, 0, 0)))
