@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.pool import StaticPool
 
 from authority.store import Store, postgresql, schema
 from simulators.lab.postgres import PostgresServer, binaries
@@ -104,8 +105,8 @@ def copy_database(source: Path, target: Path) -> None:
 
 @contextmanager
 def uncommitted() -> Iterator[Connection]:
-    """One open transaction on an empty database, which nothing of it is kept of."""
-    engine = postgresql.engine(_common()) if ON_POSTGRESQL else create_engine("sqlite://")
+    """One open transaction on an empty database, which nothing of it is kept of; threads may take turns with it."""
+    engine = postgresql.engine(_common()) if ON_POSTGRESQL else _in_memory()
     with engine.connect() as conn:
         if ON_POSTGRESQL:
             _empty(conn)
@@ -117,6 +118,10 @@ def uncommitted() -> Iterator[Connection]:
             conn.commit()
         yield conn
     engine.dispose()
+
+
+def _in_memory() -> Engine:
+    return create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
 
 def _empty(conn: Connection) -> None:

@@ -28,7 +28,7 @@ def test_an_order_waits_is_listed_and_approved_by_another(run: Run, serving: Ser
     two_persons(serving)
     asked = run("token", "create", "third", "--role", "operator", "--out", serving.state / "third", *serving.options)
     assert asked.status == 0 and "approvals approve 1" in asked.out
-    listed = run("approvals", "list", "--state", "open", *serving.options, "--json").value
+    listed = run("approvals", "list", "--only", "open", *serving.options, "--json").value
     assert [(each["id"], each["action"], each["requested_by"]) for each in listed] == [
         (1, "token-create", "first-operator")
     ]

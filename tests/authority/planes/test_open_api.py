@@ -168,12 +168,12 @@ def test_what_is_no_key_is_refused(site: OperatorSite, key: str) -> None:
 def test_an_operator_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
     limits = OperatorLimits(RateLimit(burst=2, rate=0.5), RateLimit(burst=2, rate=0.5))
     site = open_operator_site(tmp_path, limits=limits)
-    assert [site.ask("GET", "/v1/health").status_code for _ in range(3)] == [200, 200, 429]
-    assert site.ask("GET", "/v1/health").headers["retry-after"] == "2"
-    assert site.ask("GET", "/v1/health", "viewer").status_code == 200
+    assert [site.ask("GET", "/v1/nodes").status_code for _ in range(3)] == [200, 200, 429]
+    assert site.ask("GET", "/v1/nodes").headers["retry-after"] == "2"
+    assert site.ask("GET", "/v1/nodes", "viewer").status_code == 200
     site.clock[0] += 2
-    assert site.ask("GET", "/v1/health").status_code == 200
-    assert [site.ask("GET", "/v1/health", None).status_code for _ in range(3)] == [401, 401, 429]
+    assert site.ask("GET", "/v1/nodes").status_code == 200
+    assert [site.ask("GET", "/v1/nodes", None).status_code for _ in range(3)] == [401, 401, 429]
     site.store.close()
 
 
