@@ -82,9 +82,11 @@ def _is_tripped(conn: Connection, rt: Runtime, now: float) -> bool:
     if released is not None and released > now - rules.window_s:
         return False
     fall, state = schema.brake_fall, schema.node.c.state
-    falls = conn.execute(select(fall.c.node_id, fall.c.at).where(fall.c.at > now - rules.window_s)).all()
+    fallen = conn.scalar(select(func.count(fall.c.node_id.distinct())).where(fall.c.at > now - rules.window_s)) or 0
+    if fallen < rules.nodes:
+        return False
     fleet = conn.scalar(select(func.count()).select_from(schema.node).where(state.not_in(_NOT_OF_THE_FLEET)))
-    return trips([(node_id, at) for node_id, at in falls], fleet or 0, rules, now)
+    return trips(fallen, fleet or 0, rules)
 
 
 def _engage(conn: Connection, actor: str, cause: str, now: float) -> None:

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from authority import audit, profiles, references
+from authority import audit, profiles, references, scheduler
 from authority.admitting import (
     allowed_kind,
     check_identity,
@@ -295,6 +295,7 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
     if known is None:
         row = {**joined.values(), "id": joined.node_id, "state": NodeState.PENDING.value, "joined_at": now}
         conn.execute(insert(schema.node).values(**row))
+        scheduler.add_schedule(conn, joined.node_id, now)
     else:
         again = {"ownership": _ownership_after(known.ownership)}
         conn.execute(update(schema.node).where(mine).values(**joined.values(), **again))

@@ -31,7 +31,17 @@ ACTIVE_PROFILE = "active"
 _AUTHORITY = "authority"
 _HEARTBEAT = "heartbeat"
 _REFRESHED = "refreshed-at"
+_REFRESHED_TO = "refreshed-to"
+_FORGOTTEN = "forgotten-at"
 _CUT_OFF = "cut-off-at"
+REFRESHED_AT_ONCE = 200
+"""Nodes whose standing one sweep recomputes; in a larger fleet the next sweeps go on, and others write in between."""
+REQUESTED_AT_ONCE = 250
+"""Attestations that one sweep asks for; after an outage those of the whole fleet are due."""
+_BEFORE_ALL = "0"
+"""Sorts before the id of every node."""
+_FORGET_S = 3600.0
+_KEEP_NONCES_S = 3600.0
 _KEEP_SUPERSEDED_S = 86400.0
 _NEVER_SUMMONED = (NodeState.BANNED.value, NodeState.RETIRED.value)
 
@@ -50,14 +60,24 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
         _forgive_attestations(conn, outage_s)
         forgive_outage(conn, outage_s)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
-    _add_missing_schedules(conn, now)
+    if _begin_pass(conn, rt, now):
+        _add_missing_schedules(conn, now)
     pushes += _issue_due(conn, rt, now)
     pushes += _request_attestations(conn, rt, now)
     pushes += tick(conn, rt, now)
-    if _due_for_refresh(conn, rt, now):
-        pushes += standing.refresh_all(conn, rt, now)
+    pushes += _refresh_some(conn, rt, now)
+    if _is_due(conn, _FORGOTTEN, _FORGET_S, now):
         _forget_superseded(conn, now)
     return pushes + checkpoints.issue_if_due(conn, rt, now)
+
+
+def add_schedule(conn: Connection, node_id: str, now: float) -> None:
+    """A node's first challenge is due as soon as somebody is enrolled there; nothing where it has a schedule."""
+    mine = schema.schedule.c.node_id == node_id
+    if conn.scalar(select(schema.schedule.c.epoch).where(mine)) is None:
+        conn.execute(
+            insert(schema.schedule).values(node_id=node_id, epoch=0, next_challenge_at=now, next_attest_at=now)
+        )
 
 
 def note_cut_off(conn: Connection, now: float) -> None:
@@ -74,7 +94,7 @@ def challenge_now(conn: Connection, rt: Runtime, node_id: str, reason: str, now:
     node = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
     if node is None or node.state in _NEVER_SUMMONED:
         raise Refusal("this node is not challenged", "Release it first, if it is banned.")
-    _add_missing_schedules(conn, now)
+    add_schedule(conn, node_id, now)
     waiting = _open_challenge(conn, node_id)
     if waiting is not None:
         return [(node_id, summons(conn, rt, waiting, now))] if waiting.state == ChallengeState.SUMMONED else []
@@ -95,7 +115,7 @@ def draw_next(policy: Policy, now: float, random: Callable[[int], bytes], *, lab
 
 def check_in(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Push]:
     """Summon somebody because the node asks for it; the next scheduled challenge is drawn anew. Raises `Refused`."""
-    _add_missing_schedules(conn, now)
+    add_schedule(conn, node_id, now)
     last = conn.scalar(select(schema.schedule.c.checkin_at).where(schema.schedule.c.node_id == node_id))
     if last is not None and 0 <= now - last < rt.policy.challenge.checkin_s:
         detail = "this node has asked for a summons just now"
@@ -180,12 +200,10 @@ def _end(conn: Connection, challenge_id: str, state: ChallengeState, now: float)
 
 
 def _add_missing_schedules(conn: Connection, now: float) -> None:
-    """A node's first challenge is due as soon as somebody is enrolled there."""
+    """For nodes of before joining made them one."""
     known = exists().where(schema.schedule.c.node_id == schema.node.c.id)
     for node_id in conn.scalars(select(schema.node.c.id).where(~known)).all():
-        conn.execute(
-            insert(schema.schedule).values(node_id=node_id, epoch=0, next_challenge_at=now, next_attest_at=now)
-        )
+        add_schedule(conn, node_id, now)
 
 
 def _issue_due(conn: Connection, rt: Runtime, now: float) -> list[Push]:
@@ -237,7 +255,8 @@ def _roster(conn: Connection, rt: Runtime, node_id: str, now: float) -> Sequence
 def _request_attestations(conn: Connection, rt: Runtime, now: float) -> list[Push]:
     node, plan = schema.node, schema.schedule
     due = (plan.c.next_attest_at <= now) & node.c.state.not_in(_NEVER_SUMMONED)
-    rows = conn.execute(select(plan).join(node).where(due)).all()
+    longest = select(plan).join(node).where(due).order_by(plan.c.next_attest_at).limit(REQUESTED_AT_ONCE)
+    rows = conn.execute(longest).all()
     return [_request_attestation(conn, rt, row, now) for row in rows]
 
 
@@ -261,20 +280,39 @@ def _set_schedule(conn: Connection, node_id: str, **values: Any) -> None:
     conn.execute(update(schema.schedule).where(schema.schedule.c.node_id == node_id).values(**values))
 
 
-def _due_for_refresh(conn: Connection, rt: Runtime, now: float) -> bool:
-    last = _read_time(conn, _REFRESHED)
-    if last is not None and 0 <= now - last < rt.policy.scheduler.refresh_s:
+def _begin_pass(conn: Connection, rt: Runtime, now: float) -> bool:
+    """Begin to recompute everybody's standing, if that is due and the pass before has come to its end."""
+    if _read(conn, _REFRESHED_TO) or not _is_due(conn, _REFRESHED, rt.policy.scheduler.refresh_s, now):
         return False
-    _write_time(conn, _REFRESHED, now)
+    _write(conn, _REFRESHED_TO, _BEFORE_ALL)
+    return True
+
+
+def _refresh_some(conn: Connection, rt: Runtime, now: float) -> list[Push]:
+    """Go on with the pass that is under way, if one is."""
+    reached = _read(conn, _REFRESHED_TO)
+    if not reached:
+        return []
+    pushes, last = standing.refresh_after(conn, rt, reached, REFRESHED_AT_ONCE, now)
+    _write(conn, _REFRESHED_TO, last)
+    return pushes
+
+
+def _is_due(conn: Connection, key: str, period_s: float, now: float) -> bool:
+    """Whether the last time is so long ago, or ahead of the clock; notes this one if so."""
+    last = _read_time(conn, key)
+    if last is not None and 0 <= now - last < period_s:
+        return False
+    _write_time(conn, key, now)
     return True
 
 
 def _forget_superseded(conn: Connection, now: float) -> None:
-    """Drop nonces long expired, deliveries that a node has gone beyond a day ago, and what others were sealed in.
+    """Drop nonces that have expired, deliveries that a node has gone beyond a day ago, and what others were sealed in.
 
     What a delivery held is kept for as long as a node may have come no further.
     """
-    conn.execute(delete(schema.nonce).where(schema.nonce.c.expires_at < now - _KEEP_SUPERSEDED_S))
+    conn.execute(delete(schema.nonce).where(schema.nonce.c.expires_at < now - _KEEP_NONCES_S))
     sent = schema.delivery
     newer = sent.alias("newer")
     replaced = exists().where(
@@ -287,8 +325,12 @@ def _forget_superseded(conn: Connection, now: float) -> None:
     conn.execute(update(sent).where(replaced & (sent.c.envelope != b"")).values(envelope=b""))
 
 
+def _read(conn: Connection, key: str) -> str | None:
+    return conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+
+
 def _read_time(conn: Connection, key: str) -> float | None:
-    value = conn.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+    value = _read(conn, key)
     try:
         moment = float(value) if value is not None else math.nan
     except ValueError:
@@ -296,7 +338,11 @@ def _read_time(conn: Connection, key: str) -> float | None:
     return moment if math.isfinite(moment) else None
 
 
-def _write_time(conn: Connection, key: str, moment: float) -> None:
-    changed = conn.execute(update(schema.meta).where(schema.meta.c.key == key).values(value=repr(moment)))
+def _write(conn: Connection, key: str, value: str) -> None:
+    changed = conn.execute(update(schema.meta).where(schema.meta.c.key == key).values(value=value))
     if changed.rowcount == 0:
-        conn.execute(insert(schema.meta).values(key=key, value=repr(moment)))
+        conn.execute(insert(schema.meta).values(key=key, value=value))
+
+
+def _write_time(conn: Connection, key: str, moment: float) -> None:
+    _write(conn, key, repr(moment))

@@ -39,6 +39,7 @@ from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.planes.tls import take_descriptors
 from authority.replicas import Membership, check_shreds
 from authority.runtime import Push, Runtime
 from authority.site_database import database_password, open_store, refuse_used
@@ -194,6 +195,7 @@ def roots_of(site: Site, names: list[str]) -> list[x509.Certificate]:
 def serve(folder: Path) -> None:
     """Serve both planes until SIGTERM or SIGINT; a server certificate near its end is renewed first."""
     forbid_core_dumps()
+    take_descriptors()
     site = load_site(folder)
     with sole_use(site):
         _serve_site(site)

@@ -43,6 +43,7 @@ from protocol.problems import ErrorCode
 
 _HISTORY_LENGTH = 64
 _AUTHORITY = "authority"
+_REFRESHED = schema.node.c.state.not_in([NodeState.PENDING.value, NodeState.BANNED.value, NodeState.RETIRED.value])
 _History = list[tuple[int, Presentation]]
 """Sequence numbers and presentations, oldest first."""
 
@@ -124,9 +125,19 @@ def refresh(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Pus
 
 def refresh_all(conn: Connection, rt: Runtime, now: float) -> list[Push]:
     """As `refresh`, for every node that may hold a key."""
-    skipped = [state.value for state in (NodeState.PENDING, NodeState.BANNED, NodeState.RETIRED)]
-    nodes = conn.scalars(select(schema.node.c.id).where(schema.node.c.state.not_in(skipped))).all()
+    nodes = conn.scalars(select(schema.node.c.id).where(_REFRESHED)).all()
     return [push for node_id in nodes for push in refresh(conn, rt, node_id, now)]
+
+
+def refresh_after(conn: Connection, rt: Runtime, node_id: str, most: int, now: float) -> tuple[list[Push], str]:
+    """As `refresh_all`, for at most so many nodes whose ids come after this one; gives the last one's.
+
+    It is empty where there are no more.
+    """
+    row = schema.node.c.id
+    nodes = conn.scalars(select(row).where((row > node_id) & _REFRESHED).order_by(row).limit(most)).all()
+    pushes = [push for each in nodes for push in refresh(conn, rt, each, now)]
+    return pushes, nodes[-1] if len(nodes) == most else ""
 
 
 def status(conn: Connection, node_id: str) -> StatusEvent:
@@ -232,12 +243,16 @@ def _facts(row: Row[Any], history: _History, tier: Tier, *, overdue: bool) -> Fa
 
 
 def _write(conn: Connection, row: Row[Any], assessment: Assessment, change: Change) -> None:
+    """Nothing is written where nothing changed, as at most refreshes."""
     values: dict[str, Any] = {"state": change.after.value, "tier": change.tier_after.value}
+    values |= {"score": assessment.score, "explanation": assessment.explanation}
+    if all(getattr(row, name) == value for name, value in values.items()):
+        return
     if change.after is not NodeState(row.state):
         values["reason"] = assessment.explanation
         if NodeState.ISOLATED in {change.before, change.after}:
             values["counted_after"] = _newest_seq(conn, row.id)
-    _set_node(conn, row.id, score=assessment.score, explanation=assessment.explanation, **values)
+    _set_node(conn, row.id, **values)
 
 
 def _announce(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import resource
 import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,7 +25,10 @@ REQUEST_S = 15.0
 IDLE_S = 75
 """An idle connection is kept this long for the next request."""
 PING_S = 20.0
-CONNECTIONS = 4096
+RESERVED = 256
+"""Descriptors that are for the database, files and receivers of alerts."""
+MOST_OPERATORS = 4096
+"""Connections of operators, where the process may have that many descriptors."""
 SHUTDOWN_S = 2
 CERTIFICATE_KEY = "certificate_sha256"
 """Where `scope["state"]` holds the SHA-256 (hexadecimal) of the verified client certificate."""
@@ -99,6 +103,23 @@ class PlaneServer(uvicorn.Server):
         return port
 
 
+def connections_allowed(descriptors: int) -> tuple[int, int]:
+    """How many connections nodes and operators may have, in a process that may have so many open descriptors.
+
+    Every connected node holds one; operators keep theirs, however many nodes there are.
+    """
+    free = max(descriptors - RESERVED, RESERVED)
+    operators = min(MOST_OPERATORS, free // 4)
+    return free - operators, operators
+
+
+def take_descriptors() -> int:
+    """Let this process have as many open descriptors as it may, and not as few as a shell begins with."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 def _uncounted() -> None:
     """Nobody counts connections."""
 
@@ -107,7 +128,8 @@ def node_server(
     app: FastAPI, ca: CertificateAuthority, host: str, port: int, connected: Callable[[], None] = _uncounted
 ) -> PlaneServer:
     """The node plane's listener: a client certificate is welcome, and if one comes it must be of this CA."""
-    return _server(app, _welcoming(ca), host, port, connected)
+    most, _ = connections_allowed(_descriptors())
+    return _server(app, _welcoming(ca), host, port, connected, most)
 
 
 def operator_server(
@@ -125,7 +147,12 @@ def operator_server(
     context = _welcoming(ca)
     if operator_ca is not None:
         context.load_verify_locations(operator_ca)
-    return _server(app, context, host, port, connected)
+    _, most = connections_allowed(_descriptors())
+    return _server(app, context, host, port, connected, most)
+
+
+def _descriptors() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _welcoming(ca: CertificateAuthority) -> ssl.SSLContext:
@@ -145,7 +172,9 @@ def server_context(ca: CertificateAuthority) -> ssl.SSLContext:
     return context
 
 
-def _server(app: FastAPI, context: ssl.SSLContext, host: str, port: int, connected: Callable[[], None]) -> PlaneServer:
+def _server(
+    app: FastAPI, context: ssl.SSLContext, host: str, port: int, connected: Callable[[], None], most: int
+) -> PlaneServer:
     settings: dict[str, Any] = {
         "http": partial(CertificateProtocol, connected=connected),
         "ws": "websockets-sansio",
@@ -161,7 +190,7 @@ def _server(app: FastAPI, context: ssl.SSLContext, host: str, port: int, connect
         "server_header": False,
         "timeout_keep_alive": IDLE_S,
         "timeout_graceful_shutdown": SHUTDOWN_S,
-        "limit_concurrency": CONNECTIONS,
+        "limit_concurrency": most,
     }
     config = uvicorn.Config(app, host=host, port=port, ssl_context_factory=lambda _config, _make: context, **settings)
     return PlaneServer(config)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from authority.store import schema_console
+from authority.store.schema_indices import index_what_grows
 from authority.store.schema_replicas import replica_tables
 
 metadata = MetaData(
@@ -500,3 +501,4 @@ operator_token = Table(
 console_session = schema_console.console_session(metadata)
 replica, lease, push = replica_tables(metadata)
 """`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""
+index_what_grows(metadata)

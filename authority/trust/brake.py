@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from authority.trust.policy import BrakeRules
@@ -20,13 +20,9 @@ class BrakeDecision(StrEnum):
     RELEASE = "release"
 
 
-def trips(falls: Iterable[tuple[str, float]], fleet: int, rules: BrakeRules, now: float) -> bool:
-    """Whether so many nodes of a fleet fell within the window; `falls` are node ids and POSIX seconds.
-
-    A node counts once, and a fall that the clock puts into the future counts.
-    """
-    fallen = {node_id for node_id, at in falls if at > now - rules.window_s}
-    return len(fallen) >= rules.nodes and 100 * len(fallen) > rules.percent * fleet
+def trips(fallen: int, fleet: int, rules: BrakeRules) -> bool:
+    """Whether so many different nodes of a fleet may not fall within the window."""
+    return fallen >= rules.nodes and 100 * fallen > rules.percent * fleet
 
 
 def worsens(before: tuple[NodeState, Tier], after: tuple[NodeState, Tier]) -> bool:

@@ -110,6 +110,16 @@ def test_two_operators_engage_it_by_hand(fleet: Fleet) -> None:
     assert not (fleet.vote(RELEASE, "ada") and fleet.vote(RELEASE, "bob"))
 
 
+def test_one_node_that_falls_again_and_again_is_one_node(fleet: Fleet) -> None:
+    falls = [{"node_id": fleet.nodes[0], "at": fleet.world.clock} for _ in range(9)]
+    fleet.world.conn.execute(insert(schema.brake_fall), falls)
+    for node in fleet.nodes[:4]:
+        fleet.fail_attestation(node)
+    assert braking.engaged(fleet.world.conn) is None
+    fleet.fail_attestation(fleet.nodes[4])
+    assert braking.engaged(fleet.world.conn) is not None
+
+
 def test_falls_of_yesterday_do_not_count(fleet: Fleet) -> None:
     for node in fleet.nodes[:5]:
         fleet.fail_attestation(node)
