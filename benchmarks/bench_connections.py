@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, insert
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from authority import references, standing
 from authority.config import load_site
 from authority.pki import key_pem, thumbprint

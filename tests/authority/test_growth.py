@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, event, insert, select, update
 
-from authority import challenges, joining, scheduler, standing
+from authority import challenges, joining, releases, scheduler, standing
 from authority.keys import create_network
 from authority.store import schema
 from authority.store.schema_indices import GROWING
@@ -60,6 +60,8 @@ class Explained:
         self.do("connect", challenges.open_events, conn, world.rt, node, world.clock)
         self.do("nonce", joining.take_nonce, conn, bytes(32), node, scheduler.ATTEST_PURPOSE, world.clock)
         self.do("attest", standing.record_attestation, conn, world.rt, node, True, "", world.clock)
+        profile = conn.execute(select(schema.profile).where(schema.profile.c.node_id == node)).one()
+        self.do("begin", releases.check_rate, conn, world.rt, profile, world.clock)
         self.do("summon", scheduler.challenge_now, conn, world.rt, node, "on-demand", world.clock)
         present = (conn, world.rt, node, f"c{node[:8]}", "failed", None, None, world.clock)
         self.do("present", standing.record_presentation, *present)
@@ -82,7 +84,7 @@ def plans() -> Iterator[Plans]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("doing", ["sweep", "certificate", "connect", "nonce", "attest", "summon", "present"])
+@pytest.mark.parametrize("doing", ["sweep", "certificate", "connect", "nonce", "attest", "begin", "summon", "present"])
 def test_nothing_that_happens_all_the_time_reads_a_whole_table(plans: Plans, doing: str) -> None:
     read = [step for step in plans[doing] if step.startswith("SCAN") and step.split()[1] in TABLES]
     assert plans[doing]

@@ -12,6 +12,7 @@ _INDICES = {
     "ix_node_state": ("node", "state"),
     "ix_schedule_next_attest_at": ("schedule", "next_attest_at"),
     "ix_challenge_node_id_state": ("challenge", "node_id", "state"),
+    "ix_challenge_record_id_activated_at": ("challenge", "record_id", "activated_at"),
     "ix_nonce_expires_at": ("nonce", "expires_at"),
     "ix_brake_fall_at_node_id": ("brake_fall", "at", "node_id"),
     "ix_member_node_id": ("member", "node_id"),
