@@ -9,11 +9,19 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Row, SmallInteger, cast, func, insert, select
+from sqlalchemy import Connection, Row, SmallInteger, bindparam, cast, func, insert, select
 
 from authority.store import schema
 from protocol.codec import length_prefixed
 from protocol.merkle import Nodes, completed, leaf_hash, root
+
+_APPEND, _COMPLETE = insert(schema.audit), insert(schema.log_node)
+_NEWEST = select(func.max(schema.log_node.c.position)).where(schema.log_node.c.level == 0)
+_HASH = select(schema.log_node.c.hash).where(
+    (schema.log_node.c.level == bindparam("wanted_level"))
+    & (schema.log_node.c.position == bindparam("wanted_position"))
+)
+"""Made once, for every decision asks these."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,16 @@ def append(
     index = log_size(conn)
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     values = {"seq": index + 1, "at": now, "kind": kind, "actor": actor, "node_id": node_id, "data": canonical}
-    conn.execute(insert(schema.audit).values(**values))
+    conn.execute(_APPEND, values)
     leaf = leaf_hash(_record(index + 1, now, kind, actor, node_id, canonical))
     for level, position, value in completed(index, leaf, stored_nodes(conn)):
-        conn.execute(insert(schema.log_node).values(level=level, position=position, hash=value))
+        conn.execute(_COMPLETE, {"level": level, "position": position, "hash": value})
     return index + 1, leaf.hex()
 
 
 def log_size(conn: Connection) -> int:
     """Number of records that the tree has; those of the table are compared with it by `verify_log`."""
-    row = schema.log_node
-    newest = conn.scalar(select(func.max(row.c.position)).where(row.c.level == 0))
+    newest = conn.scalar(_NEWEST)
     return 0 if newest is None else newest + 1
 
 
@@ -63,9 +70,7 @@ def stored_nodes(conn: Connection) -> Nodes:
     """The tree's nodes; one that is missing raises `LookupError`."""
 
     def node(level: int, position: int) -> bytes:
-        row = schema.log_node
-        wanted = (row.c.level == level) & (row.c.position == position)
-        value = conn.scalar(select(row.c.hash).where(wanted))
+        value = conn.scalar(_HASH, {"wanted_level": level, "wanted_position": position})
         if value is None:
             raise LookupError(f"the log's tree lacks node {level}/{position}")
         return bytes(value)

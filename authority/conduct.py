@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, bindparam, select
 
 from authority.runtime import Runtime
 from authority.store import schema
@@ -24,16 +24,20 @@ def conduct_of(conn: Connection, rt: Runtime, node_id: str, now: float) -> Condu
 
 def counted(conn: Connection, node_id: str, now: float) -> list[Signal]:
     """Signals that have not ended; those of a peer that has lost its voice since do not count."""
-    row = schema.signal
-    found = conn.execute(select(row).where((row.c.node_id == node_id) & still_counts(now))).all()
+    found = conn.execute(_COUNTED, {"node": node_id, "now": now}).all()
+    if not found:
+        return []
     silenced = _silenced(conn, {each.reporter for each in found if each.origin == Origin.PEER.value})
     return [signal_of(each) for each in found if each.origin != Origin.PEER.value or each.reporter not in silenced]
 
 
-def still_counts(now: float) -> ColumnElement[bool]:
+def still_counts(now: float | BindParameter[float]) -> ColumnElement[bool]:
     """The rows of `signal` that have neither ended nor expired."""
     row = schema.signal
     return row.c.ended_at.is_(None) & (row.c.expires_at.is_(None) | (row.c.expires_at > now))
+
+
+_COUNTED = select(schema.signal).where((schema.signal.c.node_id == bindparam("node")) & still_counts(bindparam("now")))
 
 
 def signal_of(row: Row[Any]) -> Signal:

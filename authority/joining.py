@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from authority import audit, profiles, references, scheduler
 from authority.admitting import (
@@ -72,6 +72,15 @@ JOIN_S = 120.0
 NONCE_S = 60.0
 RENEW_PURPOSE = "renew"
 _ANONYMOUS = "anonymous"
+_OF_CERTIFICATE = select(schema.node).where(schema.node.c.certificate_sha256 == bindparam("certificate"))
+_NONCE = schema.nonce.c
+_TAKE_NONCE = (
+    update(schema.nonce)
+    .where((_NONCE.value == bindparam("nonce")) & (_NONCE.node_id == bindparam("node")))
+    .where((_NONCE.purpose == bindparam("for")) & _NONCE.used_at.is_(None) & (_NONCE.expires_at > bindparam("now")))
+    .values(used_at=bindparam("now"))
+)
+"""Made once, for every request asks these."""
 
 
 def create_join_token(
@@ -197,7 +206,7 @@ def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: Rene
 
 def node_of_certificate(conn: Connection, certificate_sha256: str, now: float) -> Row[Any] | None:
     """The node that this client certificate was last issued to, unless it is expired, banned or retired."""
-    row = conn.execute(select(schema.node).where(schema.node.c.certificate_sha256 == certificate_sha256)).first()
+    row = conn.execute(_OF_CERTIFICATE, {"certificate": certificate_sha256}).first()
     if row is None or row.certificate_not_after <= now or row.state in {NodeState.BANNED, NodeState.RETIRED}:
         return None
     return row
@@ -205,10 +214,8 @@ def node_of_certificate(conn: Connection, certificate_sha256: str, now: float) -
 
 def take_nonce(conn: Connection, nonce: bytes, node_id: str, purpose: str, now: float) -> bool:
     """Use a nonce up: true if it was given to this node for this purpose, unused and unexpired."""
-    row = schema.nonce
-    mine = (row.c.value == nonce.hex()) & (row.c.node_id == node_id) & (row.c.purpose == purpose)
-    unused = row.c.used_at.is_(None) & (row.c.expires_at > now)
-    return conn.execute(update(row).where(mine & unused).values(used_at=now)).rowcount == 1
+    named = {"nonce": nonce.hex(), "node": node_id, "for": purpose, "now": now}
+    return conn.execute(_TAKE_NONCE, named).rowcount == 1
 
 
 def _credential(rt: Runtime, kind: EnclaveKind, request: JoinRequest) -> tuple[bytes, Credential]:

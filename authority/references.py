@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from authority import audit
 from authority.alerts import Severity, raise_alert
@@ -53,6 +53,14 @@ class State(StrEnum):
 
 HOLDING = (State.LEARNED.value, State.ACCEPTED.value)
 _ROW = schema.reference_value
+_KNOWN = select(_ROW).where(
+    (_ROW.c.node_id == bindparam("node")) & (_ROW.c.kind == bindparam("of")) & (_ROW.c.digest == bindparam("sha256"))
+)
+_HELD = (
+    update(_ROW)
+    .where(_ROW.c.id == bindparam("value_id"))
+    .values(last_seen_at=bindparam("now"), held_at=bindparam("now"))
+)
 
 
 def learn(conn: Connection, node_id: str, kind: Kind, value: Value, now: float, *, afresh: bool = False) -> None:
@@ -77,7 +85,7 @@ def holds(conn: Connection, node_id: str, kind: Kind, value: Value, now: float, 
         learn(conn, node_id, kind, value, now)
         return True
     if row is not None and (row.state == State.ACCEPTED or (row.state == State.LEARNED and learned is not False)):
-        conn.execute(update(_ROW).where(_ROW.c.id == row.id).values(last_seen_at=now, held_at=now))
+        conn.execute(_HELD, {"value_id": row.id, "now": now})
         return True
     awaited = (_ROW.c.node_id == node_id) & (_ROW.c.kind == kind.value) & (_ROW.c.state == State.AWAITED.value)
     if conn.execute(delete(_ROW).where(awaited)).rowcount == 0:
@@ -275,8 +283,7 @@ def _forget_oldest(conn: Connection, node_id: str, kind: Kind) -> None:
 
 
 def _find(conn: Connection, node_id: str, kind: Kind, value: Value) -> Row[Any] | None:
-    mine = (_ROW.c.node_id == node_id) & (_ROW.c.kind == kind.value) & (_ROW.c.digest == _digest(value))
-    return conn.execute(select(_ROW).where(mine)).first()
+    return conn.execute(_KNOWN, {"node": node_id, "of": kind.value, "sha256": _digest(value)}).first()
 
 
 def _get(conn: Connection, value_id: int) -> Row[Any]:

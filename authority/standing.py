@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from authority import audit, braking
 from authority.alerts import Severity, raise_alert
@@ -44,6 +45,18 @@ from protocol.problems import ErrorCode
 _HISTORY_LENGTH = 64
 _AUTHORITY = "authority"
 _REFRESHED = schema.node.c.state.not_in([NodeState.PENDING.value, NodeState.BANNED.value, NodeState.RETIRED.value])
+_NODE = select(schema.node).where(schema.node.c.id == bindparam("node"))
+_ATTEST_DEADLINE = select(schema.schedule.c.attest_deadline_at).where(schema.schedule.c.node_id == bindparam("node"))
+_NO_DEADLINE = (
+    update(schema.schedule).where(schema.schedule.c.node_id == bindparam("node")).values(attest_deadline_at=None)
+)
+_NEWEST = (
+    select(schema.presentation)
+    .where(schema.presentation.c.node_id == bindparam("node"))
+    .order_by(schema.presentation.c.seq.desc())
+    .limit(_HISTORY_LENGTH)
+)
+"""Made once: a refresh of the fleet asks these for every node, and to make a statement costs more than to run it."""
 _History = list[tuple[int, Presentation]]
 """Sequence numbers and presentations, oldest first."""
 
@@ -298,14 +311,13 @@ def _was_ordered(conn: Connection, challenge_id: str) -> bool:
 
 
 def _attestation_overdue(conn: Connection, node_id: str, now: float) -> bool:
-    due = conn.scalar(select(schema.schedule.c.attest_deadline_at).where(schema.schedule.c.node_id == node_id))
+    due = conn.scalar(_ATTEST_DEADLINE, {"node": node_id})
     return due is not None and due < now
 
 
 def _attested(conn: Connection, node_id: str, now: float) -> None:
     _set_node(conn, node_id, last_attested_at=now)
-    mine = schema.schedule.c.node_id == node_id
-    conn.execute(update(schema.schedule).where(mine).values(attest_deadline_at=None))
+    conn.execute(_NO_DEADLINE, {"node": node_id})
 
 
 def _summon_soon(conn: Connection, node_id: str, now: float) -> None:
@@ -320,7 +332,7 @@ def _withdraw_challenges(conn: Connection, node_id: str, now: float) -> None:
 
 
 def _node(conn: Connection, node_id: str) -> Row[Any]:
-    row = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
+    row = conn.execute(_NODE, {"node": node_id}).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such node", "List nodes with `node list`.")
     return row
@@ -331,9 +343,8 @@ def _set_node(conn: Connection, node_id: str, **values: Any) -> None:
 
 
 def _history(conn: Connection, node_id: str) -> _History:
-    row = schema.presentation
-    newest = select(row).where(row.c.node_id == node_id).order_by(row.c.seq.desc()).limit(_HISTORY_LENGTH)
-    return [(each.seq, presentation_of(each)) for each in reversed(conn.execute(newest).all())]
+    newest = conn.execute(_NEWEST, {"node": node_id}).all()
+    return [(each.seq, presentation_of(each)) for each in reversed(newest)]
 
 
 def presentation_of(row: Row[Any]) -> Presentation:
@@ -343,6 +354,7 @@ def presentation_of(row: Row[Any]) -> Presentation:
     return Presentation(row.at, kind, row.speed or 0, row.quality or 0, weak, models or (), shared=row.shared)
 
 
+@lru_cache(maxsize=1024)
 def _models(text: str) -> tuple[str, ...] | None:
     try:
         return tuple(decode(text, list[str]))

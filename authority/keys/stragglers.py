@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select
 
 from authority import audit
 from authority.alerts import raise_alert
 from authority.store import schema
 
 _AUTHORITY = "authority"
+_IS_AT_FAULT = select(exists().where(schema.evicted_pair.c.node_id == bindparam("node")))
 
 
 def given_up(conn: Connection, network: str) -> set[tuple[int, int]]:
@@ -50,7 +51,7 @@ def forgive(conn: Connection, network: str, node_id: str, now: float) -> bool:
 
 def is_straggler(conn: Connection, node_id: str) -> bool:
     """Whether pairs are given up because of the node, in any network."""
-    return bool(conn.scalar(select(exists().where(schema.evicted_pair.c.node_id == node_id))))
+    return bool(conn.scalar(_IS_AT_FAULT, {"node": node_id}))
 
 
 def forget(conn: Connection, network: str, slot: int) -> None:
