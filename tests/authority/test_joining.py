@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, select
 
-from authority import joining, standing
+from authority import joining, scheduler, standing
 from authority.keys import networks
 from authority.store import schema
 from authority.tpm import load_roots, node_id, public_key
@@ -22,7 +22,7 @@ from protocol.delivery import Direction, Envelope, KeyBundle, SealedDelivery, de
 from protocol.digests import join_digest, renew_digest
 from protocol.hpke import open_sealed
 from protocol.levels import ResourceClass
-from protocol.messages import NonceRequest, QuoteEvidence
+from protocol.messages import AttestRequest, NonceRequest, QuoteEvidence
 from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
 from simulators.devices.swtpm import SwtpmFactory
@@ -46,6 +46,14 @@ def test_a_node_joins(site: Site, machine: Machine):
         str(index): value.hex() for index, value in machine.enclave.read_pcrs(SELECTION).items()
     }
     assert [row.kind for row in site.audit("joined")] == ["joined"]
+
+
+def test_a_node_that_joined_is_asked_to_attest_by_the_next_sweep(site: Site, machine: Machine):
+    site.run(scheduler.sweep)
+    result = machine.join(site)
+    site.clock += 1
+    asked = [node for node, told in site.run(scheduler.sweep) if isinstance(told, AttestRequest)]
+    assert asked == [result.node_id]
 
 
 def test_the_certificate_names_the_node_and_not_what_it_asked_for(site: Site, machine: Machine):
