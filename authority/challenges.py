@@ -212,7 +212,7 @@ def open_events(conn: Connection, rt: Runtime, node_id: str, now: float) -> list
     row = schema.delivery
     waiting = select(row.c.number).where((row.c.node_id == node_id) & row.c.acked_at.is_(None))
     numbers = {*conn.scalars(waiting)}
-    pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers]
+    pending = [event for event in deliveries_after(conn, node_id, 0) if event.number in numbers] if numbers else []
     shared = groups.open_summons(conn, rt, node_id, now)
     summons = [event for _, event in scheduler.open_summons(conn, rt, node_id, now)]
     told: list[Event] = [
