@@ -57,7 +57,6 @@ class Site:
         values = {name: getattr(found, name) for name in ("state", "score", "tier", "explanation", "reason")}
         conn.execute(schema.node.update().values(**values))
         scheduler.sweep(conn, world.rt, world.clock, first=True)
-        conn.execute(schema.meta.update().where(schema.meta.c.key == "refreshed-to").values(value=""))
 
     def _fill(self, table: Table, rows: Iterator[dict[str, Any]]) -> None:
         waiting: list[dict[str, Any]] = []
@@ -94,7 +93,8 @@ class Site:
         return {"node_id": node_id, "challenge_id": _challenge_id(node_id, number), "at": at, "shared": False} | what
 
     def works(self) -> dict[str, Callable[[], object]]:
-        """What is timed."""
+        """What is timed; no pass is under way at first."""
+        self.world.conn.execute(schema.meta.update().where(schema.meta.c.key == "refreshed-to").values(value=""))
         conn, world = self.world.conn, self.world
         last = self.ids[-1]
         return {
