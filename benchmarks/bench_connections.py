@@ -67,7 +67,7 @@ class Site:
         ports = ["--node-port", str(self.port), "--operator-port", str(free_port())]
         state, where = folder / "state", ["--name", "127.0.0.1", "--listen", "127.0.0.1"]
         argv = [command("keyvigil-authority"), "init", *where, *ports, *database, "--state", os.fspath(state)]
-        run(argv)
+        run(argv, timeout=PATIENCE_S)
         serve = [command("keyvigil-authority"), "serve", "--state", os.fspath(state)]
         self.server = Child("authority", serve, folder / "authority.log")
         (folder / "ca.pem").write_bytes((state / "ca" / "ca.pem").read_bytes())

@@ -120,7 +120,7 @@ class Course:
 
 def habits(nodes: int, days: float, chance: random.Random) -> list[tuple[Habit, float]]:
     """Who turns bad, and when: at some time in the first half."""
-    found = [each for each, share in SHARES for _ in range(round(share * nodes))]
+    found = [each for each, share in SHARES for _ in range(max(1, round(share * nodes)))]
     found += [Habit.HONEST] * (nodes - len(found))
     chance.shuffle(found)
     return [(each, BEGIN + chance.uniform(0.1, 0.5) * days * DAY_S) for each in found]
