@@ -1,0 +1,130 @@
+"""Chromium without a screen, driven by its DevTools protocol over a WebSocket."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+PATIENCE_S = 120.0
+"""Pages take well under a second; a machine that is busy with other things may take this."""
+_KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+
+
+@dataclass
+class Tab:
+    """One page; `complaints` is what the browser said of it: errors, warnings, violations of its security policy."""
+
+    socket: ClientConnection
+    session: str = ""
+    number: int = 0
+    loads: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        self.socket.send(json.dumps(message | ({"sessionId": self.session} if self.session else {})))
+        while True:
+            answer = self._next()
+            if answer.get("id") == self.number:
+                assert "error" not in answer, (method, answer)
+                return answer["result"]
+
+    def go(self, url: str) -> None:
+        loads = self.loads
+        self.call("Page.navigate", url=url)
+        self.wait_for_load(loads)
+
+    def wait_for_load(self, loads: int) -> None:
+        while self.loads == loads:
+            self._next()
+
+    def value(self, expression: str) -> Any:
+        """What a script gives; a promise is waited for."""
+        options = {"returnByValue": True, "awaitPromise": True}
+        answer = self.call("Runtime.evaluate", expression=expression, **options)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str, *, leads_on: bool = False) -> None:
+        """A key, with what it does; with `leads_on` to another page, which is waited for."""
+        loads = self.loads
+        known = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": _KEYS[key]}
+        text = {"text": "\r" if key == "Enter" else key} if key != "Tab" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **known, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **known)
+        if leads_on:
+            self.wait_for_load(loads)
+
+    def write(self, text: str) -> None:
+        self.call("Input.insertText", text=text)
+
+    def picture(self, file: Path, height: int) -> None:
+        size = {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+    def _next(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.socket.recv(PATIENCE_S))
+        given = answer.get("params", {})
+        match answer.get("method"):
+            case "Page.loadEventFired":
+                self.loads += 1
+            case "Log.entryAdded":
+                self.complaints.append(f"{given['entry']['level']}: {given['entry']['text']}")
+            case "Runtime.exceptionThrown":
+                self.complaints.append(given["exceptionDetails"]["text"])
+            case "Runtime.consoleAPICalled" if given["type"] in {"error", "warning", "assert"}:
+                self.complaints.append(str(given["args"]))
+            case "Audits.issueAdded":
+                self.complaints.append(json.dumps(given["issue"])[:400])
+        return answer
+
+
+@contextmanager
+def open_tab(folder: Path) -> Iterator[Tab]:
+    """A page of a browser of its own, which takes any certificate."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no browser: apt-get install chromium")
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+    more = ("--disable-extensions", "--disable-background-networking", "--remote-debugging-port=0", "about:blank")
+    command = [program, *options, f"--user-data-dir={folder}", *more]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            with connect(_address(folder, process), proxy=None, max_size=None, open_timeout=PATIENCE_S) as socket:
+                yield _attached(socket)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
+    file, end = folder / "DevToolsActivePort", time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and process.poll() is None:
+        lines = file.read_text().splitlines() if file.exists() else []
+        if len(lines) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(0.1)
+    pytest.fail(f"chromium did not start (status {process.poll()})")
+
+
+def _attached(socket: ClientConnection) -> Tab:
+    tab = Tab(socket)
+    target = tab.call("Target.createTarget", url="about:blank")["targetId"]
+    tab.session = tab.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    for domain in ("Page", "Runtime", "Log", "Security", "Audits"):
+        tab.call(f"{domain}.enable")
+    tab.call("Security.setIgnoreCertificateErrors", ignore=True)
+    return tab
