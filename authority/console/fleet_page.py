@@ -70,7 +70,7 @@ def _glance(seen: Glance, connected: int) -> Markup:
     waiting = sum(seen.alerts.values())
     figures = h(
         "ul",
-        _figure(serving, "nodes serve", f"{connected} connected"),
+        _figure(serving, "nodes", f"{connected} connected"),
         _figure(seen.overdue, "overdue", f"{seen.summoned} summoned now", path(late="yes")),
         _figure(seen.unattested, "machines unattested", "past their deadline", path(late="yes")),
         _figure(waiting, "open alerts", _alerts(seen.alerts), path("alerts")),

@@ -163,7 +163,7 @@ def _row(each: Comparison) -> list[Child]:
 
 def _change(each: Comparison, shown: Any) -> Child:
     was, would = shown(each.was), shown(each.would)
-    return was if was == would else joined(was, " → ", h("strong", would))
+    return was if was == would else words.move(was, would)
 
 
 def _moved(each: Comparison) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -18,7 +19,9 @@ from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_S = 120.0
 """Pages take well under a second; a machine that is busy with other things may take this."""
-_KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+WIDE = (1280, 900)
+MOST_TABS = 300
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Tab:
         """A key, with what it does; with `leads_on` to another page, which is waited for."""
         loads = self.loads
         known = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": _KEYS[key]}
-        text = {"text": "\r" if key == "Enter" else key} if key != "Tab" else {}
+        text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
         self.call("Input.dispatchKeyEvent", type="keyDown", **known, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **known)
         if leads_on:
@@ -70,10 +73,27 @@ class Tab:
     def write(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
-    def picture(self, file: Path, height: int) -> None:
-        size = {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    def tab_to(self, wanted: str) -> None:
+        """Tab until a script's condition holds of the focused element, `it`; at most once around the page."""
+        for _ in range(MOST_TABS):
+            if self.value(f"((it) => {wanted})(document.activeElement)"):
+                return
+            self.press("Tab")
+        pytest.fail(f"no element that Tab reaches fulfils {wanted}")
+
+    def size(self, width: int, height: int) -> None:
+        """The window's inside, CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+    def prefer(self, **features: str) -> None:
+        """What the reader's system wishes: `color_scheme="dark"`, `reduced_motion="reduce"`."""
+        given = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=given)
+
+    def picture(self) -> bytes:
+        """What the window shows, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def _next(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.socket.recv(PATIENCE_S))
@@ -99,9 +119,11 @@ def open_tab(folder: Path) -> Iterator[Tab]:
     if program is None:
         pytest.skip("no browser: apt-get install chromium")
     options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+    looks = ("--hide-scrollbars", "--lang=en", f"--window-size={WIDE[0]},{WIDE[1]}")
     more = ("--disable-extensions", "--disable-background-networking", "--remote-debugging-port=0", "about:blank")
-    command = [program, *options, f"--user-data-dir={folder}", *more]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command = [program, *options, *looks, f"--user-data-dir={folder}", *more]
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **nowhere, env=os.environ | {"TZ": "UTC"}) as process:
         try:
             with connect(_address(folder, process), proxy=None, max_size=None, open_timeout=PATIENCE_S) as socket:
                 yield _attached(socket)
@@ -127,4 +149,5 @@ def _attached(socket: ClientConnection) -> Tab:
     for domain in ("Page", "Runtime", "Log", "Security", "Audits"):
         tab.call(f"{domain}.enable")
     tab.call("Security.setIgnoreCertificateErrors", ignore=True)
+    tab.size(*WIDE)
     return tab

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from sqlalchemy import Connection
+from msgspec.structs import replace
+from sqlalchemy import Connection, select, update
 
-from authority import audit, policies, references, scheduler, standing
-from authority.alerts import raise_alert
-from authority.keys import networks
+from authority import audit, challenges, orders, policies, references, scheduler, standing
+from authority.alerts import acknowledge, raise_alert
+from authority.keys import networks, rotations
+from authority.operators import Scope
+from authority.planes.hub import Connection as Attached
 from authority.runtime import Push
+from authority.store import schema
 from authority.trust import PresentationKind
+from authority.trust.policy import ApprovalRules
 from protocol.levels import ResourceClass
+from protocol.messages import DeliveryAck
 from tests.authority.console.house import House, add_node, enrol
 
-DAYS, ASKED_EVERY_S = 6, 8 * 3600.0
+PAGES = (
+    "/console",
+    "/console/nodes/rack-006",
+    "/console/alerts",
+    "/console/alerts/1",
+    "/console/approvals",
+    "/console/networks",
+    "/console/networks/telemetry",
+    "/console/policy",
+    "/console/audit",
+    "/console/audit/3",
+)
+NOW = 1_795_000_000.0
+DAYS, ASKED_EVERY_S, ROTATED_S, OPEN_S = 6, 8 * 3600.0, 600.0, 8 * 3600.0
 PEOPLE = ("shift-a", "shift-b", "weekend")
 DEVICES = json.dumps(
     [
@@ -26,19 +47,33 @@ DEVICES = json.dumps(
 )
 
 
-def furnish(house: House, racks: int = 24) -> None:
-    """`racks` nodes in two networks; a few are badly attended, one fails, one machine changed."""
+@contextmanager
+def furnished(house: House, racks: int) -> Iterator[None]:
+    """`racks` nodes, 12 or more, in two networks: a few badly attended, some that fail, one whose machine changed."""
+    house.token("day-desk", [Scope.READ, Scope.OPERATE], 30 * 86400)
+    house.rt.policy = replace(house.rt.policy, approvals=ApprovalRules(persons=2))
     names = [f"rack-{number:03}" for number in range(1, racks + 1)]
     seed, end = random.Random(3), house.moved.now
     house.moved.now -= DAYS * 86400
+    house.do(lambda conn: policies.note(conn, house.rt.policy, "authority", house.rt.now()))
     ids = house.do(lambda conn: [_join(conn, house, name) for name in names])
     while house.moved.now < end - 3600:
         for at, node_id in enumerate(ids):
             house.moved.now += ASKED_EVERY_S / len(ids)
             kind = _outcome(at, house.moved.now > end - 86400, seed)
             house.do(lambda conn, node_id=node_id, kind=kind: _answered(conn, house, node_id, kind, seed))
+    house.do(lambda conn: _review(conn, house))
     house.do(lambda conn: _networks(conn, house, ids))
+    house.moved.now += ROTATED_S
     house.do(lambda conn: _rest(conn, house, ids))
+    with ExitStack() as stack:
+        for node_id in ids[:-1]:
+            stack.enter_context(house.hub.attached(Attached(node_id, _unsent)))
+        yield
+
+
+async def _unsent(frame: str) -> None:
+    """Nobody reads what these nodes are told."""
 
 
 def _join(conn: Connection, house: House, name: str) -> str:
@@ -62,29 +97,57 @@ def _answered(conn: Connection, house: House, node_id: str, kind: PresentationKi
     pushes = scheduler.challenge_now(conn, house.rt, node_id, "scheduled", now - 90)
     challenge = pushes[0][1].challenge_id
     marks = (seed.randint(780, 990), seed.randint(820, 990)) if kind is PresentationKind.ACCEPTED else (None, None)
-    state = "accepted" if kind is PresentationKind.ACCEPTED else kind.value
-    conn.exec_driver_sql("update challenge set state = ?, answered_at = ? where id = ?", (state, now, challenge))
-    seen = {"last_seen_at": now - seed.randint(5, 300), "last_attested_at": now - seed.randint(60, 900)}
-    conn.exec_driver_sql(
-        "update node set last_seen_at = ?, last_attested_at = ? where id = ?", (*seen.values(), node_id)
-    )
+    row = schema.challenge
+    conn.execute(update(row).where(row.c.id == challenge).values(state=kind.value, answered_at=now))
     return standing.record_presentation(conn, house.rt, node_id, challenge, kind, *marks, now).pushes
 
 
+def _review(conn: Connection, house: House) -> None:
+    """All but the newest alerts have been looked at."""
+    old = conn.scalars(select(schema.alert.c.id).where(schema.alert.c.at < house.rt.now() - OPEN_S))
+    for alert_id in [*old]:
+        acknowledge(conn, alert_id, "day-desk", "the shift was told; nothing amiss at the rack", house.rt.now())
+
+
 def _networks(conn: Connection, house: House, ids: list[str]) -> None:
+    """One whose members have all their keys, and one of which half have answered a rotation."""
     for name, members in (("control", ids[:8]), ("telemetry", ids[4:16])):
         networks.create_network(conn, house.rt, name, house.rt.now())
         for at, node_id in enumerate(members):
             address = f"10.{len(name)}.0.{at + 1}"
             critical = ResourceClass.CRITICAL if at == 0 else ResourceClass.NORMAL
             networks.add_member(conn, house.rt, name, node_id, address, critical, house.rt.now())
+        _install(conn, house, name, members)
+    rotations.start(conn, house.rt, "telemetry", None, "night-desk", house.rt.now() + ROTATED_S - 20)
+    _install(conn, house, "telemetry", ids[4:11])
+
+
+def _install(conn: Connection, house: House, network: str, members: list[str]) -> None:
+    """The nodes answer until nothing waits for them."""
+    row = schema.delivery
+    owed = select(row.c.node_id, row.c.number).where(
+        (row.c.network == network) & row.c.acked_at.is_(None) & row.c.ended_at.is_(None) & row.c.node_id.in_(members)
+    )
+    while found := conn.execute(owed).all():
+        for node_id, number in found:
+            ack = DeliveryAck(installed=True, sinks=["linux"])
+            challenges.acknowledge(conn, house.rt, node_id, number, ack, house.rt.now())
 
 
 def _rest(conn: Connection, house: House, ids: list[str]) -> None:
+    """What waits for somebody now."""
     rt, now = house.rt, house.rt.now()
-    enrol(conn, rt, ids[2], PEOPLE[2], "pending")
+    for at, node_id in enumerate(ids):
+        seen = now - (2400 if node_id == ids[-1] else 3 + at % 9)
+        row = schema.node
+        conn.execute(
+            update(row).where(row.c.id == node_id).values(last_seen_at=seen, last_attested_at=now - 40 - 31 * at)
+        )
+    enrol(conn, rt, ids[2], PEOPLE[2], "pending", created_at=now - 5400)
     standing.isolate(conn, rt, ids[9], "night-desk", "a cover was found open", now - 1800)
-    row = conn.exec_driver_sql("select * from node where id = ?", (ids[6],)).first()
+    row = conn.execute(select(schema.node).where(schema.node.c.id == ids[6])).first()
     references.note_candidate(conn, row, references.Kind.PCRS, {"0": "3f" * 32, "7": "ab" * 32}, now - 7200)
     raise_alert(conn, "notice", "certificate-renewed", ids[1], "rack-002: a new certificate", {}, now - 600)
-    policies.note(conn, rt.policy, "authority", now)
+    scheduler.challenge_now(conn, rt, ids[0], "on-demand", now - 20)
+    ban = orders.Order(orders.Action.NODE_BAN, "rack-006", {"node_id": ids[5]}, "two strangers were refused today")
+    orders.submit(conn, rt, ban, "day-desk", now - 900, None)

@@ -62,7 +62,7 @@ def test_a_page_has_its_landmarks_and_one_heading(viewer: Browser, path: str) ->
 
 def test_the_fleet_is_counted_and_listed(viewer: Browser) -> None:
     page = viewer.page("/console")
-    assert '<span class="number">1</span><span class="name">nodes serve</span>' in page
+    assert '<span class="number">1</span><span class="name">nodes</span>' in page
     assert "needs the scope" not in page and 'href="/console/nodes/rack-01"' in page
     assert "0 of 1 have answered" in page, "the member owes an answer to its first delivery"
 
