@@ -127,7 +127,7 @@ def _table(rows: list[Row[Any]], now: float) -> Markup:
 
 
 def _node(name: str | None) -> Child:
-    return h("span", "none", class_="faint") if name is None else h("a", name, href=path("nodes", name), class_="name")
+    return h("span", "none", class_="faint") if name is None else h("a", name, href=path("nodes", name))
 
 
 def _review(by: str, found: str) -> Child:

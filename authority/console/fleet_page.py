@@ -180,7 +180,7 @@ def _filter_form(filters: Filters) -> Markup:
         "form",
         labelled(
             "words",
-            "Name, address or id",
+            "Name, address, id",
             h("input", type="search", id="words", name="q", value=filters.words, maxlength=200),
         ),
         labelled("tier", "Tier", choice("tier", tiers, filters.tier)),
@@ -189,7 +189,7 @@ def _filter_form(filters: Filters) -> Markup:
         labelled("order", "Order", choice("order", [*fleet.ORDERS.items()], filters.order)),
         h("span", late, h("label", "late only", for_="late"), class_="check"),
         h("button", "Show"),
-        h("a", "Reset", href="/console"),
+        h("a", "Reset", href="/console") if filters != Filters() else None,
         method="get",
         action="/console",
         class_="filters",

@@ -360,7 +360,9 @@ def _decisions(rows: list[Row[Any]], proof: Proof | None) -> Markup:
 def proven(proof: Proof) -> Markup:
     """One line: whether the record is covered by the log's signed checkpoint."""
     if proof.flaw:
-        return h("p", words.verdict("does not hold", good=False), f" Record {proof.seq}: {proof.flaw}.", class_="alarm")
+        return h(
+            "p", words.verdict("does not hold", good=False), f": record {proof.seq}: {proof.flaw}.", class_="alarm"
+        )
     covered = f"the signed checkpoint of {proof.size} records covers it by {len(proof.hashes)} hashes"
-    said = f" Record {proof.seq} is in the log: {covered}."
+    said = f": record {proof.seq} is in the log; {covered}."
     return h("p", words.verdict("verified", good=True), said, class_="proof")

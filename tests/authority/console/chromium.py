@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE_S = 120.0
+PATIENCE_S = 45.0
 """Pages take well under a second; a machine that is busy with other things may take this."""
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
 WIDE = (1280, 900)

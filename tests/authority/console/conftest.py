@@ -10,7 +10,7 @@ from authority.operators import Scope
 from authority.planes import operator_server
 from tests.authority.console.chromium import Tab, open_tab
 from tests.authority.console.house import HOST, House, open_house
-from tests.authority.console.racks import NOW, furnished
+from tests.authority.console.racks import DAYS, NOW, furnished
 from tests.authority.planes.plane import listening
 
 
@@ -22,10 +22,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def racks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A site of so many racks as the module's `RACKS` says."""
+    """A site of so many racks, so many days old, as the module's `RACKS` says."""
+    racks, days = getattr(request.module, "RACKS", (24, DAYS))
     with (
         open_house(tmp_path_factory.mktemp("racks") / "state", NOW) as opened,
-        furnished(opened, getattr(request.module, "RACKS", 24)),
+        furnished(opened, racks, days),
     ):
         yield opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -48,13 +49,13 @@ DEVICES = json.dumps(
 
 
 @contextmanager
-def furnished(house: House, racks: int) -> Iterator[None]:
-    """`racks` nodes, 12 or more, in two networks: a few badly attended, some that fail, one whose machine changed."""
+def furnished(house: House, racks: int, days: int = DAYS) -> Iterator[None]:
+    """`racks` nodes, 12 or more, after `days`: a few badly attended, some that fail, one whose machine changed."""
     house.token("day-desk", [Scope.READ, Scope.OPERATE], 30 * 86400)
     house.rt.policy = replace(house.rt.policy, approvals=ApprovalRules(persons=2))
     names = [f"rack-{number:03}" for number in range(1, racks + 1)]
     seed, end = random.Random(3), house.moved.now
-    house.moved.now -= DAYS * 86400
+    house.moved.now -= days * 86400
     house.do(lambda conn: policies.note(conn, house.rt.policy, "authority", house.rt.now()))
     ids = house.do(lambda conn: [_join(conn, house, name) for name in names])
     while house.moved.now < end - 3600:
@@ -63,6 +64,8 @@ def furnished(house: House, racks: int) -> Iterator[None]:
             kind = _outcome(at, house.moved.now > end - 86400, seed)
             house.do(lambda conn, node_id=node_id, kind=kind: _answered(conn, house, node_id, kind, seed))
     house.do(lambda conn: _review(conn, house))
+    cover = "a cover was found open"
+    house.do(lambda conn: standing.isolate(conn, house.rt, ids[9], "night-desk", cover, house.rt.now() - 1200))
     house.do(lambda conn: _networks(conn, house, ids))
     house.moved.now += ROTATED_S
     house.do(lambda conn: _rest(conn, house, ids))
@@ -134,6 +137,15 @@ def _install(conn: Connection, house: House, network: str, members: list[str]) -
             challenges.acknowledge(conn, house.rt, node_id, number, ack, house.rt.now())
 
 
+def _changed(conn: Connection, node_id: str, now: float) -> None:
+    """A machine that started with other firmware than it held before."""
+    row = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
+    before = {str(number): hashlib.sha256(bytes([number])).hexdigest() for number in range(8)}
+    references.learn(conn, node_id, references.Kind.PCRS, before, now - DAYS * 86400)
+    after = before | {each: hashlib.sha256(each.encode()).hexdigest() for each in ("0", "2")}
+    references.note_candidate(conn, row, references.Kind.PCRS, after, now - 7200)
+
+
 def _rest(conn: Connection, house: House, ids: list[str]) -> None:
     """What waits for somebody now."""
     rt, now = house.rt, house.rt.now()
@@ -144,9 +156,7 @@ def _rest(conn: Connection, house: House, ids: list[str]) -> None:
             update(row).where(row.c.id == node_id).values(last_seen_at=seen, last_attested_at=now - 40 - 31 * at)
         )
     enrol(conn, rt, ids[2], PEOPLE[2], "pending", created_at=now - 5400)
-    standing.isolate(conn, rt, ids[9], "night-desk", "a cover was found open", now - 1800)
-    row = conn.execute(select(schema.node).where(schema.node.c.id == ids[6])).first()
-    references.note_candidate(conn, row, references.Kind.PCRS, {"0": "3f" * 32, "7": "ab" * 32}, now - 7200)
+    _changed(conn, ids[6], now)
     raise_alert(conn, "notice", "certificate-renewed", ids[1], "rack-002: a new certificate", {}, now - 600)
     scheduler.challenge_now(conn, rt, ids[0], "on-demand", now - 20)
     ban = orders.Order(orders.Action.NODE_BAN, "rack-006", {"node_id": ids[5]}, "two strangers were refused today")

@@ -10,7 +10,8 @@ from tests.authority.console.house import House
 from tests.authority.console.racks import PAGES
 
 pytestmark = pytest.mark.timeout(300)
-RACKS = 12
+RACKS = (12, 2)
+"""Nodes, and days of their lives: fewer than in the pictures, since a default test cannot wait for more."""
 NARROW = (320, 640)
 """To this width everything must fit without a second direction of scrolling (WCAG 2.2, 1.4.10)."""
 
@@ -41,7 +42,9 @@ def test_drawings_are_drawn(tab: Tab, url: str) -> None:
     assert tab.value("document.querySelector('.line.score').getBoundingClientRect().width") > 300
     assert tab.value("document.querySelectorAll('svg :is(rect, line, circle, polyline) *').length") == 0
     lit = "document.querySelectorAll('circle.lit').length"
-    dots = "[...document.querySelectorAll('circle.dot')].filter((each) => each.getBoundingClientRect().width > 5).length"
+    dots = (
+        "[...document.querySelectorAll('circle.dot')].filter((each) => each.getBoundingClientRect().width > 5).length"
+    )
     assert tab.value(dots) == tab.value("document.querySelectorAll('tr[data-move]').length") > 5
     assert tab.value(lit) == 0
     tab.value("document.querySelector('tr[data-move]').dispatchEvent(new Event('pointerenter'))")
@@ -93,7 +96,9 @@ def test_long_work_says_so_and_is_asked_for_once(tab: Tab, url: str) -> None:
     tab.go(f"{url}/console/policy")
     told = "document.getElementById('working').textContent"
     assert tab.value(f"[{told}, document.getElementById('working').role]") == ["", "status"]
-    tab.value("addEventListener('submit', (event) => { window.taken = !event.defaultPrevented; event.preventDefault() })")
+    tab.value(
+        "addEventListener('submit', (event) => { window.taken = !event.defaultPrevented; event.preventDefault() })"
+    )
     tab.value("document.querySelector('main form[method=post]').requestSubmit()")
     assert tab.value(f"[window.taken, {told}]") == [True, "Working …"]
     tab.value("document.querySelector('main form[method=post]').requestSubmit()")

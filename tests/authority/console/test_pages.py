@@ -128,7 +128,7 @@ def test_each_move_of_the_score_is_explained(viewer: Browser) -> None:
 
 def test_a_record_is_proven_by_the_signed_checkpoint(viewer: Browser) -> None:
     page = viewer.page("/console/audit/2")
-    assert "Record 2 is in the log" in page and "verified" in page
+    assert "record 2 is in the log" in page and "verified" in page
 
 
 def test_a_record_that_was_changed_is_not_proven(house: House, viewer: Browser) -> None:
