@@ -23,7 +23,7 @@ PICTURES = (
     ("alerts", "/alerts", "light", (1120, 760)),
     ("approvals", "/approvals", "dark", (1120, 900)),
     ("rotation", "/networks/telemetry", "dark", (1120, 1000)),
-    ("search", "?q=rack-01&order=name#nodes", "dark", (1120, 1000)),
+    ("search", "?q=rack-01&order=name", "dark", (1120, 1000)),
     ("proof", "/audit/700", "light", (1120, 960)),
     ("narrow", "/nodes/rack-010", "dark", (390, 1100)),
 )
