@@ -66,6 +66,7 @@ def test_a_node_is_found_and_isolated_by_keyboard_alone(tab: Tab, url: str, rack
     tab.tab_to("it.id === 'search'")
     tab.write("rack-012")
     tab.press("Enter", leads_on=True)
+    assert tab.value("document.querySelector('h2').textContent") == "Nodes", "what was found comes first"
     tab.tab_to("it.textContent === 'rack-012'")
     tab.press("Enter", leads_on=True)
     tab.tab_to("it.textContent.startsWith('Isolate')")
