@@ -96,9 +96,12 @@ def count_on(conn: Connection) -> None:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Make the database at `target` one like that at `source`, which nobody uses now."""
+    """Make the database at `target` one like that at `source`, which nobody uses now and which stays."""
     if ON_POSTGRESQL:
-        _made[target] = new_database(_made[source].rsplit("/", 1)[1])
+        template = _made[source].rsplit("/", 1)[1]
+        with suppress(ValueError):
+            _names.remove(template)
+        _made[target] = new_database(template)
     else:
         shutil.copyfile(source, target)
 

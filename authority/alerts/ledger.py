@@ -41,11 +41,11 @@ def stuck(conn: Connection, name: str, now: float) -> bool:
     return oldest is not None and oldest <= now - STUCK_S
 
 
-def count_sent(conn: Connection, name: str, alert_id: int, at: float | None) -> None:
-    """The destination has got everything up to `alert_id`; `at` is none where it did not want this one."""
+def count_sent(conn: Connection, name: str, alert_id: int, sent: int, at: float) -> None:
+    """The destination has got everything up to `alert_id` that it wants, of which `sent` just now."""
     values: dict[Any, Any] = {"cursor": alert_id}
-    if at is not None:
-        values |= {"sent": _ROW.c.sent + 1, "last_sent_at": at}
+    if sent:
+        values |= {"sent": _ROW.c.sent + sent, "last_sent_at": at}
     _change(conn, name, values)
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -19,12 +20,26 @@ from authority.store import StoreUnavailable, schema
 
 T = TypeVar("T")
 BATCH = 100
+AT_ONCE = 20
+WITHIN_S = 0.2
+"""How many alerts are sent before that is remembered, and within what time: so many may come twice after a crash."""
 LONGEST_PAUSE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
 def _all_are_ours(_conn: Connection, _name: str) -> bool:
     return True
+
+
+@dataclass
+class _Offered:
+    """Alerts that a destination was sent or did not want, up to `last_id`, and whether it refused the next one."""
+
+    passed: int = 0
+    sent: int = 0
+    last_id: int = 0
+    refused_id: int = 0
+    refusal: SinkError | None = None
 
 
 class RunTransaction(Protocol):
@@ -37,9 +52,9 @@ class RunTransaction(Protocol):
 class AlertPump:
     """One thread per destination reads the outbox, sends, and remembers how far it came; a slow one delays nobody.
 
-    An alert is sent once to each, and again only when the process ended between sending and remembering: under the same
-    key, its id. `ours` tells, in a transaction, whether a destination is this process's to send to, of several that
-    share the outbox.
+    An alert is sent once to each, and again only when the process ended between sending and remembering, which is done
+    for a few at a time: under the same key, its id. `ours` tells, in a transaction, whether a destination is this
+    process's to send to, of several that share the outbox.
     """
 
     def __init__(
@@ -80,13 +95,14 @@ class AlertPump:
         while more:
             rows = self._run(lambda conn: self._begin(conn, to))
             more = len(rows) == BATCH and not self._stop.is_set()
-            for row in rows:
-                wanted = to.wants(Severity(row.severity))
-                if wanted:
-                    self._send(to, row)
-                sent += wanted
-                if not self._run(partial(self._remember, to=to, alert_id=row.id, sent=wanted)):
+            while rows:
+                offered = self._offer(to, rows)
+                if not self._run(partial(self._remember, to=to, offered=offered)):
                     return sent
+                sent += offered.sent
+                if offered.refusal is not None:
+                    raise offered.refusal
+                rows = rows[offered.passed :]
         return sent
 
     def _begin(self, conn: Connection, to: Destination) -> Sequence[Row[Any]]:
@@ -95,22 +111,34 @@ class AlertPump:
         ledger.give_up(conn, to.name, to.backlog)
         return _waiting(conn, to.name)
 
-    def _send(self, to: Destination, row: Row[Any]) -> None:
-        try:
-            to.sink.send(to.write(_record(row), self._origin), f"alert-{row.id}")
-        except SinkError as error:
-            cause = str(error)
-            self._run(lambda conn: ledger.count_failure(conn, to.name, row.id, cause, self._now()))
-            raise
+    def _offer(self, to: Destination, rows: Sequence[Row[Any]]) -> _Offered:
+        """Send the first of `rows`, as many as are then remembered at once."""
+        offered, begun = _Offered(), self._now()
+        for row in rows[:AT_ONCE]:
+            if not 0 <= self._now() - begun < WITHIN_S:
+                break
+            try:
+                if to.wants(Severity(row.severity)):
+                    to.sink.send(to.write(_record(row), self._origin), f"alert-{row.id}")
+                    offered.sent += 1
+            except SinkError as error:
+                offered.refusal, offered.refused_id = error, row.id
+                break
+            offered.passed += 1
+            offered.last_id = row.id
+        return offered
 
-    def _remember(self, conn: Connection, to: Destination, alert_id: int, sent: bool) -> bool:
+    def _remember(self, conn: Connection, to: Destination, offered: _Offered) -> bool:
         """Whether the destination is still ours; what another replica noted since is not undone."""
         if not self._ours(conn, to.name):
             return False
-        ledger.count_sent(conn, to.name, alert_id, self._now() if sent else None)
-        everywhere = min(ledger.cursor(conn, each.name) for each in self._destinations)
-        waiting = schema.alert.c.delivered_at.is_(None) & (schema.alert.c.id <= everywhere)
-        conn.execute(update(schema.alert).where(waiting).values(delivered_at=self._now()))
+        if offered.passed:
+            ledger.count_sent(conn, to.name, offered.last_id, offered.sent, self._now())
+            everywhere = min(ledger.cursor(conn, each.name) for each in self._destinations)
+            waiting = schema.alert.c.delivered_at.is_(None) & (schema.alert.c.id <= everywhere)
+            conn.execute(update(schema.alert).where(waiting).values(delivered_at=self._now()))
+        if offered.refusal is not None:
+            ledger.count_failure(conn, to.name, offered.refused_id, str(offered.refusal), self._now())
         return True
 
     def _work(self, to: Destination) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from authority.alerts import Origin, Severity, SinkError, acknowledge, ledger, raise_alert
 from authority.alerts.destinations import Destination
-from authority.alerts.pump import AlertPump
+from authority.alerts.pump import AT_ONCE, AlertPump
 from authority.store import schema
 from tests.authority.world import World, open_world
 
@@ -130,6 +130,27 @@ def test_a_restart_repeats_nothing_that_was_remembered(outbox: Outbox) -> None:
     outbox.alert("one")
     outbox.pump(well, away).pump(well)
     assert outbox.pump(well, away).pump(well) == 0
+
+
+def test_what_a_crash_let_be_forgotten_comes_again_and_is_little(outbox: Outbox) -> None:
+    sink, count = Collector(), 3 * AT_ONCE
+    pump = outbox.pump(sink)
+    for number in range(count):
+        outbox.alert(f"number {number}")
+    remember = pump._remember
+    crashes = iter([False, True])
+
+    def crashing(*given: object, **named: object) -> bool:
+        if next(crashes, False):
+            raise KeyboardInterrupt
+        return remember(*given, **named)
+
+    pump._remember = crashing
+    with pytest.raises(KeyboardInterrupt):
+        pump.pump(sink)
+    assert outbox.pump(sink).pump(sink) == count - AT_ONCE
+    assert sink.keys[: 2 * AT_ONCE] == [f"alert-{number}" for number in range(1, 2 * AT_ONCE + 1)]
+    assert sink.keys[2 * AT_ONCE :] == [f"alert-{number}" for number in range(AT_ONCE + 1, count + 1)]
 
 
 def test_a_sink_added_later_gets_no_old_alerts(outbox: Outbox) -> None:

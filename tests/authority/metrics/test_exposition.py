@@ -68,7 +68,7 @@ def test_an_outbox_is_shown_per_destination() -> None:
     with open_world() as world:
         raise_alert(world.conn, "critical", "node-isolated", None, "x", {}, world.clock)
         raise_alert(world.conn, "info", "log-checkpoint", None, "x", {}, world.clock)
-        ledger.count_sent(world.conn, "fast", 2, world.clock)
+        ledger.count_sent(world.conn, "fast", 2, 1, world.clock)
         ledger.count_failure(world.conn, "slow", 1, "refused", world.clock)
         world.clock += 40
         said = scrape(world, "fast", "slow")
