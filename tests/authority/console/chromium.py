@@ -20,6 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 PATIENCE_S = 45.0
 """Pages take well under a second; a machine that is busy with other things may take this."""
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+PROGRAM = shutil.which("chromium")
+NEEDED = pytest.mark.skipif(PROGRAM is None, reason="no browser: apt-get install chromium")
+"""On every module that opens one: it is said before a fleet is made for it."""
 WIDE = (1280, 900)
 MOST_TABS = 300
 
@@ -115,13 +118,11 @@ class Tab:
 @contextmanager
 def open_tab(folder: Path) -> Iterator[Tab]:
     """A page of a browser of its own, which takes any certificate."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("no browser: apt-get install chromium")
+    assert PROGRAM is not None
     options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
     looks = ("--hide-scrollbars", "--lang=en", f"--window-size={WIDE[0]},{WIDE[1]}")
     more = ("--disable-extensions", "--disable-background-networking", "--remote-debugging-port=0", "about:blank")
-    command = [program, *options, *looks, f"--user-data-dir={folder}", *more]
+    command = [PROGRAM, *options, *looks, f"--user-data-dir={folder}", *more]
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **nowhere, env=os.environ | {"TZ": "UTC"}) as process:
         try:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority.console.chromium import Tab
+from tests.authority.console.chromium import NEEDED, Tab
 from tests.authority.console.looking import BARE_CELLS, CONTRAST, HEADINGS, MOVING, UNNAMED
 from tests.authority.console.racks import PAGES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [NEEDED, pytest.mark.slow, pytest.mark.timeout(600)]
 RACKS = (12, 3)
 SCHEMES = ("light", "dark")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

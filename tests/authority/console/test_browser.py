@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from authority.store import schema
-from tests.authority.console.chromium import WIDE, Tab
+from tests.authority.console.chromium import NEEDED, WIDE, Tab
 from tests.authority.console.house import House
 from tests.authority.console.racks import PAGES
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [NEEDED, pytest.mark.timeout(300)]
 RACKS = (12, 2)
 """Nodes, and days of their lives: fewer than in the pictures, since a default test cannot wait for more."""
 NARROW = (320, 640)

@@ -10,12 +10,12 @@ from authority.console import sessions
 from authority.operators import Scope
 from authority.planes import operator_server
 from authority.store import schema
-from tests.authority.console.chromium import Tab, open_tab
+from tests.authority.console.chromium import NEEDED, Tab, open_tab
 from tests.authority.console.hostile import WORDS, Site, elsewhere, furnish
 from tests.authority.console.house import HOST, House
 from tests.authority.planes.plane import listening
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [NEEDED, pytest.mark.timeout(300)]
 INTRUDERS = (
     "[onerror], [onload], [onfocus], iframe, a[href^='javascript:'], form[action^='javascript:'], script:not([src])"
 )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority.console.chromium import Tab
+from tests.authority.console.chromium import NEEDED, Tab
 
 Image = pytest.importorskip("PIL.Image", reason="no Pillow: pip install keyvigil[evaluation]")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [NEEDED, pytest.mark.slow, pytest.mark.timeout(300)]
 COLOURS = 256
 """Of a picture's palette: flat pages need no more, and a picture is a third of the size."""
 PICTURES = (
