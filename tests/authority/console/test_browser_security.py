@@ -152,8 +152,9 @@ class TestABrowserLeftOpen:
         assert tab.value("location.pathname") == "/console/nodes/n"
         assert tab.value("document.querySelector('h1').textContent") == "Sign in"
 
-    def test_a_script_finds_no_cookie(self, tab: Tab, url: str) -> None:
-        tab.go(f"{url}/console")
-        assert tab.value("document.cookie") == ""
-        kept = tab.call("Network.getCookies", urls=[f"{url}/console"])["cookies"]
-        assert [(each["httpOnly"], each["secure"], each["sameSite"]) for each in kept] == [(True, True, "Strict")]
+
+def test_a_script_finds_no_cookie(tab: Tab, url: str) -> None:
+    tab.go(f"{url}/console")
+    assert tab.value("document.cookie") == ""
+    kept = tab.call("Network.getCookies", urls=[f"{url}/console"])["cookies"]
+    assert [(each["httpOnly"], each["secure"], each["sameSite"]) for each in kept] == [(True, True, "Strict")]
