@@ -15,7 +15,11 @@ from simulators.lab.processes import Child, LabError
 from simulators.lab.world import wait_for
 
 BRIDGE = "site"
+CABLE = "cable"
 SITE_ADDRESS = "198.51.100.254"
+MEMBERS = "10.77.0.0/24"
+"""The addresses that nodes have in the network."""
+
 TUNNELS = Path("/var/run/wireguard")
 START_S = 20.0
 
@@ -75,6 +79,11 @@ class Port:
         socket = TUNNELS / f"{self.interface}.sock"
         wait_for("the tunnel", lambda: socket.exists() or None, START_S, tunnel)
 
+    def route(self) -> None:
+        """The node's address, and the way to those of all others, whose packets the kernel then wraps."""
+        self.namespace.command("ip", "address", "add", f"{self.address}/32", "dev", "lo")
+        self.namespace.command("ip", "route", "add", MEMBERS, "dev", CABLE, "src", self.address)
+
     def start_traffic(self, peers: list[str], rate: float) -> None:
         """Send to the peers' addresses `rate` times a second from now on."""
         argv = [
@@ -107,7 +116,7 @@ class Port:
         return child
 
     def _plug(self, number: int) -> None:
-        here, there = f"port{number}", "cable"
+        here, there = f"port{number}", CABLE
         _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", self.namespace.name)
         _ip("link", "set", here, "master", BRIDGE, "up")
         self.namespace.command("ip", "address", "add", f"{self.endpoint}/24", "dev", there)
