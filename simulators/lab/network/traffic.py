@@ -94,6 +94,7 @@ class Traffic:
         writer.close()
 
     def _done(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._receive()  # what waits at the socket has come, however late this process gets to it
         if order["op"] == "sent":
             return {"next": self._next, "refused": self._refused}
         if order["op"] == "totals":
