@@ -18,8 +18,9 @@ def test_rotations_lose_nothing_and_a_failing_node_is_cut_off(tmp_path: Path) ->
     if reason := user_mode.missing():
         pytest.skip(reason)
     report, picture = tmp_path / "report.json", tmp_path / "picture.png"
-    chosen = "network --sink xfrm --nodes 3 --rotations 5 --period 8 --demotions 1 --rate 10".split()
-    done = CliRunner().invoke(cli, [*chosen, "--json", str(report), "--picture", str(picture)])
+    chosen = {"--sink": "xfrm", "--nodes": 3, "--rotations": 5, "--period": 8, "--demotions": 1, "--rate": 10}
+    chosen |= {"--json": report, "--picture": picture}
+    done = CliRunner().invoke(cli, ["network", *(str(part) for each in chosen.items() for part in each)])
     assert done.exit_code == 0, done.output[-4000:]
     found = json.loads(report.read_text())
     assert (found["sink"], found["rotations"], found["lost"], found["duplicated"]) == ("xfrm", 5, 0, 0)

@@ -6,9 +6,11 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+from agent.sinks.xfrm import read_counters
 from simulators.lab.network.namespaces import CLONE_NEWNET, Namespace
 from simulators.lab.network.traffic import ask
 from simulators.lab.processes import Child, LabError
@@ -47,6 +49,13 @@ def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"ip {' '.join(arguments)}: {done.stderr.strip()}", "Install iproute2; see docs/lab.md.")
+
+
+def _drops() -> dict[str, int]:
+    here = Path("/proc/thread-self/net")
+    names, values = (line.split() for line in (here / "snmp").read_text().splitlines() if line.startswith("Udp:"))
+    full = int(dict(zip(names, values, strict=True))["RcvbufErrors"])
+    return {**(read_counters(here / "xfrm_stat") or {}), **({"UdpRcvbufErrors": full} if full else {})}
 
 
 class Port:
@@ -109,6 +118,10 @@ class Port:
         """How many of the numbers came from `source`, and how many packets were duplicates."""
         found = ask(self.control, {"op": "received", "source": source, "begin": begin, "end": end})
         return found["received"], found["duplicated"]
+
+    def drops(self) -> Counter[str]:
+        """What the node's kernel counted of packets that it did not hand on: IPsec's counters, and full sockets."""
+        return Counter(self.namespace.run(_drops))
 
     def _child(self, name: str, argv: list[str]) -> Child:
         child = Child(name, argv, self._folder / f"{name}.log").start()

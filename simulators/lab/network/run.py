@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -215,10 +216,12 @@ class NetworkLab:
     def counted(self, report: Report) -> Iterator[None]:
         """Count what is sent meanwhile, and what of it came."""
         began, begin = time.monotonic(), {member.name: member.port.sent() for member in self.members}
+        before = self._drops()
         yield
         end = {member.name: member.port.sent() for member in self.members}
         report.seconds = round(time.monotonic() - began, 1)
         time.sleep(IN_FLIGHT_S)
+        report.drops = dict(self._drops() - before)
         for source in self.members:
             for destination in self.members:
                 if source is not destination:
@@ -228,6 +231,9 @@ class NetworkLab:
                     report.sent += last - first
                     report.lost += last - first - received
                     report.duplicated += duplicated
+
+    def _drops(self) -> Counter[str]:
+        return sum((member.port.drops() for member in self.members), Counter())
 
     def _rotate(self, report: Report, recorder: Recorder) -> None:
         self._look_at_tunnels()
