@@ -88,6 +88,49 @@ class Profile(Answer, frozen=True):
     modalities: list[Modality]
 
 
+class RosterNode(Answer, frozen=True):
+    """A node for an auditor; `administrators` are those who may answer there."""
+
+    name: str
+    id: str
+    state: NodeState
+    reason: str
+    lab: bool
+    enclave: str
+    ownership: Ownership
+    tier: Tier
+    score: Milli
+    joined_at: float
+    last_seen_at: float | None
+    last_attested_at: float | None
+    certificate_not_after: float
+    networks: list[str]
+    administrators: list[str]
+
+
+class RosterProfile(Answer, frozen=True):
+    """A profile of an administrator; `gone_at` is when its node said that nothing of the record is left there."""
+
+    node: str
+    record_id: str
+    state: str
+    created_at: float
+    approved_at: float | None
+    approved_by: str | None
+    gone_at: float | None
+    modalities: list[str]
+
+
+class RosterAdministrator(Answer, frozen=True):
+    """An administrator, and where they are known."""
+
+    name: str
+    state: str
+    created_at: float
+    revoked_at: float | None
+    profiles: list[RosterProfile]
+
+
 class Presentation(Answer, frozen=True):
     """How somebody answered."""
 

@@ -16,6 +16,23 @@ class Done(Answer, frozen=True):
     ok: bool
 
 
+class RevokedRecord(Answer, frozen=True):
+    """A record of an administrator at a node: what its profile was, and when the node said that nothing is left."""
+
+    node: str
+    record_id: str
+    was: str
+    gone_at: float | None
+
+
+class Revocation(Done, frozen=True):
+    """An administrator is revoked at every node; `tickets` is how many tickets of theirs are void with it."""
+
+    admin: str
+    tickets: int
+    nodes: list[RevokedRecord]
+
+
 class Waiting(Answer, frozen=True):
     """An order that waits for a second operator, under this number."""
 

@@ -260,10 +260,14 @@ class LogRules(_Section, frozen=True):
 
 
 class ApprovalRules(_Section, frozen=True):
-    """How many operators an order of weight needs, one or two, and for how long one waits for the second."""
+    """How many operators an order of weight needs, one or two, and for how long one waits for the second.
+
+    `revocations`: whether revoking an administrator at every node waits for the second, too.
+    """
 
     persons: int = 1
     expires_s: float = DAY_S
+    revocations: bool = False
 
 
 class Policy(_Section, frozen=True):
