@@ -28,6 +28,7 @@ from authority.api.fleet import (
     RosterNode,
     RosterProfile,
     Signal,
+    StaleNode,
 )
 from authority.api.records import (
     Approval,
@@ -98,6 +99,7 @@ __all__ = [
     "RotationProgress",
     "Signal",
     "StagedVersion",
+    "StaleNode",
     "Ticket",
     "Token",
     "TpmValues",

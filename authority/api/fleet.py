@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from authority.api._base import Answer, Milli
+from authority.trust.staleness import Step
 from protocol.levels import Access, NodeState, Ownership, ResourceClass, Rotation, Tier, VersionState
 
 
@@ -129,6 +130,18 @@ class RosterAdministrator(Answer, frozen=True):
     created_at: float
     revoked_at: float | None
     profiles: list[RosterProfile]
+
+
+class StaleNode(Answer, frozen=True):
+    """A node that nobody sees any more, what the next sweep does to it, and when it may be retired, if it may."""
+
+    node: str
+    state: NodeState
+    last_seen_at: float | None
+    silent_s: float
+    alerted_at: float | None
+    step: Step
+    retire_at: float | None
 
 
 class Presentation(Answer, frozen=True):

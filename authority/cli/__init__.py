@@ -77,6 +77,7 @@ nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)
 nodes.node.add_command(bulk.tokens)
 nodes.node.add_command(rosters.node_roster)
+nodes.node.add_command(rosters.stale)
 admins.admin.add_command(bulk.tickets)
 admins.admin.add_command(rosters.administrator_roster)
 

@@ -111,3 +111,31 @@ def _profile_cells(profile: dict[str, Any]) -> Row:
     plain = profile["node"], profile["record_id"], profile["state"]
     approved = moment(profile["created_at"]), moment(profile["approved_at"]), profile["approved_by"]
     return (*plain, *approved, moment(profile["gone_at"]), " ".join(profile["modalities"]))
+
+
+@click.command("stale")
+@click.option("--alert-days", type=click.FloatRange(0, 36500), help="Try this limit instead of the policy's.")
+@click.option("--retire-days", type=click.FloatRange(0, 36500), help="Try this limit instead of the policy's.")
+@target_options
+@json_option
+def stale(alert_days: float | None, retire_days: float | None, as_json: bool, **options: Any) -> None:
+    """Nodes that nobody sees any more, and which the policy retires next; changes nothing."""
+    days = {"alert_s": alert_days, "retire_s": retire_days}
+    asked = {name: value * 86400 for name, value in days.items() if value is not None}
+    emit(connect(options).get_all("/v1/stale", **asked), as_json, _print_stale)
+
+
+def _print_stale(nodes: list[dict[str, Any]]) -> None:
+    if not nodes:
+        click.echo("no node is stale; where the policy has no [stale] section, try --alert-days and --retire-days")
+        return
+    rows = [
+        (each["node"], each["state"], f"{each['silent_s'] / 86400:.1f}", *_steps(each))
+        for each in sorted(nodes, key=lambda each: -float(each["silent_s"]))
+    ]
+    table("Stale nodes", ("node", "state", "days silent", "told of", "next", "goes from"), rows)
+
+
+def _steps(each: dict[str, Any]) -> Row:
+    goes = "-" if each["retire_at"] is None else moment(each["retire_at"])
+    return moment(each["alerted_at"]) or "not yet", each["step"], goes

@@ -146,6 +146,10 @@ class OpenApi:
         """Administrators and where they are known, by name; `state`, `node` and `search` choose among them."""
         return self._pages("/v1/roster/administrators", api.RosterAdministrator, wanted)
 
+    def stale(self, **wanted: float) -> Iterator[api.StaleNode]:
+        """Nodes that nobody sees any more, by name; `alert_s` and `retire_s` try limits other than the policy's."""
+        return self._pages("/v1/stale", api.StaleNode, wanted)
+
     def networks(self) -> Iterator[api.Network]:
         """Networks with members and key versions."""
         return self._pages("/v1/networks", api.Network, {})

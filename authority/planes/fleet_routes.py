@@ -7,12 +7,13 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from fastapi import Depends, FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from authority import api, bulk, revoking, rosters
+from authority import api, bulk, revoking, rosters, stale
 from authority.bulk import MOST_TICKETS, MOST_TOKENS, TicketRow, TokenRow
 from authority.enrolling import draw_ticket
 from authority.operators import Operator, Scope
@@ -23,6 +24,7 @@ from authority.planes.node_query import NodeQuery
 from authority.planes.paging import AfterName, PageOf
 from authority.rosters import PersonFilter, PersonState
 from authority.runtime import Push
+from authority.trust.staleness import StaleRules
 
 if TYPE_CHECKING:
     from authority.planes.operator_context import OperatorContext
@@ -34,6 +36,7 @@ Line = Annotated[int | None, Field(ge=1, le=10_000_000)]
 """Where whoever asks has the row, for a refusal to name; its place in the list where it is left out."""
 Text = Annotated[str, Field(max_length=255)]
 Lifetime = Annotated[float, Field(ge=60, le=7 * 86400)]
+Silence = Annotated[float | None, Query(ge=0, le=1e10, description="Seconds, instead of what the policy says.")]
 Moment = Annotated[float | None, Query(ge=0, le=1e12, description="POSIX seconds.")]
 
 
@@ -90,6 +93,7 @@ def fleet_routes(app: FastAPI, context: OperatorContext, demand: Demand, checked
     _bulk_routes(app, context, demand)
     _person_routes(app, context, demand, checked)
     _roster_routes(app, context, demand)
+    _stale_route(app, context, demand)
 
 
 def _bulk_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
@@ -184,3 +188,25 @@ def _roster_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> No
         wanted = PersonFilter(state, node, search)
         found = await context.read(lambda conn: rosters.person_roster(conn, wanted, after, page.limit))
         return page.full(found, itemgetter("name"))
+
+
+def _stale_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    rt = context.runtime
+
+    @app.get("/v1/stale", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.StaleNode])
+    @access(OPERATOR)
+    async def list_stale(
+        page: PageOf, alert_s: Silence = None, retire_s: Silence = None, after: AfterName = ""
+    ) -> list[View]:
+        """Nodes that nobody sees any more, by name, and what the next sweep does to each. Nothing is changed."""
+        rules = _rules(rt.policy.stale, alert_s, retire_s)
+        found = await context.read(lambda conn: stale.views(conn, rules, rt.now()))
+        return page.cut(found, after, itemgetter("node"))
+
+
+def _rules(rules: StaleRules, alert_s: float | None, retire_s: float | None) -> StaleRules:
+    """The policy's rules with other limits; a node cannot be retired before it is told of."""
+    retire = rules.retire_s if retire_s is None else retire_s
+    alert = rules.alert_s if alert_s is None else alert_s
+    return msgspec.structs.replace(rules, alert_s=min(alert or retire, retire or alert), retire_s=retire)

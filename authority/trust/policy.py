@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from authority.trust.behaviour_rules import BehaviourRules, WorthRules
+from authority.trust.staleness import StaleRules
 from protocol.levels import EnclaveKind, Rotation
 
 HOUR_S = 3600.0
@@ -301,6 +302,7 @@ class Policy(_Section, frozen=True):
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
     approvals: ApprovalRules = ApprovalRules()
+    stale: StaleRules = StaleRules()
 
     def challenge_interval_s(self, *, lab_node: bool) -> tuple[float, float]:
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""

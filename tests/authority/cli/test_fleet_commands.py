@@ -137,3 +137,13 @@ def test_rosters_as_csv_and_json(serving: Serving, run: Run, tmp_path: Path) -> 
     seen = run("node", "roster", "--unseen-days", "1", *serving.options, "--json").value
     assert [each["name"] for each in seen] == ["n1", "n2"]
     assert "ada" in run("admin", "roster", *serving.options).out
+
+
+def test_stale_nodes_are_shown_before_anything_happens_to_them(serving: Serving, run: Run) -> None:
+    add_node(serving, "n1", last_seen_at=0.0)
+    assert "try --alert-days" in run("node", "stale", *serving.options).out
+    limits = ("--alert-days", "10", "--retire-days", "30")
+    (found,) = run("node", "stale", *limits, *serving.options, "--json").value
+    assert (found["node"], found["step"]) == ("n1", "alert") and found["retire_at"] > found["silent_s"]
+    assert "n1" in run("node", "stale", *limits, *serving.options).out
+    assert run("node", "show", "n1", *serving.options, "--json").value["state"] == "active"

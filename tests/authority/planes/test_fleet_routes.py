@@ -216,3 +216,22 @@ def test_the_roster_of_nodes_is_filtered(fleet: OperatorSite, query: str, names:
 )
 def test_the_roster_of_administrators_is_filtered(fleet: OperatorSite, query: str, names: list[str]) -> None:
     assert [each["name"] for each in fleet.ask("GET", f"/v1/roster/administrators?{query}").json()] == names
+
+
+def test_the_preview_of_stale_nodes_takes_limits_and_comes_in_pages(site: OperatorSite) -> None:
+    now = site.clock[0]
+    for name, days in (("n1", 40), ("n2", 20), ("n3", 1)):
+        add_node(site, name, last_seen_at=now - days * 86400)
+    assert site.ask("GET", "/v1/stale").json() == []
+    days = "alert_s=864000&retire_s=2592000"
+    found = site.ask("GET", f"/v1/stale?{days}", "viewer").json()
+    assert [(each["node"], each["step"], each["silent_s"] / 86400) for each in found] == [
+        ("n1", "alert", 40),
+        ("n2", "alert", 20),
+    ]
+    assert [[each["node"] for each in page] for page in pages(site, f"/v1/stale?limit=1&{days}")][:2] == [
+        ["n1"],
+        ["n2"],
+    ]
+    alone = site.ask("GET", "/v1/stale?retire_s=2592000").json()
+    assert [each["node"] for each in alone] == ["n1"]
