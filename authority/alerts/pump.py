@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Row, select, update
@@ -75,23 +76,24 @@ class AlertPump:
 
         Nothing where the destination is another replica's duty, or becomes that meanwhile.
         """
-        sent = 0
-        if not self._run(lambda conn: self._begin(conn, to)):
-            return 0
-        for row in self._run(lambda conn: _waiting(conn, to.name)):
-            wanted = to.wants(Severity(row.severity))
-            if wanted:
-                self._send(to, row)
-            sent += wanted
-            if not self._run(lambda conn, done=row.id, counted=wanted: self._remember(conn, to, done, counted)):  # type: ignore[misc]
-                break
+        sent, more = 0, True
+        while more:
+            rows = self._run(lambda conn: self._begin(conn, to))
+            more = len(rows) == BATCH and not self._stop.is_set()
+            for row in rows:
+                wanted = to.wants(Severity(row.severity))
+                if wanted:
+                    self._send(to, row)
+                sent += wanted
+                if not self._run(partial(self._remember, to=to, alert_id=row.id, sent=wanted)):
+                    return sent
         return sent
 
-    def _begin(self, conn: Connection, to: Destination) -> bool:
+    def _begin(self, conn: Connection, to: Destination) -> Sequence[Row[Any]]:
         if not self._ours(conn, to.name):
-            return False
+            return []
         ledger.give_up(conn, to.name, to.backlog)
-        return True
+        return _waiting(conn, to.name)
 
     def _send(self, to: Destination, row: Row[Any]) -> None:
         try:
