@@ -8,6 +8,7 @@ import msgspec
 
 from authority.api._base import Answer
 from authority.trust.policy import Policy
+from protocol.levels import NodeState
 
 
 class Done(Answer, frozen=True):
@@ -131,6 +132,19 @@ class ReferenceDetail(Reference, frozen=True):
 
     changes: dict[str, list[str]]
     events: dict[str, list[list[Any]]] | None
+
+
+class RolloutNode(Answer, frozen=True):
+    """A node that a value was rolled out to: whether it has shown the value since, and whether it fails now."""
+
+    node: str
+    value_id: int
+    canary: bool
+    state: str
+    node_state: NodeState
+    decided_at: float | None
+    held: bool
+    failing: bool
 
 
 class RolledOut(Answer, frozen=True):

@@ -150,6 +150,23 @@ class OpenApi:
         """Nodes that nobody sees any more, by name; `alert_s` and `retire_s` try limits other than the policy's."""
         return self._pages("/v1/stale", api.StaleNode, wanted)
 
+    def stage(self, value: int, *, key: str | None = None, **wave: str | float) -> api.RolledOut | api.Waiting:
+        """Accept a reference value that has held at its node at a share of the nodes: `percent`, `network`, `group`.
+
+        `held_percent` demands that so many of those that accept it have shown it, and none fails.
+        """
+        answer = self._post(f"/v1/references/{value}/stage", wave, key)
+        waits = answer.status_code == httpx.codes.ACCEPTED
+        return _read(answer, api.Waiting) if waits else _read(answer, api.RolledOut)
+
+    def rollout(self, value: int) -> Iterator[api.RolloutNode]:
+        """The nodes that a reference value was rolled out to, by name."""
+        return self._pages(f"/v1/references/{value}/rollout", api.RolloutNode, {})
+
+    def roll_back(self, value: int, *, key: str | None = None) -> api.RolledOut:
+        """Withdraw a reference value wherever it was rolled out to."""
+        return self._send(f"/v1/references/{value}/rollback", None, key, api.RolledOut)
+
     def networks(self) -> Iterator[api.Network]:
         """Networks with members and key versions."""
         return self._pages("/v1/networks", api.Network, {})

@@ -84,6 +84,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/v1/jwks"): VIEWERS,
     ("GET", "/v1/references"): VIEWERS,
     ("GET", "/v1/references/{value_id}"): VIEWERS,
+    ("GET", "/v1/references/{value_id}/rollout"): VIEWERS,
     ("POST", "/v1/references/{value_id}/accept"): OPERATORS,
     ("POST", "/v1/references/{value_id}/reject"): OPERATORS,
     ("POST", "/v1/references/{value_id}/stage"): OPERATORS,
