@@ -52,7 +52,8 @@ def create_join_tokens(
 
     A name that a node has already is refused: that node joins again with a token of its own order.
     """
-    taken = {*conn.scalars(select(schema.node.c.name).where(schema.node.c.name.in_([row.name for row in rows])))}
+    names = _well_formed(row.name for row in rows)
+    taken = {*conn.scalars(select(schema.node.c.name).where(schema.node.c.name.in_(names)))}
     _refuse((row.line, fault) for row, twice in _marked(rows, _token_key) if (fault := _token_fault(row, twice, taken)))
     made = []
     for row in rows:
@@ -65,8 +66,9 @@ def create_join_tokens(
 def check_tickets(conn: Connection, rows: Sequence[TicketRow]) -> dict[str, str]:
     """Ids of the nodes by name; raises `Refused` naming the lines at fault."""
     node, person = schema.node.c, schema.administrator.c
-    found = conn.execute(select(node.name, node.id, node.state).where(node.name.in_([row.node for row in rows]))).all()
-    gone = person.name.in_([row.admin for row in rows]) & person.revoked_at.is_not(None)
+    nodes, people = _well_formed(row.node for row in rows), _well_formed(row.admin for row in rows)
+    found = conn.execute(select(node.name, node.id, node.state).where(node.name.in_(nodes))).all()
+    gone = person.name.in_(people) & person.revoked_at.is_not(None)
     revoked = {*conn.scalars(select(person.name).where(gone))}
     known = {row.name: str(row.state) for row in found}
     faults = ((row.line, _ticket_fault(row, twice, known, revoked)) for row, twice in _marked(rows, _ticket_key))
@@ -128,6 +130,11 @@ def _ticket_fault(row: TicketRow, twice: bool, known: dict[str, str], revoked: s
     if row.admin in revoked:
         return f"the administrator {row.admin} is revoked"
     return f"{row.admin} at {row.node} comes twice" if twice else ""
+
+
+def _well_formed(names: Iterable[str]) -> list[str]:
+    """Those that a node or an administrator can have; what is none is looked up nowhere."""
+    return [name for name in names if not _name_fault("", name)]
 
 
 def _name_fault(kind: str, name: str) -> str:
