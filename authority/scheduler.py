@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, checkpoints, clock_steps, groups, profiles, references, standing
+from authority import audit, checkpoints, clock_steps, groups, profiles, references, stale, standing
 from authority.keys.orchestrator import forgive_outage, tick
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -49,6 +49,7 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
             profiles.prolong_locks(conn, now - outage_s, outage_s)
         _forgive_attestations(conn, outage_s)
         forgive_outage(conn, outage_s)
+        stale.count_anew(conn, rt.policy.stale, outage_s, now)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
     _add_missing_schedules(conn, now)
     pushes += _issue_due(conn, rt, now)
@@ -56,6 +57,7 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
     pushes += tick(conn, rt, now)
     if _due_for_refresh(conn, rt, now):
         pushes += standing.refresh_all(conn, rt, now)
+        pushes += stale.clean(conn, rt, now)
         _forget_superseded(conn, now)
     return pushes + checkpoints.issue_if_due(conn, rt, now)
 

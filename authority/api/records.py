@@ -8,12 +8,30 @@ import msgspec
 
 from authority.api._base import Answer
 from authority.trust.policy import Policy
+from protocol.levels import NodeState
 
 
 class Done(Answer, frozen=True):
     """An order was carried out."""
 
     ok: bool
+
+
+class RevokedRecord(Answer, frozen=True):
+    """A record of an administrator at a node: what its profile was, and when the node said that nothing is left."""
+
+    node: str
+    record_id: str
+    was: str
+    gone_at: float | None
+
+
+class Revocation(Done, frozen=True):
+    """An administrator is revoked at every node; `tickets` is how many tickets of theirs are void with it."""
+
+    admin: str
+    tickets: int
+    nodes: list[RevokedRecord]
 
 
 class Waiting(Answer, frozen=True):
@@ -114,6 +132,19 @@ class ReferenceDetail(Reference, frozen=True):
 
     changes: dict[str, list[str]]
     events: dict[str, list[list[Any]]] | None
+
+
+class RolloutNode(Answer, frozen=True):
+    """A node that a value was rolled out to: whether it has shown the value since, and whether it fails now."""
+
+    node: str
+    value_id: int
+    canary: bool
+    state: str
+    node_state: NodeState
+    decided_at: float | None
+    held: bool
+    failing: bool
 
 
 class RolledOut(Answer, frozen=True):

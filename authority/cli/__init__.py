@@ -13,6 +13,7 @@ from authority.cli import (
     backups,
     brake,
     break_glass,
+    bulk,
     ca,
     eve,
     groups,
@@ -26,6 +27,7 @@ from authority.cli import (
     quotes,
     records,
     references,
+    rosters,
     rotations,
     signals,
 )
@@ -73,6 +75,11 @@ cli.add_command(signals.token)
 signals.signals.add_command(eve.eve)
 nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)
+nodes.node.add_command(bulk.tokens)
+nodes.node.add_command(rosters.node_roster)
+nodes.node.add_command(rosters.stale)
+admins.admin.add_command(bulk.tickets)
+admins.admin.add_command(rosters.administrator_roster)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from authority.planes import operator_server
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.plane import HOST, listening
 from tests.authority.planes.test_answers import populate
+from tests.authority.planes.test_open_api import add_node
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 SERVER_PACKAGES = ("fastapi", "starlette", "sqlalchemy", "alembic", "uvicorn", "pydantic")
@@ -92,6 +93,19 @@ def test_an_order_that_is_sent_twice_is_carried_out_once(site: OperatorSite, url
         with pytest.raises(ApiError, match="acknowledged alert"):
             api.acknowledge(number, "seen")  # the control: under another key it is another order
     assert site.audits("alert-acknowledged").count("admin") == 1
+
+
+def test_many_at_once(site: OperatorSite, url: str) -> None:
+    add_node(site, "n7")
+    with api_of(site, url) as api:
+        assert [each.name for each in api.join_tokens(["rack1-01", "rack1-02"])] == ["rack1-01", "rack1-02"]
+        with pytest.raises(ApiError, match="line 2: a comes twice"):
+            api.join_tokens(["a", "a"])
+        assert [(each.admin, each.node) for each in api.tickets([("eve", "n7")])] == [("eve", "n7")]
+        assert [each.administrators for each in api.node_roster(search="n7")] == [[]]
+        done = api.revoke_everywhere("eve", "left")
+        assert done.ok and [each.state for each in api.administrator_roster(search="eve")] == ["revoked"]
+        assert api.readmit("eve", "came back").ok
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
