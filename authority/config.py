@@ -68,6 +68,30 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     destinations: list[AlertDestination] = []
 
 
+class OidcProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An identity provider whose access tokens operators may bear: a table `[[oidc]]`.
+
+    `issuer` is written as the provider's metadata has it, `audience` is what it calls this authority. `claim` is the
+    path to the claim whose values `roles` translates. Tokens good for longer than `longest_s` are refused. Keys are
+    fetched anew after `keys_s` and used for up to `kept_s` while the provider is silent. What a person ordered and
+    voted for stands for `stands_s` after their last token was seen.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,14}[a-z0-9])?\Z")]
+    issuer: Text
+    audience: Text
+    roles: dict[Text, Literal["viewer", "auditor", "operator", "admin", "tap"]]
+    claim: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=8)] = ("roles",)
+    ca: str = ""
+    typ: Literal["at+jwt", "jwt"] = "at+jwt"
+    algorithms: tuple[Text, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    leeway_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 30.0
+    longest_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
+    keys_s: Annotated[float, msgspec.Meta(ge=60, le=86400)] = 600.0
+    kept_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
+    stands_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 28800.0
+
+
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
 
@@ -84,6 +108,7 @@ class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_ca: str = ""
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
+    oidc: list[OidcProvider] = []
     database_password_file: str = ""
     shreds: Text = "shreds"
 
@@ -139,15 +164,22 @@ def render(config: AuthorityConfig) -> str:
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])
     parts += [["[[alerts.destinations]]", *_lines(_plain(each))] for each in config.alerts.destinations]
+    parts += [["[[oidc]]", *_lines(_plain(each)), *_table("oidc.roles", each.roles)] for each in config.oidc]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def _plain(section: Any) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.structs.asdict(section).items() if key != "destinations"}
+    return {
+        key: value for key, value in msgspec.structs.asdict(section).items() if key not in {"destinations", "roles"}
+    }
 
 
 def _lines(settings: Mapping[str, str | int | Sequence[str]]) -> list[str]:
     return [f"{key} = {_toml(value)}" for key, value in settings.items()]
+
+
+def _table(title: str, entries: Mapping[str, str]) -> list[str]:
+    return [f"[{title}]", *(f"{_toml(key)} = {_toml(value)}" for key, value in entries.items())]
 
 
 def _toml(value: str | int | Sequence[str]) -> str:

@@ -34,6 +34,7 @@ from authority.keys.kek import KekProvider
 from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
 from authority.metrics import Plane
+from authority.oidc import sign_on
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
@@ -294,6 +295,7 @@ def _operator_context(authority: Authority, hub: Hub, watch: Watch) -> OperatorC
         partial(destinations, site),
         _origin(),
         watch=watch,
+        sign_on=sign_on(site, authority.runtime.now),
     )
 
 

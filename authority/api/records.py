@@ -170,6 +170,22 @@ class Token(Answer, frozen=True):
     expires_at: float
 
 
+class Person(Answer, frozen=True):
+    """Somebody whom an identity provider vouches for; `state` is `standing`, `absent` or `shut-out`.
+
+    Of whoever was not seen for long no order and no vote stands.
+    """
+
+    name: str
+    provider: str
+    subject: str
+    scopes: list[str]
+    first_seen_at: float
+    seen_at: float
+    state: str
+    shut_out_by: str
+
+
 class NewToken(Answer, frozen=True):
     """A token, which is shown only here; without it where whoever asked had made it."""
 

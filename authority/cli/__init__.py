@@ -22,6 +22,7 @@ from authority.cli import (
     networks,
     nodes,
     openings,
+    persons,
     policy_check,
     quotes,
     records,
@@ -70,6 +71,8 @@ cli.add_command(records.policy)
 records.policy.add_command(policy_check.check)
 cli.add_command(signals.signals)
 cli.add_command(signals.token)
+for each in (persons.persons, persons.shut_out, persons.readmit):
+    signals.token.add_command(each)
 signals.signals.add_command(eve.eve)
 nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)

@@ -32,6 +32,7 @@ from authority.planes.operator_context import OperatorContext
 from authority.planes.owner_routes import owner_route
 from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.planes.people_routes import onboarding_routes, profile_routes
+from authority.planes.person_routes import person_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
@@ -104,6 +105,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_routes(app, context, demand)
+    person_routes(app, context)
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     console_routes(app, context)
