@@ -16,9 +16,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from authority.oidc.compact import Compact, TokenRefused
+from protocol.codec import ProtocolViolation, unb64url
 
 MOST_KEYS = 100
-LEAST_RSA_BITS = 2048
+RSA_BITS = range(2048, 8193)
 FAMILIES = {
     "RS256": "RSA",
     "RS384": "RSA",
@@ -90,7 +91,7 @@ def _signing_key(said: Any) -> SigningKey | None:
         return None
     try:
         family, public = _public(said)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+    except (JoseError, ProtocolViolation, ValueError, TypeError, KeyError, AttributeError):
         return None
     return SigningKey(kid, alg, family, public) if family in FAMILIES.values() else None
 
@@ -98,8 +99,9 @@ def _signing_key(said: Any) -> SigningKey | None:
 def _public(said: dict[str, Any]) -> tuple[str, Public]:
     match said["kty"]:
         case "RSA":
-            key = RSAKey.import_key({name: said[name] for name in ("kty", "n", "e")})
-            return "RSA" if key.public_key.key_size >= LEAST_RSA_BITS else "", key
+            if int.from_bytes(unb64url(said["n"])).bit_length() not in RSA_BITS:
+                raise ValueError("a weak key, or a wasteful one")
+            return "RSA", RSAKey.import_key({name: said[name] for name in ("kty", "n", "e")})
         case "EC":
             return said["crv"], ECKey.import_key({name: said[name] for name in ("kty", "crv", "x", "y")})
         case "OKP":

@@ -69,7 +69,7 @@ def _note(conn: Connection, row: Row[Any] | None, person: Person, now: float) ->
         values = {"name": person.name, "provider": person.provider, "subject": person.subject, "first_seen_at": now}
         standing = {"scopes": scopes, "seen_at": now, "stands_until": person.stands_until}
         conn.execute(insert(_ROW).values(**values, **standing))
-    elif row.scopes != scopes or not 0 <= now - row.seen_at < NOTED_S or row.stands_until < now:
+    elif row.scopes != scopes or not 0 <= now - row.seen_at < NOTED_S or row.stands_until <= now:
         standing = {"scopes": scopes, "seen_at": now, "stands_until": person.stands_until}
         conn.execute(update(_ROW).where(_ROW.c.name == person.name).values(**standing))
     if row is None or row.scopes != scopes:

@@ -27,7 +27,7 @@ from tests.authority.planes.plane import HOST
 
 AUDIENCE = "https://vigil.example/operator"
 CALLBACK = "https://client.example/callback"
-SECRET = "client-secret"  # noqa: S105 - of a provider that lives as long as a test
+SECRET = "client-secret"
 GROUPS = {
     "ann": ["staff", "vigil-admins"],
     "bob": ["vigil-operators"],
@@ -202,13 +202,27 @@ def _documents(app: Flask, issuer: Issuer) -> None:
 
     @app.get("/realm/jwks")
     def jwks() -> Any:
-        return jsonify(KeySet(issuer.keys).as_dict(private=False))
+        return jsonify(KeySet([*issuer.keys]).as_dict(private=False))
 
 
 def _endpoints(app: Flask, issuer: Issuer) -> None:
     server = AuthorizationServer(app, Account, lambda *_: None)
     server.scopes_supported = ["openid"]
+    server.register_token_generator("default", _access_tokens(issuer))
+    server.register_grant(grants.ClientCredentialsGrant)
+    server.register_grant(_code_grant(issuer), [_id_tokens(issuer)])
 
+    @app.get("/realm/authorize")
+    def authorize() -> Any:
+        user = Signed(request.args["login"])
+        return server.create_authorization_response(grant_user=user, grant=server.get_consent_grant(end_user=user))
+
+    @app.post("/realm/token")
+    def token() -> Any:
+        return server.create_token_response()
+
+
+def _access_tokens(issuer: Issuer) -> JWTBearerTokenGenerator:
     class Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         def get_jwks(self) -> KeySet:
             return KeySet([issuer.keys[-1]])
@@ -219,6 +233,10 @@ def _endpoints(app: Flask, issuer: Issuer) -> None:
         def get_extra_claims(self, client: Account, _grant: str, user: Signed | None, _scope: str) -> dict[str, Any]:
             return {"groups": GROUPS[user.login if user else client.client_id]}
 
+    return Tokens(issuer.url, expires_generator=lambda *_: issuer.lasts_s)
+
+
+def _code_grant(issuer: Issuer) -> type[grants.AuthorizationCodeGrant]:
     class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         def save_authorization_code(self, code: str, asked: Any) -> None:
             nonce = asked.payload.data.get("nonce")
@@ -233,6 +251,10 @@ def _endpoints(app: Flask, issuer: Issuer) -> None:
         def authenticate_user(self, code: Code) -> Signed:
             return code.user
 
+    return CodeGrant
+
+
+def _id_tokens(issuer: Issuer) -> OpenIDCode:
     class IdTokens(OpenIDCode):  # type: ignore[misc]
         def exists_nonce(self, *_: object) -> bool:
             return False
@@ -246,15 +268,4 @@ def _endpoints(app: Flask, issuer: Issuer) -> None:
         def generate_user_info(self, user: Signed, _scope: str) -> dict[str, Any]:
             return {"sub": user.get_user_id(), "groups": GROUPS[user.login]}
 
-    server.register_token_generator("default", Tokens(issuer.url, expires_generator=lambda *_: issuer.lasts_s))
-    server.register_grant(grants.ClientCredentialsGrant)
-    server.register_grant(CodeGrant, [IdTokens()])
-
-    @app.get("/realm/authorize")
-    def authorize() -> Any:
-        user = Signed(request.args["login"])
-        return server.create_authorization_response(grant_user=user, grant=server.get_consent_grant(end_user=user))
-
-    @app.post("/realm/token")
-    def token() -> Any:
-        return server.create_token_response()
+    return IdTokens()
