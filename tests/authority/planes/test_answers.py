@@ -15,6 +15,9 @@ from sqlalchemy import Connection, insert
 
 from authority import groups, orders, references
 from authority.alerts import raise_alert
+from authority.oidc import people
+from authority.oidc.claims import Person
+from authority.operators import Scope
 from authority.orders import Action, Order
 from authority.planes.described import declared_answer, operator_routes
 from authority.store import schema, schema_api
@@ -69,6 +72,7 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     references.note_candidate(conn, row_of(conn, node_id), references.Kind.PCRS, {"0": "00"}, now)
     raise_alert(conn, "warning", "test", node_id, "text", {"some": "data"}, now)
     groups.listing(conn)
+    people.admit(conn, Person("oidc:corp/ann", "corp", "ann", frozenset({Scope.READ}), now + 60), now)
     asked = Order(Action.NODE_BAN, "n1", {"node_id": node_id}, "stolen")
     row = {"action": asked.action.value, "target": asked.target, "arguments": json.dumps(asked.arguments)}
     who_asked = {"requested_by": "operator", "reason": "stolen", "requested_at": now, "expires_at": now + 3600}
