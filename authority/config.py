@@ -92,6 +92,27 @@ class OidcProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     stands_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 28800.0
 
 
+class ResultSubscriber(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is sent every attestation result by signed HTTP: a table `[[results.subscribers]]`.
+
+    With more than `backlog` waiting, the oldest are given up: they expire anyway.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")]
+    address: Text
+    secret_file: Text
+    ca: str = ""
+    backlog: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+
+
+class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long issued attestation results are kept, 0 for not at all, and who is sent them."""
+
+    kept_s: Annotated[float, msgspec.Meta(ge=0, le=2_678_400)] = 86400.0
+    subscribers: list[ResultSubscriber] = []
+
+
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
 
@@ -109,6 +130,7 @@ class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
     oidc: list[OidcProvider] = []
+    results: Results = Results()
     database_password_file: str = ""
     shreds: Text = "shreds"
 
@@ -164,14 +186,18 @@ def render(config: AuthorityConfig) -> str:
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])
     parts += [["[[alerts.destinations]]", *_lines(_plain(each))] for each in config.alerts.destinations]
+    parts += [] if config.results == Results() else [["[results]", *_lines(_plain(config.results))]]
+    parts += [["[[results.subscribers]]", *_lines(_plain(each))] for each in config.results.subscribers]
     parts += [["[[oidc]]", *_lines(_plain(each)), *_table("oidc.roles", each.roles)] for each in config.oidc]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
+_APART = {"destinations", "roles", "subscribers"}
+"""Tables of their own."""
+
+
 def _plain(section: Any) -> dict[str, Any]:
-    return {
-        key: value for key, value in msgspec.structs.asdict(section).items() if key not in {"destinations", "roles"}
-    }
+    return {key: value for key, value in msgspec.structs.asdict(section).items() if key not in _APART}
 
 
 def _lines(settings: Mapping[str, str | int | Sequence[str]]) -> list[str]:

@@ -129,6 +129,31 @@ class AttestationResult(Answer, frozen=True):
     ear: str
 
 
+class IssuedResult(Answer, frozen=True):
+    """An EAR as it was issued; `cause` is `verdict` (evidence was appraised) or `standing` (state or tier changed)."""
+
+    id: int
+    at: float
+    node: str
+    node_id: str
+    cause: str
+    ear: str
+
+
+class ResultSubscriber(Answer, frozen=True):
+    """Who is sent attestation results, and what became of them there."""
+
+    name: str
+    waiting: int
+    sent: int
+    failed: int
+    dropped: int
+    last_sent_at: float | None
+    last_error: str | None
+    last_error_at: float | None
+    stuck: bool
+
+
 class PublicKey(Answer, frozen=True):
     """A key (RFC 7517)."""
 

@@ -27,6 +27,7 @@ from authority.cli import (
     quotes,
     records,
     references,
+    results,
     rotations,
     signals,
 )
@@ -51,6 +52,7 @@ for command in (
     records.alert,
     quotes.quote,
     references.reference,
+    results.result,
     brake.brake,
     groups.group,
     keks.kek,

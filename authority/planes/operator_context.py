@@ -23,6 +23,7 @@ from authority.planes.gate import Handler, OperatorLimits
 from authority.planes.hub import Hub, Push
 from authority.planes.tls import CERTIFICATE_KEY
 from authority.refusal import Refused
+from authority.results import Subscriber
 from authority.runtime import Runtime
 from authority.store import Store
 from authority.trust import Policy
@@ -47,6 +48,7 @@ class OperatorContext:
     limits: OperatorLimits = field(default_factory=OperatorLimits)
     watch: Watch | None = None
     sign_on: SignOn | None = None
+    subscribers: Callable[[], Sequence[Subscriber]] = list
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""

@@ -36,6 +36,7 @@ from authority.planes.person_routes import person_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
+from authority.planes.result_routes import result_routes
 from authority.planes.rotation_routes import rotation_routes
 from authority.planes.token_routes import token_routes
 from authority.planes.watch_routes import watch_routes
@@ -93,6 +94,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
+    result_routes(app, context)
     approval_routes(app, context, demand)
     _record_routes(app, context, demand)
     alert_routes(app, context, demand, context.destinations, context.origin)
