@@ -6,6 +6,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Row, select, update
@@ -99,25 +100,24 @@ class Pump(ABC, Generic[To]):
 
         Nothing where the receiver is another replica's duty, or becomes that meanwhile.
         """
-        sent = 0
-        if not self._run(lambda conn: self._begin(conn, to)):
-            return 0
-        for row in self._run(lambda conn: self._waiting(conn, to.name)):
-            message = self._message(to, row)
-            if message is not None:
-                self._send(to, row.id, *message)
-            sent += message is not None
-            if not self._run(
-                lambda conn, done=row.id, counted=message is not None: self._remember(conn, to, done, counted)  # type: ignore[misc]
-            ):
-                break
+        sent, more = 0, True
+        while more:
+            rows = self._run(lambda conn: self._begin(conn, to))
+            more = len(rows) == BATCH and not self._stop.is_set()
+            for row in rows:
+                message = self._message(to, row)
+                if message is not None:
+                    self._send(to, row.id, *message)
+                sent += message is not None
+                if not self._run(partial(self._remember, to=to, item=row.id, sent=message is not None)):
+                    return sent
         return sent
 
-    def _begin(self, conn: Connection, to: To) -> bool:
+    def _begin(self, conn: Connection, to: To) -> Sequence[Row[Any]]:
         if not self._ours(conn, to.name):
-            return False
+            return []
         ledger.give_up(conn, to.name, to.backlog, self._queue)
-        return True
+        return self._waiting(conn, to.name)
 
     def _waiting(self, conn: Connection, name: str) -> Sequence[Row[Any]]:
         item, node = self._queue.items, schema.node

@@ -30,7 +30,7 @@ _LEASE, _REPLICA = schema.lease, schema.replica
 class Duties(Protocol):
     """Whose turn it is; asked within the transaction that does the work."""
 
-    def hold(self, conn: Connection, name: str, now: float) -> bool:
+    def hold(self, conn: Connection, name: str, now: float, /) -> bool:
         """Whether the duty is ours from here on to the end of the transaction; takes it where nobody has it."""
         ...
 
@@ -38,7 +38,7 @@ class Duties(Protocol):
 class SoleDuties:
     """Of an authority that is one process: all are its own."""
 
-    def hold(self, conn: Connection, name: str, now: float) -> bool:  # noqa: ARG002 - nobody else could have it
+    def hold(self, _conn: Connection, _name: str, _now: float, /) -> bool:
         """Always."""
         return True
 
@@ -49,7 +49,7 @@ class SharedDuties:
     def __init__(self, replica_id: str) -> None:
         self._id = replica_id
 
-    def hold(self, conn: Connection, name: str, now: float) -> bool:
+    def hold(self, conn: Connection, name: str, now: float, /) -> bool:
         """As `Duties`; a replica whose clock is wrong (`now` is what it shows) gets none, and gives up what it has."""
         clock = database_clock(conn)
         row = conn.execute(select(_LEASE).where(_LEASE.c.name == name).with_for_update(skip_locked=True)).first()

@@ -70,10 +70,12 @@ class _Text(types.String):
 
 
 class _Types(PGTypeCompiler):
-    def visit_INTEGER(self, type_: Any, **kw: Any) -> str:  # noqa: ARG002, N802 - the compiler's own name
+    def visit_INTEGER(self, type_: Any, **kw: Any) -> str:  # noqa: N802 - the compiler's own name
+        del type_, kw
         return "BIGINT"
 
-    def visit_VARCHAR(self, type_: Any, **kw: Any) -> str:  # noqa: ARG002, N802 - the compiler's own name
+    def visit_VARCHAR(self, type_: Any, **kw: Any) -> str:  # noqa: N802 - the compiler's own name
+        del type_, kw
         return "VARCHAR"
 
 

@@ -398,6 +398,7 @@ alert = Table(
     Column("acknowledged_at", Float),
     Column("acknowledged_by", String(80), nullable=False, server_default=""),
     Column("acknowledgement", Text, nullable=False, server_default=""),
+    Index("ix_alert_delivered_at_id", "delivered_at", "id"),
 )
 
 alert_destination = Table(

@@ -18,6 +18,7 @@ def result_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("delivered_at", Float),
         Column("attempts", Integer, nullable=False, server_default="0"),
         Index("ix_attestation_result_node_id_id", "node_id", "id"),
+        Index("ix_attestation_result_delivered_at_id", "delivered_at", "id"),
         sqlite_autoincrement=True,
     )
     subscriber = Table(

@@ -83,7 +83,7 @@ def check_a_fault_in_a_check_accepts_nothing(site: Site, node: Machine) -> None:
         assert presentations(site) == []
 
 
-def commits_whatever_happens(store: Store, action: Callable[[Connection], Any]) -> Any:
+def commits_whatever_happens(store: Store, action: Callable[[Connection], Any], _asked_at: float) -> Any:
     with store._engine.connect() as conn:
         try:
             return action(conn)

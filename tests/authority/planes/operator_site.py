@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from authority import audit
+from authority.config import AuthorityConfig, Listener, Site
 from authority.operators import ROLES, Role, Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
@@ -23,6 +24,7 @@ from authority.planes.operator_plane import create_operator_app
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy
+from authority.watching import watch_over
 from tests.authority.planes.plane import HOST, make_runtime
 
 
@@ -61,7 +63,7 @@ class OperatorSite:
 
 
 def open_operator_site(folder: Path, policy: Policy | None = None, **options: Any) -> OperatorSite:
-    """With a token of each role, named as the role is."""
+    """With a token of each role, named as the role is; watched over, without a state folder in order."""
     ca = CertificateAuthority.create(folder / f"ca-{os.urandom(4).hex()}", [HOST], time.time())
     clock = [time.time()]
     runtime = make_runtime(ca)
@@ -70,7 +72,9 @@ def open_operator_site(folder: Path, policy: Policy | None = None, **options: An
     if policy is not None:
         runtime.policy = policy
     store = Store("sqlite://")
-    app = create_operator_app(OperatorContext(store, runtime, Hub(), ca.ca_sha256, **options))
+    config = AuthorityConfig([HOST], Listener(HOST, 1), Listener(HOST, 1))
+    watch = watch_over(Site(folder, config), store, runtime, [])
+    app = create_operator_app(OperatorContext(store, runtime, Hub(), ca.ca_sha256, watch=watch, **options))
     site = OperatorSite(store, runtime, app, ca, clock)
     store.run(lambda conn: audit.append(conn, "initialised", "authority", None, {}, clock[0]))
     for role in Role:

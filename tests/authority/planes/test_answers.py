@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from fastapi.routing import APIRoute
 from sqlalchemy import Connection, insert
 
 from authority import groups, orders, references, results
@@ -21,12 +20,10 @@ from authority.operators import Scope
 from authority.orders import Action, Order
 from authority.planes.described import declared_answer, operator_routes
 from authority.store import schema, schema_api
-from tests.authority.cli.conftest import Run, Serving, run, serving
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.test_open_api import add_node
 from tests.authority.world import tpm2b_public
 
-__all__ = ["run", "serving"]
 DEVICE = {
     "kind": "camera",
     "driver": "opencv",
@@ -37,8 +34,6 @@ DEVICE = {
     "product_id": "0825",
     "serial": "1",
 }
-EXCLUDED = {"/v1/challenges/{challenge_id}/evidence", "/v1/health"}
-"""One answers bytes, the other about an authority with a state folder, below."""
 PLACES = {"{name}": "n1", "{value_id}": "1", "{seq}": "1", "{approval_id}": "1", "{challenge_id}": "c1"}
 
 
@@ -95,7 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorSite]:
 def test_every_view_is_as_described_with_nothing_more_and_nothing_less(site: OperatorSite) -> None:
     empty = []
     for route in operator_routes(site.app):
-        if "GET" not in (route.methods or ()) or route.path in EXCLUDED:
+        if "GET" not in (route.methods or ()) or route.path == "/v1/challenges/{challenge_id}/evidence":
             continue
         path = route.path
         for name, value in PLACES.items():
@@ -107,24 +102,13 @@ def test_every_view_is_as_described_with_nothing_more_and_nothing_less(site: Ope
     assert sorted(empty) == ["/v1/alert-destinations", "/v1/result-subscribers"]
 
 
-def test_the_health_is_as_described(site: OperatorSite, serving: Serving, run: Run) -> None:
-    (serving.state / "kek.key").rename(serving.state / "away")
-    said = run("health", *serving.options, "--json").value
-    assert said["findings"]
-    same(said, declared_answer(route_at(site, "/v1/health").endpoint), "/v1/health")
-
-
-def route_at(site: OperatorSite, path: str) -> APIRoute:
-    return next(each for each in operator_routes(site.app) if each.path == path)
-
-
 def same(answer: Any, kind: Any, where: str) -> None:
     assert msgspec.json.decode(msgspec.json.encode(msgspec.convert(answer, kind))) == answer, where
 
 
 @pytest.mark.parametrize("wrong", [{"ok": True, "connected": 1, "more": 1}, {"ok": True}, {"ok": 1, "connected": 1}])
 def test_what_is_not_as_described_is_noticed(site: OperatorSite, wrong: dict[str, Any]) -> None:
-    route = route_at(site, "/v1/health")
+    route = next(each for each in operator_routes(site.app) if each.path == "/v1/health")
     with pytest.raises((AssertionError, msgspec.ValidationError)):
         same(wrong, declared_answer(route.endpoint), "/v1/health")
 

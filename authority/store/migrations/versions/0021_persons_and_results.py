@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 _COUNTS = ("cursor", "sent", "failed", "dropped")
@@ -37,6 +37,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_attestation_result_at", "attestation_result", ["at"])
     op.create_index("ix_attestation_result_node_id_id", "attestation_result", ["node_id", "id"])
+    op.create_index("ix_attestation_result_delivered_at_id", "attestation_result", ["delivered_at", "id"])
     counts = [sa.Column(name, sa.Integer(), nullable=False, server_default="0") for name in _COUNTS]
     op.create_table(
         "result_subscriber",
@@ -51,6 +52,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Revert; whoever was shut out is let in again by the provider's word."""
     op.drop_table("result_subscriber")
+    op.drop_index("ix_attestation_result_delivered_at_id", "attestation_result")
     op.drop_index("ix_attestation_result_node_id_id", "attestation_result")
     op.drop_index("ix_attestation_result_at", "attestation_result")
     op.drop_table("attestation_result")
