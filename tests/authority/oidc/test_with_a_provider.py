@@ -10,14 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from authority.client import OpenApi
 from authority.config import OidcProvider
 from authority.oidc import ProviderUnreachable, SignOn, TokenRefused
 from authority.oidc.provider import RETRY_S, UNKNOWN_S
 from authority.operators import Scope
 from authority.pki import CertificateAuthority
+from authority.planes import operator_server
+from tests.authority.cli.conftest import Run, run
 from tests.authority.oidc.issuer import LOGINS, Issuer, issuing
 from tests.authority.oidc.site import NETWORK, ask, believing, open_site, provider, status
-from tests.authority.planes.plane import HOST
+from tests.authority.planes.plane import HOST, listening
+from tests.authority.planes.test_open_api import add_node
+
+__all__ = ["run"]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,20 @@ def test_people_and_machines_act_under_their_subjects_with_their_roles(issuer: I
     assert site.audits("oidc-person") == ["oidc:corp/siem", f"oidc:corp/{LOGINS['bob']}"]
     nobody = ask(site, issuer.client_token("eve"))
     assert (nobody.status_code, nobody.json()["code"]) == (403, "forbidden")
+    site.store.close()
+
+
+def test_the_command_line_and_the_client_bear_such_a_token(issuer: Issuer, tmp_path: Path, run: Run) -> None:
+    site, file = open_site(tmp_path, chosen(issuer)), tmp_path / "access.token"
+    file.write_text(issuer.signed_in("bob")["access_token"] + "\n")
+    add_node(site, "n1")
+    with listening(operator_server(site.app, site.ca, HOST, 0)) as running:
+        url = f"https://{HOST}:{running.server.port}"
+        where = ("--url", url, "--token-file", file, "--ca-file", site.ca.ca_file)
+        assert run("node", "isolate", "n1", "--reason", "seen", *where).status == 0
+        with OpenApi(url, token=file.read_text().strip(), ca_file=site.ca.ca_file) as api:
+            assert [(node.name, node.state) for node in api.nodes()] == [("n1", "isolated")]
+    assert site.audits("node-isolate") == [f"oidc:corp/{LOGINS['bob']}"]
     site.store.close()
 
 
