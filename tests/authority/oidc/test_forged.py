@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
 from authority.oidc import LONGEST, ProviderUnreachable, TokenRefused
-from authority.oidc.claims import name_of
+from authority.oidc.claims import name_of, person_of
+from authority.oidc.compact import read_compact
 from authority.operators import Scope
 from tests.authority.oidc.forge import (
     CLAIMS,
@@ -27,6 +28,7 @@ from tests.authority.oidc.forge import (
     WEAK_RSA,
     Documents,
     b64,
+    chosen,
     compact,
     door,
     ec_jwk,
@@ -154,6 +156,14 @@ def test_what_was_not_issued_for_this_is_refused(case: str) -> None:
     assert reason in refusal(text)
 
 
+def test_claims_are_judged_for_one_provider_whoever_chose_it() -> None:
+    """A key of one provider is no way to be somebody of another."""
+    other = read_compact(token(iss="https://id.example/other"))
+    with pytest.raises(TokenRefused, match="another issuer"):
+        person_of(other, chosen(), NOW)
+    assert person_of(read_compact(token()), chosen(), NOW).name == "oidc:corp/ann"
+
+
 def test_a_bound_token_is_good_with_its_certificate() -> None:
     bound = token(cnf={"x5t#S256": b64(bytes.fromhex(THUMBPRINT))})
     assert person(bound, certificate=THUMBPRINT)
@@ -256,7 +266,5 @@ def test_names_stay_apart_and_fit() -> None:
 
 
 def test_nothing_of_a_token_is_in_its_representation() -> None:
-    from authority.oidc.compact import read_compact
-
     assert "ann" not in repr(read_compact(token())) and token()[:20] not in repr(read_compact(token()))
     assert door()
