@@ -180,7 +180,7 @@ def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Ope
     if not operator.may(_scope(action)):
         detail = f"this token lacks the scope {_scope(action)}, which the order needs"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have somebody approve it who could order it.")
-    if not operators.name_is_taken(conn, row.requested_by, now):
+    if not operators.is_in_force(conn, row.requested_by, now):
         raise Refusal(f"the credential of {row.requested_by} is no longer good", "Reject it, and ask for it anew.")
 
 

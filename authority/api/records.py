@@ -160,6 +160,31 @@ class AttestationResult(Answer, frozen=True):
     ear: str
 
 
+class IssuedResult(Answer, frozen=True):
+    """An EAR as it was issued; `cause` is `verdict` (evidence was appraised) or `standing` (state or tier changed)."""
+
+    id: int
+    at: float
+    node: str
+    node_id: str
+    cause: str
+    ear: str
+
+
+class ResultSubscriber(Answer, frozen=True):
+    """Who is sent attestation results, and what became of them there."""
+
+    name: str
+    waiting: int
+    sent: int
+    failed: int
+    dropped: int
+    last_sent_at: float | None
+    last_error: str | None
+    last_error_at: float | None
+    stuck: bool
+
+
 class PublicKey(Answer, frozen=True):
     """A key (RFC 7517)."""
 
@@ -199,6 +224,22 @@ class Token(Answer, frozen=True):
     scopes: list[str]
     created_at: float
     expires_at: float
+
+
+class Person(Answer, frozen=True):
+    """Somebody whom an identity provider vouches for; `state` is `standing`, `absent` or `shut-out`.
+
+    Of whoever was not seen for long no order and no vote stands.
+    """
+
+    name: str
+    provider: str
+    subject: str
+    scopes: list[str]
+    first_seen_at: float
+    seen_at: float
+    state: str
+    shut_out_by: str
 
 
 class NewToken(Answer, frozen=True):

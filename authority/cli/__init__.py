@@ -23,10 +23,12 @@ from authority.cli import (
     networks,
     nodes,
     openings,
+    persons,
     policy_check,
     quotes,
     records,
     references,
+    results,
     rosters,
     rotations,
     signals,
@@ -52,6 +54,7 @@ for command in (
     records.alert,
     quotes.quote,
     references.reference,
+    results.result,
     brake.brake,
     groups.group,
     keks.kek,
@@ -72,6 +75,8 @@ cli.add_command(records.policy)
 records.policy.add_command(policy_check.check)
 cli.add_command(signals.signals)
 cli.add_command(signals.token)
+for each in (persons.persons, persons.shut_out, persons.readmit):
+    signals.token.add_command(each)
 signals.signals.add_command(eve.eve)
 nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)

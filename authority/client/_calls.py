@@ -192,6 +192,10 @@ class OpenApi:
         query = {} if nonce is None else {"nonce": nonce}
         return self._get(f"/v1/nodes/{_segment(node)}/ear", api.AttestationResult, query).ear
 
+    def attestation_results(self, after: int = 0, **wanted: str | float) -> Iterator[api.IssuedResult]:
+        """Results as they were issued, above an id, oldest first; `node` and `since` (POSIX seconds) choose."""
+        return self._pages("/v1/attestation-results", api.IssuedResult, {"after": after, **wanted})
+
     def keys(self) -> api.KeySet:
         """The keys that attestation results are verified with."""
         return self._get("/v1/jwks", api.KeySet)

@@ -34,9 +34,11 @@ from authority.planes.operator_context import OperatorContext
 from authority.planes.owner_routes import owner_route
 from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.planes.people_routes import onboarding_routes, profile_routes
+from authority.planes.person_routes import person_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
+from authority.planes.result_routes import result_routes
 from authority.planes.rotation_routes import rotation_routes
 from authority.planes.token_routes import token_routes
 from authority.planes.watch_routes import watch_routes
@@ -94,6 +96,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
+    result_routes(app, context)
     approval_routes(app, context, demand)
     _record_routes(app, context, demand)
     alert_routes(app, context, demand, context.destinations, context.origin)
@@ -106,6 +109,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_routes(app, context, demand)
+    person_routes(app, context)
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     console_routes(app, context)
