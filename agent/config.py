@@ -94,10 +94,14 @@ class PresentationSection(Section, frozen=True):
 
 
 class EnrolmentSection(Section, frozen=True):
-    """How many refused samples of a modality end an enrolment, and how long each may take."""
+    """How many refused samples of a modality end an enrolment, and how long each may take.
+
+    `check_room`: whether the enclave is asked beforehand if another profile fits.
+    """
 
     refusals: Count = 10
     capture_timeout_s: Seconds = 30.0
+    check_room: bool = True
 
 
 class PromptSection(Section, frozen=True):

@@ -24,6 +24,7 @@ from agent.profile import Bound, ProfileDraft, ProfileKey, ProfileVault, Sealed,
 from agent.prompting import Feedback
 from agent.prover import Prover
 from agent.releasing import open_shares
+from agent.room import check_room
 from hal import Deadline, DeviceError, Enclave, Grant, KeyUse, TimedOut
 from protocol.digests import enrol_digest
 from protocol.hpke import POINT_BYTES
@@ -193,9 +194,16 @@ class Enrolment:
     presentation: PresentationSection
     now: Callable[[], float]
     wait: Callable[[float], None]
+    check_room: bool = True
 
     def start(self, admin: str, ticket: str, pin: str, replaces: str | None = None) -> EnrolSession:
-        """Authenticate the administrator; the ticket is spent, or a try of it. `replaces` names a record to renew."""
+        """Authenticate the administrator; the ticket is spent, or a try of it. `replaces` names a record to renew.
+
+        Raises `NoRoom` before that where the enclave has no room for another profile.
+        """
+        if self.check_room:
+            first = not self.vault.headers()
+            self.gate.run(lambda enclave: check_room(enclave, first=first))
         old = msgspec.UNSET if replaces is None else replaces
         return self.client.start_enrolment(EnrolStart(admin=admin, ticket=ticket, pin=pin, replaces=old))
 

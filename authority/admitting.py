@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from cryptography import x509
 from sqlalchemy import Connection, Row, exists, select
 
-from authority import audit, groups
+from authority import audit, groups, stale
 from authority.alerts import raise_alert
 from authority.enclaves import statement_node_id
 from authority.refusal import Refused
@@ -99,8 +99,11 @@ def check_lab(conn: Connection, request: JoinRequest, token: Row[Any], *, lab_on
     )
 
 
-def check_identity(conn: Connection, request: JoinRequest, node_id: str, now: float) -> None:
-    """A name never moves to another enclave, of whatever kind, and an enclave never gets a second name."""
+def check_identity(conn: Connection, request: JoinRequest, node_id: str, token: Row[Any], now: float) -> None:
+    """A name never moves to another enclave, of whatever kind, and an enclave never gets a second name.
+
+    Nor does a node come back that is banned or retired, except for one that was retired for its silence.
+    """
     named = conn.execute(select(schema.node).where(schema.node.c.name == request.name)).first()
     known = conn.execute(select(schema.node).where(schema.node.c.id == node_id)).first()
     if named is not None and named.id != node_id:
@@ -119,8 +122,24 @@ def check_identity(conn: Connection, request: JoinRequest, node_id: str, now: fl
         raise Refused(ErrorCode.CONFLICT, 409, "this key is registered as an enclave of another kind", "Join as that.")
     if known is not None and known.name != request.name:
         raise Refused(ErrorCode.CONFLICT, 409, "this TPM is registered under another name", "Join under that name.")
-    if known is not None and known.state in {NodeState.BANNED, NodeState.RETIRED}:
-        raise Refused(ErrorCode.NODE_BANNED, 403, f"this node is {known.state}", "An operator must release it first.")
+    if known is not None:
+        _check_in_service(conn, known, token)
+
+
+def _check_in_service(conn: Connection, known: Row[Any], token: Row[Any]) -> None:
+    if known.state == NodeState.RETIRED and stale.went_stale(conn, known.id):
+        if not stale.may_return(conn, known, token):
+            raise Refused(
+                ErrorCode.NODE_BANNED,
+                403,
+                "this node was retired because nobody had seen it for long, and the token is from before that",
+                "Ask an operator for a new one (`node token`), join with it, and enrol everybody anew.",
+            )
+    elif known.state == NodeState.RETIRED:
+        remedy = "It is out of service for good; a name stays with its enclave."
+        raise Refused(ErrorCode.NODE_BANNED, 403, "this node is retired", remedy)
+    elif known.state == NodeState.BANNED:
+        raise Refused(ErrorCode.NODE_BANNED, 403, "this node is banned", "An operator must release it first.")
 
 
 def check_side(conn: Connection, node_id: str, *, lab: bool) -> None:

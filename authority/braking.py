@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from authority import audit
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change
-from authority.operators import name_is_taken
+from authority.operators import is_in_force
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust.brake import FALLEN, BrakeDecision, decided, trips, worsens
@@ -109,4 +109,4 @@ def _votes(conn: Connection, number: int, now: float) -> list[tuple[str, BrakeDe
     row = schema.brake_vote
     query = select(row.c.operator, row.c.decision).where((row.c.brake == number) & (row.c.at > now - VOTE_S))
     votes = conn.execute(query.order_by(row.c.seq)).all()
-    return [(operator, BrakeDecision(decision)) for operator, decision in votes if name_is_taken(conn, operator, now)]
+    return [(operator, BrakeDecision(decision)) for operator, decision in votes if is_in_force(conn, operator, now)]

@@ -9,7 +9,19 @@ from typing import Any
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row, select, update
 
-from authority import approvals, audit, checkpoints, consent, ear, groups, profiles, releases, scheduler, standing
+from authority import (
+    approvals,
+    audit,
+    checkpoints,
+    consent,
+    ear,
+    groups,
+    profiles,
+    releases,
+    results,
+    scheduler,
+    standing,
+)
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
@@ -343,6 +355,7 @@ def _decide(
     )
     values = {"verdict": encode(verdict).decode(), "evidence_sha256": digest}
     conn.execute(update(schema.challenge).where(mine).values(**values))
+    results.publish(conn, rt, node_id, results.Cause.VERDICT, now, verdict.ear)
     return verdict, result.pushes
 
 

@@ -68,6 +68,51 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     destinations: list[AlertDestination] = []
 
 
+class OidcProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An identity provider whose access tokens operators may bear: a table `[[oidc]]`.
+
+    `issuer` is written as the provider's metadata has it, `audience` is what it calls this authority. `claim` is the
+    path to the claim whose values `roles` translates. Tokens good for longer than `longest_s` are refused. Keys are
+    fetched anew after `keys_s` and used for up to `kept_s` while the provider is silent. What a person ordered and
+    voted for stands for `stands_s` after their last token was seen.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,14}[a-z0-9])?\Z")]
+    issuer: Text
+    audience: Text
+    roles: dict[Text, Literal["viewer", "auditor", "operator", "admin", "tap"]]
+    claim: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=8)] = ("roles",)
+    ca: str = ""
+    typ: Literal["at+jwt", "jwt"] = "at+jwt"
+    algorithms: tuple[Text, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    leeway_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 30.0
+    longest_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
+    keys_s: Annotated[float, msgspec.Meta(ge=60, le=86400)] = 600.0
+    kept_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
+    stands_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 28800.0
+
+
+class ResultSubscriber(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is sent every attestation result by signed HTTP: a table `[[results.subscribers]]`.
+
+    With more than `backlog` waiting, the oldest are given up: they expire anyway.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")]
+    address: Text
+    secret_file: Text
+    ca: str = ""
+    backlog: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+
+
+class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long issued attestation results are kept, 0 for not at all, and who is sent them."""
+
+    kept_s: Annotated[float, msgspec.Meta(ge=0, le=2_678_400)] = 86400.0
+    subscribers: list[ResultSubscriber] = []
+
+
 class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `keyvigil-authority serve` reads. Relative paths are taken from the state folder.
 
@@ -84,6 +129,8 @@ class AuthorityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_ca: str = ""
     endorsement: Endorsement = Endorsement()
     alerts: AlertSinks = AlertSinks()
+    oidc: list[OidcProvider] = []
+    results: Results = Results()
     database_password_file: str = ""
     shreds: Text = "shreds"
 
@@ -139,15 +186,26 @@ def render(config: AuthorityConfig) -> str:
     for title in ("node_plane", "operator_plane", "endorsement", "alerts"):
         parts.append([f"[{title}]", *_lines(_plain(getattr(config, title)))])
     parts += [["[[alerts.destinations]]", *_lines(_plain(each))] for each in config.alerts.destinations]
+    parts += [] if config.results == Results() else [["[results]", *_lines(_plain(config.results))]]
+    parts += [["[[results.subscribers]]", *_lines(_plain(each))] for each in config.results.subscribers]
+    parts += [["[[oidc]]", *_lines(_plain(each)), *_table("oidc.roles", each.roles)] for each in config.oidc]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
+_APART = {"destinations", "roles", "subscribers"}
+"""Tables of their own."""
+
+
 def _plain(section: Any) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.structs.asdict(section).items() if key != "destinations"}
+    return {key: value for key, value in msgspec.structs.asdict(section).items() if key not in _APART}
 
 
 def _lines(settings: Mapping[str, str | int | Sequence[str]]) -> list[str]:
     return [f"{key} = {_toml(value)}" for key, value in settings.items()]
+
+
+def _table(title: str, entries: Mapping[str, str]) -> list[str]:
+    return [f"[{title}]", *(f"{_toml(key)} = {_toml(value)}" for key, value in entries.items())]
 
 
 def _toml(value: str | int | Sequence[str]) -> str:

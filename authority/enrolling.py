@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -55,29 +56,48 @@ PIN_TRIES = 5
 ENROLMENT_S = 900.0
 
 
-def create_ticket(conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float) -> tuple[str, str]:
-    """A ticket and its PIN (8 digits) for an administrator to enrol at a node; only their hashes are stored."""
+@dataclass(frozen=True)
+class DrawnTicket:
+    """A ticket and its PIN (8 digits), which are given once, and the PIN's salt and hash, which are stored."""
+
+    ticket: Ticket = field(repr=False)
+    pin: str = field(repr=False)
+    salt: bytes = field(repr=False)
+    pin_hash: bytes = field(repr=False)
+
+
+def draw_ticket(rt: Runtime) -> DrawnTicket:
+    """A ticket that nobody has yet; hashing its PIN takes some 50 ms, so that many are drawn outside a transaction."""
+    ticket = Ticket(rt.random(8).hex(), rt.random(32))
+    pin = f"{int.from_bytes(rt.random(16), 'big') % 10**PIN_DIGITS:0{PIN_DIGITS}d}"
+    salt = rt.random(16)
+    return DrawnTicket(ticket, pin, salt, _pin_hash(pin, salt))
+
+
+def create_ticket(
+    conn: Connection, rt: Runtime, admin: str, node_id: str, ttl: float, now: float, drawn: DrawnTicket | None = None
+) -> tuple[str, str]:
+    """A ticket and its PIN for an administrator to enrol at a node; only their hashes are stored. Raises `Refused`."""
     known = conn.execute(select(schema.administrator).where(schema.administrator.c.name == admin)).first()
     if known is None:
         conn.execute(insert(schema.administrator).values(name=admin, created_at=now))
     elif known.revoked_at is not None:
-        raise Refused(ErrorCode.CONFLICT, 409, f"the administrator {admin!r} is revoked")
-    ticket = Ticket(rt.random(8).hex(), rt.random(32))
-    pin = f"{int.from_bytes(rt.random(16), 'big') % 10**PIN_DIGITS:0{PIN_DIGITS}d}"
-    salt = rt.random(16)
+        detail, remedy = f"the administrator {admin!r} is revoked", "Let them in again with `admin readmit`."
+        raise Refused(ErrorCode.CONFLICT, 409, detail, remedy)
+    drawn = drawn or draw_ticket(rt)
     conn.execute(
         insert(schema.ticket).values(
-            id=ticket.ticket_id,
+            id=drawn.ticket.ticket_id,
             admin=admin,
             node_id=node_id,
-            lookup=ticket.lookup,
-            pin_salt=salt,
-            pin_hash=_pin_hash(pin, salt),
+            lookup=drawn.ticket.lookup,
+            pin_salt=drawn.salt,
+            pin_hash=drawn.pin_hash,
             tries_left=PIN_TRIES,
             expires_at=now + ttl,
         )
     )
-    return ticket.format(), pin
+    return drawn.ticket.format(), drawn.pin
 
 
 def start_enrolment(conn: Connection, rt: Runtime, node_id: str, request: EnrolStart, now: float) -> EnrolSession:

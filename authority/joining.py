@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from authority import audit, profiles, references, scheduler
+from authority import audit, profiles, references, scheduler, stale
 from authority.admitting import (
     allowed_kind,
     check_identity,
@@ -71,6 +71,10 @@ from protocol.tokens import JoinToken
 JOIN_S = 120.0
 NONCE_S = 60.0
 RENEW_PURPOSE = "renew"
+_JOIN_AGAIN = (
+    "Join again with a new token. A node that was away for long may have been retired meanwhile: "
+    "everybody enrols there anew."
+)
 _ANONYMOUS = "anonymous"
 _OF_CERTIFICATE = select(schema.node).where(schema.node.c.certificate_sha256 == bindparam("certificate"))
 _NONCE = schema.nonce.c
@@ -108,7 +112,7 @@ def start_join(
     kind = allowed_kind(conn, rt, request, now)
     node_id, lab_only = identified(conn, kind, request, roots, lab_roots, now)
     check_lab(conn, request, token, lab_only=lab_only, now=now)
-    check_identity(conn, request, node_id, now)
+    check_identity(conn, request, node_id, token, now)
     check_side(conn, node_id, lab=token.lab)
     nonce, join_id = rt.random(32), rt.random(16).hex()
     try:
@@ -153,7 +157,7 @@ def finish_join(
     request = decode(attempt.request, JoinRequest)
     quote = _check_proof(conn, rt, attempt, request, proof, now)
     token = conn.execute(select(schema.join_token).where(schema.join_token.c.lookup == attempt.token)).one()
-    check_identity(conn, request, attempt.node_id, now)
+    check_identity(conn, request, attempt.node_id, token, now)
     check_side(conn, attempt.node_id, lab=token.lab)
     _use_token(conn, token, now)
     certificate = ca.issue_node(request.csr, request.name, attempt.node_id, now, rt.policy.certificate.lifetime_s)
@@ -177,7 +181,7 @@ def issue_nonce(conn: Connection, rt: Runtime, request: NonceRequest, now: float
 
 def renew(conn: Connection, rt: Runtime, ca: CertificateAuthority, request: RenewRequest, now: float) -> RenewResult:
     """A new client certificate for a node that quotes by its AK over the request. Raises `Refused`."""
-    refused = Refused(ErrorCode.ATTESTATION_REJECTED, 403, "the renewal is refused", "Join again with a new token.")
+    refused = Refused(ErrorCode.ATTESTATION_REJECTED, 403, "the renewal is refused", _JOIN_AGAIN)
     node = conn.execute(select(schema.node).where(schema.node.c.id == request.node_id)).first()
     fresh = take_nonce(conn, request.nonce, request.node_id, RENEW_PURPOSE, now)
     if node is None or node.state in {NodeState.BANNED, NodeState.RETIRED} or not fresh:
@@ -304,7 +308,9 @@ def _register(conn: Connection, rt: Runtime, joined: _Joined, now: float) -> Non
         conn.execute(insert(schema.node).values(**row))
         scheduler.add_schedule(conn, joined.node_id, now)
     else:
-        again = {"ownership": _ownership_after(known.ownership)}
+        again: dict[str, Any] = {"ownership": _ownership_after(known.ownership)}
+        if known.state == NodeState.RETIRED:  # one that may return: `check_identity` let it pass
+            again |= stale.take_back(conn, known, now)
         conn.execute(update(schema.node).where(mine).values(**joined.values(), **again))
         if known.ak_public != joined.request.ak_public:
             cause = "joined again with another attestation key"

@@ -17,6 +17,8 @@ from authority.store import schema
 from protocol.codec import b64url
 
 PREFIX = "kvo1."
+PERSON_PREFIX = "oidc:"
+"""What the names of persons begin with whom an identity provider vouches for; no token's name has a colon."""
 
 
 class Scope(StrEnum):
@@ -150,6 +152,18 @@ def name_is_taken(conn: Connection, name: str, now: float) -> bool:
     return conn.execute(select(row.c.lookup).where(mine)).first() is not None
 
 
+def is_in_force(conn: Connection, name: str, now: float) -> bool:
+    """Whether what this operator ordered and voted for stands: their token is good, or they were seen lately.
+
+    The second is for persons of an identity provider, whose tokens are good for minutes.
+    """
+    if not name.startswith(PERSON_PREFIX):
+        return name_is_taken(conn, name, now)
+    row = schema.oidc_person
+    standing = (row.c.name == name) & (row.c.stands_until > now) & row.c.revoked_at.is_(None)
+    return conn.execute(select(row.c.name).where(standing)).first() is not None
+
+
 def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     """End the token of this name at once; whether there was one."""
     row = schema.operator_token
@@ -158,7 +172,8 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
 
 
 def revoke_every_token(conn: Connection, now: float) -> int:
-    """End every token at once; how many were in force."""
+    """End every token at once, and what other persons ordered and voted for; how many tokens were in force."""
+    conn.execute(update(schema.oidc_person).values(stands_until=now))
     row = schema.operator_token
     in_force = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
     return conn.execute(update(row).where(in_force).values(revoked_at=now)).rowcount

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit, enrolling, operators, policies, references, standing
+from authority import audit, enrolling, operators, policies, references, revoking, standing
 from authority.alerts import Severity, raise_alert
 from authority.operators import Operator, Scope
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema_api
-from authority.trust.policy import Policy
+from authority.trust.policy import ApprovalRules, Policy
 from protocol.problems import ErrorCode
 
 View = dict[str, Any]
@@ -34,6 +34,7 @@ class Action(StrEnum):
     """What needs a second operator where the policy says so."""
 
     PROFILE_APPROVE = "profile-approve"
+    ADMIN_REVOKE = "admin-revoke"
     NODE_BAN = "node-ban"
     NODE_RELEASE = "node-release"
     REFERENCE_ACCEPT = "reference-accept"
@@ -73,7 +74,7 @@ class Carried:
 
 def submit(conn: Connection, rt: Runtime, order: Order, actor: str, now: float, load: LoadPolicy | None) -> Carried:
     """Carry an order out, or let it wait for a second operator. Raises `Refused`."""
-    if rt.policy.approvals.persons < 2:
+    if not _needs_second(rt.policy.approvals, order.action):
         return _carry_out(conn, rt, order, actor, now, load)
     number = _waiting(conn, order, actor, now)
     if number is None:
@@ -126,6 +127,8 @@ def _carry_out(conn: Connection, rt: Runtime, order: Order, actor: str, now: flo
             return Carried({"ok": True}, act(conn, rt, given["node_id"], actor, order.reason, now))
         case Action.PROFILE_APPROVE:
             return Carried({"ok": True}, enrolling.approve(conn, rt, given["record_id"], actor, now))
+        case Action.ADMIN_REVOKE:
+            return Carried(*revoking.revoke_everywhere(conn, given["admin"], actor, order.reason, now))
         case Action.POLICY_RELOAD:
             return _reload(conn, rt, given["sha256"], actor, now, load)
         case Action.TOKEN_CREATE:
@@ -155,6 +158,11 @@ def _reload(conn: Connection, rt: Runtime, sha256: str, actor: str, now: float, 
     return Carried(dict(rt.policy.identity), pushes)
 
 
+def _needs_second(rules: ApprovalRules, action: Action) -> bool:
+    """Whether an order waits; one that only takes rights away does where the policy says so besides."""
+    return rules.persons > 1 and (action is not Action.ADMIN_REVOKE or rules.revocations)
+
+
 def _scope(action: Action) -> Scope:
     match action:
         case Action.NODE_BAN | Action.NODE_RELEASE:
@@ -172,7 +180,7 @@ def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Ope
     if not operator.may(_scope(action)):
         detail = f"this token lacks the scope {_scope(action)}, which the order needs"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have somebody approve it who could order it.")
-    if not operators.name_is_taken(conn, row.requested_by, now):
+    if not operators.is_in_force(conn, row.requested_by, now):
         raise Refusal(f"the credential of {row.requested_by} is no longer good", "Reject it, and ask for it anew.")
 
 

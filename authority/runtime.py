@@ -35,7 +35,8 @@ class Runtime:
 
     `kos_key` signs key deliveries, `approval_key` the states of machines and the lifting of locks, `ear_key`
     attestation results (P-256 all). `generation` grows with every restore of the authority. Without `log` no checkpoint
-    of the audit log is signed, without `shreds` new key versions lie under the KEK alone. Only `policies.adopt` changes
+    of the audit log is signed, without `shreds` new key versions lie under the KEK alone. Attestation results are kept
+    for `results_kept_s`, 0 for not at all. Only `policies.adopt` changes
     anything of it, and only the policy.
     """
 
@@ -49,3 +50,4 @@ class Runtime:
     ear_key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
     log: LogSigner | None = field(default=None, repr=False)
     shreds: ShredKeys | None = field(default=None, repr=False)
+    results_kept_s: float = 0.0

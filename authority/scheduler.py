@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, checkpoints, clock_steps, groups, profiles, references, standing
+from authority import audit, checkpoints, clock_steps, groups, profiles, references, stale, standing
 from authority.keys.orchestrator import forgive_outage, tick
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -59,13 +59,17 @@ def sweep(conn: Connection, rt: Runtime, now: float, *, first: bool = False) -> 
             profiles.prolong_locks(conn, now - outage_s, outage_s)
         _forgive_attestations(conn, outage_s)
         forgive_outage(conn, outage_s)
+        stale.count_anew(conn, rt.policy.stale, outage_s, now)
     pushes = _close_overdue(conn, rt, now, outage_from=now - outage_s)
-    if _begin_pass(conn, rt, now):
+    begins = _begin_pass(conn, rt, now)
+    if begins:
         _add_missing_schedules(conn, now)
     pushes += _issue_due(conn, rt, now)
     pushes += _request_attestations(conn, rt, now)
     pushes += tick(conn, rt, now)
     pushes += _refresh_some(conn, rt, now)
+    if begins:
+        pushes += stale.clean(conn, rt, now)
     if _is_due(conn, _FORGOTTEN, _FORGET_S, now):
         _forget_superseded(conn, now)
     return pushes + checkpoints.issue_if_due(conn, rt, now)

@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 from cryptography import x509
 from fastapi import FastAPI
 from sqlalchemy import Connection
 
-from authority import audit, scheduler
+from authority import audit, results, scheduler
 from authority.alerts.destinations import destinations
 from authority.alerts.pump import AlertPump
+from authority.alerts.pumping import Pump
 from authority.alerts.rfc5424 import Origin
 from authority.config import AuthorityConfig, ConfigError, Listener, Site, load_site
 from authority.keys import KekError, fencing, versions
@@ -34,6 +35,7 @@ from authority.keys.kek import KekProvider
 from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
 from authority.metrics import Plane
+from authority.oidc import sign_on
 from authority.operators import Scope, create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
@@ -128,6 +130,7 @@ def open_authority(
             ear_key=ca.ear_key(),
             log=ca.log_signer(now()),
             shreds=shreds,
+            results_kept_s=site.config.results.kept_s,
         )
         if store.shared:
             store.run(lambda conn: check_shreds(conn, site.path(site.config.shreds), random(16)))
@@ -179,6 +182,7 @@ def keep_house(conn: Connection, authority: Authority) -> None:
     authority.membership.tidy(conn)
     versions.shred(conn, rt, rt.now())
     versions.destroy_old(conn, rt, rt.now())
+    results.forget(conn, rt, rt.now())
 
 
 def roots_of(site: Site, names: list[str]) -> list[x509.Certificate]:
@@ -205,21 +209,27 @@ def _serve_site(site: Site) -> None:
     authority = open_authority(site)
     authority.store.run(lambda conn: authority.membership.begin_policy(conn, authority.runtime.now()))
     authority.ca.renew_server_if_due(site.config.names, authority.runtime.now())
-    pump = AlertPump(
-        authority.store.run,
-        destinations(site),
-        _origin(),
-        authority.runtime.now,
-        pause_s=BEAT_S,
-        ours=authority.membership.has_alerts,
-    )
-    pump.start()
+    pumps: list[Pump[Any]] = [_alert_pump(authority), _result_pump(authority)]
+    for pump in pumps:
+        pump.start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(authority, site.config))
     finally:
-        pump.stop()
+        for pump in pumps:
+            pump.stop()
         authority.store.close()
+
+
+def _alert_pump(authority: Authority) -> AlertPump:
+    ours, to = authority.membership.has_alerts, destinations(authority.site)
+    return AlertPump(authority.store.run, to, _origin(), authority.runtime.now, pause_s=BEAT_S, ours=ours)
+
+
+def _result_pump(authority: Authority) -> results.ResultPump:
+    rt, to = authority.runtime, results.subscribers(authority.site)
+    ours = authority.membership.has_results
+    return results.ResultPump(authority.store.run, to, rt.generation, rt.now, pause_s=BEAT_S, ours=ours)
 
 
 def _origin() -> Origin:
@@ -296,6 +306,8 @@ def _operator_context(authority: Authority, hub: Hub, watch: Watch) -> OperatorC
         partial(destinations, site),
         _origin(),
         watch=watch,
+        sign_on=sign_on(site, authority.runtime.now),
+        subscribers=partial(results.subscribers, site),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from authority import audit, braking
+from authority import audit, braking, results
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
 from authority.conduct import conduct_of
@@ -287,6 +287,7 @@ def _announce(
         data = {"state": change.after.value, "tier": change.tier_after.value, "score": assessment.score}
         text = f"{row.name}: {notice.text} ({assessment.explanation})"
         raise_alert(conn, notice.severity, notice.kind, row.id, text, data, now)
+    results.publish(conn, rt, row.id, results.Cause.STANDING, now)
     return [(row.id, status(conn, row.id)), *reissue(conn, rt, row.id, now)]
 
 

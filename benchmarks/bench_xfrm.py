@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.uml.machine import available, run
+from simulators.lab.user_mode import missing
+from tests.uml.machine import run
 
 STATES = {"first": 2, "prepare": 1, "switch": 1}
 """States that a step makes, a peer."""
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, nargs="+", default=[10, 100, 500])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if reason := available():
+    if reason := missing():
         raise SystemExit(f"error: {reason}; install it with tools/install-packages")
     with tempfile.TemporaryDirectory() as folder:
         result = run("run_figures", Path(folder), *arguments.peers)

@@ -95,8 +95,8 @@ class EnclaveStatus:
     """What a person wants to know of an enclave; a part that it does not tell is `None` or empty.
 
     `pcr_banks` names the active banks ("sha256"). `free_objects` and `free_sessions` count loadable slots,
-    `free_counters` the NV counters that still fit. `owner_auth_set` tells whether the storage hierarchy asks for an
-    authorisation value.
+    `free_counters` the NV counters that still fit, `free_indices` the small NV indices of other kinds.
+    `owner_auth_set` tells whether the storage hierarchy asks for an authorisation value.
     """
 
     maker: str
@@ -108,6 +108,7 @@ class EnclaveStatus:
     free_objects: int | None = None
     free_sessions: int | None = None
     free_counters: int | None = None
+    free_indices: int | None = None
     owner_auth_set: bool | None = None
 
 

@@ -98,6 +98,7 @@ def enrol(node: Node, request: Request) -> Enrolled:
             config.presentation,
             time.time,
             node.clock.sleep,
+            check_room=config.enrolment.check_room,
         )
         session = enrolment.start(admin, ticket, pin, request.replaces)
         chosen = enrolment.choose(session, node.devices.modalities)

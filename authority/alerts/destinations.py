@@ -14,7 +14,7 @@ from authority.alerts.rfc5424 import Origin, Record, Severity
 from authority.alerts.sinks import AlertSink, FileSink, TcpSink, UdpSink, UnixSink
 from authority.alerts.tls_syslog import TlsFiles, TlsSink
 from authority.alerts.webhook import WebhookSink
-from authority.config import AlertDestination, ConfigError, Site
+from authority.config import AlertDestination, ConfigError, ResultSubscriber, Site
 
 _FORMS = "unix:PATH, udp:HOST:PORT, tcp:HOST:PORT, tls:HOST:PORT, file:PATH, journald, or an https URL"
 _FILES = {"ca", "certificate", "key", "server_name", "secret_file"}
@@ -85,7 +85,7 @@ def _sink(site: Site, chosen: AlertDestination, kind: str) -> AlertSink:
         case "tls":
             return _tls(site, chosen, where)
         case "https" | "http":
-            return _webhook(site, chosen, where)
+            return webhook_sink(site, chosen, where)
         case "journald":
             return JournaldSink(timeout_s=chosen.timeout_s)
         case _:
@@ -107,15 +107,18 @@ def _tls(site: Site, chosen: AlertDestination, where: str) -> TlsSink:
     return TlsSink(host, port, files, chosen.timeout_s)
 
 
-def _webhook(site: Site, chosen: AlertDestination, where: str) -> WebhookSink:
+def webhook_sink(site: Site, chosen: AlertDestination | ResultSubscriber, where: str) -> WebhookSink:
+    """A sink that posts to `chosen.address`; raises `ConfigError`, in which the place is called `where`."""
     try:
         url = httpx.URL(chosen.address)
     except httpx.InvalidURL as error:
         raise ConfigError(f"{where}: {chosen.address!r} is no address: {error}", f"Write {_FORMS}.") from None
+    if url.scheme not in {"https", "http"}:
+        raise ConfigError(f"{where}: {chosen.address!r} is no web address", "Write https:.")
     if not url.host:
         raise ConfigError(f"{where}: {chosen.address!r} names no host", f"Write {_FORMS}.")
     if url.scheme == "http" and url.host not in _LOCAL:
-        raise ConfigError(f"{where}: alerts do not go over plain HTTP to another machine", "Write https:.")
+        raise ConfigError(f"{where}: nothing goes over plain HTTP to another machine", "Write https:.")
     if not chosen.secret_file:
         raise ConfigError(f"{where}: no secret_file", "Name a 0600 file with whsec_ and base64 of 24 random bytes.")
     ca = site.path(chosen.ca) if chosen.ca else None

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from authority.api._base import Answer, Milli
+from authority.trust.staleness import Step
 from protocol.levels import Access, NodeState, Ownership, ResourceClass, Rotation, Tier, VersionState
 
 
@@ -86,6 +87,61 @@ class Profile(Answer, frozen=True):
     approved_by: str | None
     failures_in_row: int
     modalities: list[Modality]
+
+
+class RosterNode(Answer, frozen=True):
+    """A node for an auditor; `administrators` are those who may answer there."""
+
+    name: str
+    id: str
+    state: NodeState
+    reason: str
+    lab: bool
+    enclave: str
+    ownership: Ownership
+    tier: Tier
+    score: Milli
+    joined_at: float
+    last_seen_at: float | None
+    last_attested_at: float | None
+    certificate_not_after: float
+    networks: list[str]
+    administrators: list[str]
+
+
+class RosterProfile(Answer, frozen=True):
+    """A profile of an administrator; `gone_at` is when its node said that nothing of the record is left there."""
+
+    node: str
+    record_id: str
+    state: str
+    created_at: float
+    approved_at: float | None
+    approved_by: str | None
+    gone_at: float | None
+    modalities: list[str]
+
+
+class RosterAdministrator(Answer, frozen=True):
+    """An administrator, and where they are known."""
+
+    name: str
+    state: str
+    created_at: float
+    revoked_at: float | None
+    profiles: list[RosterProfile]
+
+
+class StaleNode(Answer, frozen=True):
+    """A node that nobody sees any more, what the next sweep does to it, and when it may be retired, if it may."""
+
+    node: str
+    state: NodeState
+    last_seen_at: float | None
+    silent_s: float
+    alerted_at: float | None
+    step: Step
+    retire_at: float | None
 
 
 class Presentation(Answer, frozen=True):

@@ -8,12 +8,30 @@ import msgspec
 
 from authority.api._base import Answer
 from authority.trust.policy import Policy
+from protocol.levels import NodeState
 
 
 class Done(Answer, frozen=True):
     """An order was carried out."""
 
     ok: bool
+
+
+class RevokedRecord(Answer, frozen=True):
+    """A record of an administrator at a node: what its profile was, and when the node said that nothing is left."""
+
+    node: str
+    record_id: str
+    was: str
+    gone_at: float | None
+
+
+class Revocation(Done, frozen=True):
+    """An administrator is revoked at every node; `tickets` is how many tickets of theirs are void with it."""
+
+    admin: str
+    tickets: int
+    nodes: list[RevokedRecord]
 
 
 class Waiting(Answer, frozen=True):
@@ -116,6 +134,19 @@ class ReferenceDetail(Reference, frozen=True):
     events: dict[str, list[list[Any]]] | None
 
 
+class RolloutNode(Answer, frozen=True):
+    """A node that a value was rolled out to: whether it has shown the value since, and whether it fails now."""
+
+    node: str
+    value_id: int
+    canary: bool
+    state: str
+    node_state: NodeState
+    decided_at: float | None
+    held: bool
+    failing: bool
+
+
 class RolledOut(Answer, frozen=True):
     """At how many nodes a value was accepted or withdrawn."""
 
@@ -127,6 +158,31 @@ class AttestationResult(Answer, frozen=True):
     """An EAR (draft-ietf-rats-ear-04) as JWT."""
 
     ear: str
+
+
+class IssuedResult(Answer, frozen=True):
+    """An EAR as it was issued; `cause` is `verdict` (evidence was appraised) or `standing` (state or tier changed)."""
+
+    id: int
+    at: float
+    node: str
+    node_id: str
+    cause: str
+    ear: str
+
+
+class ResultSubscriber(Answer, frozen=True):
+    """Who is sent attestation results, and what became of them there."""
+
+    name: str
+    waiting: int
+    sent: int
+    failed: int
+    dropped: int
+    last_sent_at: float | None
+    last_error: str | None
+    last_error_at: float | None
+    stuck: bool
 
 
 class PublicKey(Answer, frozen=True):
@@ -168,6 +224,22 @@ class Token(Answer, frozen=True):
     scopes: list[str]
     created_at: float
     expires_at: float
+
+
+class Person(Answer, frozen=True):
+    """Somebody whom an identity provider vouches for; `state` is `standing`, `absent` or `shut-out`.
+
+    Of whoever was not seen for long no order and no vote stands.
+    """
+
+    name: str
+    provider: str
+    subject: str
+    scopes: list[str]
+    first_seen_at: float
+    seen_at: float
+    state: str
+    shut_out_by: str
 
 
 class NewToken(Answer, frozen=True):

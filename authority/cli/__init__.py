@@ -13,6 +13,7 @@ from authority.cli import (
     backups,
     brake,
     break_glass,
+    bulk,
     ca,
     eve,
     groups,
@@ -22,10 +23,13 @@ from authority.cli import (
     networks,
     nodes,
     openings,
+    persons,
     policy_check,
     quotes,
     records,
     references,
+    results,
+    rosters,
     rotations,
     signals,
 )
@@ -50,6 +54,7 @@ for command in (
     records.alert,
     quotes.quote,
     references.reference,
+    results.result,
     brake.brake,
     groups.group,
     keks.kek,
@@ -70,9 +75,16 @@ cli.add_command(records.policy)
 records.policy.add_command(policy_check.check)
 cli.add_command(signals.signals)
 cli.add_command(signals.token)
+for each in (persons.persons, persons.shut_out, persons.readmit):
+    signals.token.add_command(each)
 signals.signals.add_command(eve.eve)
 nodes.node.add_command(signals.hostile)
 nodes.node.add_command(signals.absolve)
+nodes.node.add_command(bulk.tokens)
+nodes.node.add_command(rosters.node_roster)
+nodes.node.add_command(rosters.stale)
+admins.admin.add_command(bulk.tickets)
+admins.admin.add_command(rosters.administrator_roster)
 
 
 def main() -> None:

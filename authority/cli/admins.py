@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from authority.cli.client import connect, segment, target_options
-from authority.cli.output import emit, json_option, table, when
+from authority.cli.client import LONG_S, connect, segment, target_options
+from authority.cli.output import CommandFailed, emit, json_option, table, when
 from authority.cli.secret_files import secret_file
 
 
@@ -66,6 +66,44 @@ def _print_profiles(profiles: list[dict[str, Any]]) -> None:
     table("Profiles", ("administrator", "node", "state", "record", "enrolled", "approved by"), rows)
 
 
+@admin.command("revoke")
+@click.argument("who", metavar="RECORD|NAME")
+@click.option("--all", "everywhere", is_flag=True, help="NAME is an administrator, to be revoked at every node.")
+@click.option("--reason", default="", help="Why; with --all it goes into the audit log.")
+@target_options
+@json_option
+def revoke(who: str, everywhere: bool, reason: str, as_json: bool, **options: Any) -> None:
+    """Stop accepting an administrator at one node, or with --all at every one; that may be repeated."""
+    if everywhere:
+        done = connect(options).post(f"/v1/admins/{segment(who)}/revoke", {"reason": reason}, LONG_S)
+        emit(done, as_json, _print_revocation)
+        return
+    if reason:
+        raise CommandFailed("a reason is noted with --all only", "Leave --reason out, or name NAME --all.")
+    done = connect(options).post(f"/v1/profiles/{segment(who)}/revoke")
+    emit(done, as_json, lambda _: click.echo(f"{who}: revoke done"))
+
+
+def _print_revocation(done: dict[str, Any]) -> None:
+    click.echo(f"{done['admin']} is revoked at every node; {done['tickets']} open tickets are void with it")
+    rows = [[each["node"], each["record_id"], each["was"], when(each["gone_at"])] for each in done["nodes"]]
+    if rows:
+        table("Records", ("node", "record", "was", "removed there"), rows)
+    else:
+        click.echo("no node has a record of theirs any more")
+
+
+@admin.command("readmit")
+@click.argument("name")
+@click.option("--reason", default="", help="Why; it goes into the audit log.")
+@target_options
+@json_option
+def readmit(name: str, reason: str, as_json: bool, **options: Any) -> None:
+    """Let a revoked administrator have tickets again, to enrol anew at each node."""
+    done = connect(options).post(f"/v1/admins/{segment(name)}/readmit", {"reason": reason})
+    emit(done, as_json, lambda _: click.echo(f"{name} may have tickets again"))
+
+
 def _profile_action(verb: str, help_text: str) -> click.Command:
     @admin.command(verb, help=help_text)
     @click.argument("record")
@@ -79,6 +117,5 @@ def _profile_action(verb: str, help_text: str) -> click.Command:
 
 
 _profile_action("approve", "Let an enrolled administrator answer for the node.")
-_profile_action("revoke", "Stop accepting an administrator at the node.")
 _profile_action("erase", "Destroy what is kept of a profile, here and at its node; the audit log says so.")
 _profile_action("unlock", "Let an administrator who failed too often try again.")

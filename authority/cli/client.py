@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import httpx
 
 F = TypeVar("F", bound=Callable[..., Any])
+TIMEOUT_S = 15.0
+LONG_S = 120.0
+"""For an order that is about many at once."""
 DEFAULT_STATE = "/var/lib/keyvigil-authority"
 _URL = re.compile(r"https://[^\s/@?#]+/?")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -90,7 +93,9 @@ class OperatorClient:
         headers = {"authorization": f"Bearer {token}", "connection": "close"}
         self._failures = httpx.HTTPError, httpx.InvalidURL
         try:
-            self._http = httpx.Client(base_url=where.url, headers=headers, verify=context, timeout=15, trust_env=False)
+            self._http = httpx.Client(
+                base_url=where.url, headers=headers, verify=context, timeout=TIMEOUT_S, trust_env=False
+            )
         except httpx.InvalidURL as error:
             raise CommandFailed(f"{where.url!r}: {error}", "Name --url https://HOST:PORT.") from None
 
@@ -114,9 +119,9 @@ class OperatorClient:
             following, wanted = answer.links.get("next", {}).get("url"), {}
         return found
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: dict[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> Any:
         """POST an action."""
-        return self._call("POST", path, json=body)
+        return self._call("POST", path, json=body, timeout=timeout_s)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         return self._answer(method, path, **options).json()

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from authority.cli.client import connect, segment, target_options
-from authority.cli.output import emit, json_option, pairs, table, when
+from authority.cli.client import LONG_S, connect, segment, target_options
+from authority.cli.output import CommandFailed, emit, json_option, pairs, table, when
 
 _STATES = ("learned", "candidate", "accepted", "rejected", "withdrawn", "awaited")
 _value_id = click.argument("value_id", metavar="ID", type=click.IntRange(min=1))
@@ -76,13 +76,58 @@ _decision("rollback", "Withdraw a value wherever it was rolled out to.", "withdr
 
 @reference.command("stage")
 @_value_id
-@click.option("--node", "nodes", multiple=True, required=True, help="Roll out to this node; may be repeated.")
+@click.option("--node", "nodes", multiple=True, help="Roll out to this node; may be repeated.")
+@click.option("--percent", type=click.FloatRange(0, 100, min_open=True), help="Or to this share of the nodes alike.")
+@click.option("--network", help="The share is of the nodes of this network.")
+@click.option("--group", help="The share is of the nodes of this challenge group.")
 @target_options
 @json_option
 def stage(value_id: int, nodes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Accept a value that has held at its node, the canary, at others too, before they show it."""
-    done = connect(options).post(f"/v1/references/{value_id}/stage", {"nodes": [*nodes]})
+    wave = {name: options.pop(name) for name in ("percent", "network", "group")}
+    body = {name: value for name, value in wave.items() if value is not None} | ({"nodes": [*nodes]} if nodes else {})
+    if bool(nodes) == any(value is not None for value in wave.values()):
+        raise CommandFailed("which nodes?", "Name --node, or a share by --percent, --network or --group.")
+    _stage(value_id, body, as_json, options)
+
+
+@reference.command("promote")
+@_value_id
+@click.option("--network", help="To the nodes of this network only.")
+@click.option("--group", help="To the nodes of this challenge group only.")
+@click.option("--held", type=click.FloatRange(0, 100, min_open=True), default=100.0, show_default=True, help="Percent.")
+@target_options
+@json_option
+def promote(value_id: int, held: float, as_json: bool, **options: Any) -> None:
+    """Roll a value out to all the rest, if as many of the nodes that accept it have shown it, and none fails."""
+    wave = {name: options.pop(name) for name in ("network", "group")}
+    body = {name: value for name, value in wave.items() if value is not None}
+    _stage(value_id, {**body, "percent": 100, "held_percent": held}, as_json, options)
+
+
+def _stage(value_id: int, body: dict[str, Any], as_json: bool, options: dict[str, Any]) -> None:
+    done = connect(options).post(f"/v1/references/{value_id}/stage", body, LONG_S)
     emit(done, as_json, lambda value: click.echo(f"staged for {value['nodes']} nodes"))
+
+
+@reference.command("rollout")
+@_value_id
+@target_options
+@json_option
+def rollout(value_id: int, as_json: bool, **options: Any) -> None:
+    """The nodes that a value was rolled out to: which have shown it since, and which fail."""
+    emit(connect(options).get_all(f"/v1/references/{value_id}/rollout"), as_json, _print_rollout)
+
+
+def _print_rollout(nodes: list[dict[str, Any]]) -> None:
+    headings = ("node", "value", "", "here", "node is", "decided", "shown since", "fails")
+    table("Roll-out", headings, [_rollout_row(each) for each in nodes])
+
+
+def _rollout_row(each: dict[str, Any]) -> tuple[object, ...]:
+    marks = ("yes" if each["held"] else "no"), ("yes" if each["failing"] else "no")
+    what = each["node"], each["value_id"], "canary" if each["canary"] else "", each["state"], each["node_state"]
+    return (*what, when(each["decided_at"]), *marks)
 
 
 @reference.command("learn")

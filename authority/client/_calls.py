@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from protocol.signals import SignalReceipt, SignalReport
 
 T = TypeVar("T")
 TIMEOUT_S = 15.0
+BULK_TIMEOUT_S = 120.0
 
 
 class ApiError(Exception):
@@ -109,9 +110,62 @@ class OpenApi:
         """Let an enrolled administrator answer for the node."""
         return self._weighty(f"/v1/profiles/{_segment(record_id)}/approve", None, key)
 
+    def revoke_everywhere(self, admin: str, reason: str, *, key: str | None = None) -> api.Revocation | api.Waiting:
+        """Revoke an administrator at every node; where the policy asks two persons for that, it waits."""
+        answer = self._post(f"/v1/admins/{_segment(admin)}/revoke", {"reason": reason}, key)
+        waits = answer.status_code == httpx.codes.ACCEPTED
+        return _read(answer, api.Waiting) if waits else _read(answer, api.Revocation)
+
+    def readmit(self, admin: str, reason: str, *, key: str | None = None) -> api.Done:
+        """Let a revoked administrator have tickets again, to enrol anew."""
+        return self._order(f"/v1/admins/{_segment(admin)}/readmit", {"reason": reason}, key)
+
     def profiles(self, **wanted: str) -> Iterator[api.Profile]:
         """Registered profiles, newest first; `state` and `node` choose among them."""
         return self._pages("/v1/profiles", api.Profile, wanted)
+
+    def join_tokens(
+        self, names: Iterable[str], *, lab: bool = False, lifetime_s: float = 3600, key: str | None = None
+    ) -> list[api.JoinToken]:
+        """A one-time token for each of these nodes, or for none."""
+        body = {"nodes": [{"name": name, "lab": lab} for name in names], "lifetime_s": lifetime_s}
+        return self._send("/v1/join-tokens/bulk", body, key, list[api.JoinToken])
+
+    def tickets(
+        self, wanted: Iterable[tuple[str, str]], *, lifetime_s: float = 3600, key: str | None = None
+    ) -> list[api.Ticket]:
+        """A one-time ticket and its PIN for each administrator and node, or for none; takes some 50 ms each."""
+        body = {"tickets": [{"admin": admin, "node": node} for admin, node in wanted], "lifetime_s": lifetime_s}
+        return _read(self._post("/v1/tickets/bulk", body, key, BULK_TIMEOUT_S), list[api.Ticket])
+
+    def node_roster(self, **wanted: str | bool | float) -> Iterator[api.RosterNode]:
+        """Nodes for an auditor, by name; as `nodes`, and `unseen_since` chooses among them."""
+        return self._pages("/v1/roster/nodes", api.RosterNode, wanted)
+
+    def administrator_roster(self, **wanted: str) -> Iterator[api.RosterAdministrator]:
+        """Administrators and where they are known, by name; `state`, `node` and `search` choose among them."""
+        return self._pages("/v1/roster/administrators", api.RosterAdministrator, wanted)
+
+    def stale(self, **wanted: float) -> Iterator[api.StaleNode]:
+        """Nodes that nobody sees any more, by name; `alert_s` and `retire_s` try limits other than the policy's."""
+        return self._pages("/v1/stale", api.StaleNode, wanted)
+
+    def stage(self, value: int, *, key: str | None = None, **wave: str | float) -> api.RolledOut | api.Waiting:
+        """Accept a reference value that has held at its node at a share of the nodes: `percent`, `network`, `group`.
+
+        `held_percent` demands that so many of those that accept it have shown it, and none fails.
+        """
+        answer = self._post(f"/v1/references/{value}/stage", wave, key)
+        waits = answer.status_code == httpx.codes.ACCEPTED
+        return _read(answer, api.Waiting) if waits else _read(answer, api.RolledOut)
+
+    def rollout(self, value: int) -> Iterator[api.RolloutNode]:
+        """The nodes that a reference value was rolled out to, by name."""
+        return self._pages(f"/v1/references/{value}/rollout", api.RolloutNode, {})
+
+    def roll_back(self, value: int, *, key: str | None = None) -> api.RolledOut:
+        """Withdraw a reference value wherever it was rolled out to."""
+        return self._send(f"/v1/references/{value}/rollback", None, key, api.RolledOut)
 
     def networks(self) -> Iterator[api.Network]:
         """Networks with members and key versions."""
@@ -138,6 +192,10 @@ class OpenApi:
         query = {} if nonce is None else {"nonce": nonce}
         return self._get(f"/v1/nodes/{_segment(node)}/ear", api.AttestationResult, query).ear
 
+    def attestation_results(self, after: int = 0, **wanted: str | float) -> Iterator[api.IssuedResult]:
+        """Results as they were issued, above an id, oldest first; `node` and `since` (POSIX seconds) choose."""
+        return self._pages("/v1/attestation-results", api.IssuedResult, {"after": after, **wanted})
+
     def keys(self) -> api.KeySet:
         """The keys that attestation results are verified with."""
         return self._get("/v1/jwks", api.KeySet)
@@ -162,10 +220,10 @@ class OpenApi:
     def _send(self, path: str, body: object, key: str | None, kind: type[T]) -> T:
         return _read(self._post(path, body, key), kind)
 
-    def _post(self, path: str, body: object, key: str | None) -> httpx.Response:
+    def _post(self, path: str, body: object, key: str | None, timeout_s: float = TIMEOUT_S) -> httpx.Response:
         headers = {"idempotency-key": key or str(uuid.uuid4()), "content-type": "application/json"}
         content = b"" if body is None else msgspec.json.encode(body)
-        return self._ask("POST", path, headers=headers, content=content)
+        return self._ask("POST", path, headers=headers, content=content, timeout=timeout_s)
 
     def _ask(self, method: str, path: str, **sent: Any) -> httpx.Response:
         try:

@@ -42,11 +42,17 @@ def draw(course: Course, described: str, other: Sequence[Point] = ()) -> Markup:
 
 
 def spark(points: Sequence[Point], other: Sequence[Point], described: str) -> Markup:
-    """Two courses, small."""
+    """Two courses, small and without words, over the tiers' colours."""
     begin, end = points[0].at, points[-1].at
     lines = [_line(other, begin, end, "other"), _line(points, begin, end, "score")]
     return h(
-        "svg", h("title", described), _bands(), lines, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", class_="spark"
+        "svg",
+        h("title", described),
+        [_band(*each) for each in _BANDS],
+        lines,
+        viewBox=f"{_LEFT} {_TOP} {_WIDTH - _LEFT - _RIGHT} {_HEIGHT - _TOP - _BOTTOM}",
+        role="img",
+        class_="spark",
     )
 
 
@@ -54,13 +60,17 @@ def _bands() -> list[Markup]:
     """The three tiers, named at the right, with their thresholds at the left."""
     found = []
     for name, top, bottom in _BANDS:
-        height = round(_y(bottom) - _y(top), 1)
-        found.append(h("rect", x=_LEFT, y=_y(top), width=_WIDTH - _LEFT - _RIGHT, height=height, class_=f"band {name}"))
+        found.append(_band(name, top, bottom))
         found.append(h("text", name, x=_WIDTH - _RIGHT + 8, y=round((_y(top) + _y(bottom)) / 2 + 4, 1)))
     for limit in (0, MEDIUM_ABOVE, HIGH_ABOVE, 1000):
         found.append(h("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=_y(limit), y2=_y(limit), class_="rule"))
         found.append(h("text", score(limit), x=_LEFT - 8, y=round(_y(limit) + 4, 1), text_anchor="end"))
     return found
+
+
+def _band(name: str, top: int, bottom: int) -> Markup:
+    height = round(_y(bottom) - _y(top), 1)
+    return h("rect", x=_LEFT, y=_y(top), width=_WIDTH - _LEFT - _RIGHT, height=height, class_=f"band {name}")
 
 
 def _cut_off(points: Sequence[Point]) -> list[Markup]:

@@ -48,6 +48,8 @@ def _form(after: str, entry: str, error: Refused | None) -> Markup:
                 spellcheck="false",
                 maxlength=200,
                 aria_describedby="said hint" if said else "hint",
+                aria_invalid="true" if said else None,
+                autofocus=said is not None,
             ),
             h("button", "Sign in", class_="primary"),
             method="post",

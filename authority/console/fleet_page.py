@@ -38,15 +38,10 @@ def fleet_routes(desk: Desk) -> None:
 
         seen, (total, rows), networks, brake = await visit.read(view)
         connected = len(visit.context.hub.connected())
-        return page(
-            visit,
-            "",
-            "Fleet",
-            _brake(brake),
-            _glance(seen, connected),
-            _networks(networks, visit.now),
-            _nodes(filters, number, total, rows, visit.now),
-        )
+        glance = [_glance(seen, connected), _networks(networks, visit.now)]
+        found = _nodes(filters, number, total, rows, visit.now)
+        searched = filters != Filters() or number > 1
+        return page(visit, "", "Fleet", _brake(brake), *([found, *glance] if searched else [*glance, found]))
 
 
 def _filters(visit: Visit) -> Filters:
@@ -70,7 +65,7 @@ def _glance(seen: Glance, connected: int) -> Markup:
     waiting = sum(seen.alerts.values())
     figures = h(
         "ul",
-        _figure(serving, "nodes serve", f"{connected} connected"),
+        _figure(serving, "nodes", f"{connected} connected"),
         _figure(seen.overdue, "overdue", f"{seen.summoned} summoned now", path(late="yes")),
         _figure(seen.unattested, "machines unattested", "past their deadline", path(late="yes")),
         _figure(waiting, "open alerts", _alerts(seen.alerts), path("alerts")),
@@ -100,7 +95,7 @@ def _tiers(tiers: dict[str, int]) -> Markup:
         left += width
     bar = h("svg", *parts, viewBox=f"0 0 {_WIDTH} 10", preserveAspectRatio="none", class_="tiers", aria_hidden="true")
     legend = [
-        h("li", words.tier(name), " ", h("a", f"{number:,} nodes", href=path(tier=name), aria_label=f"{number} {name}"))
+        h("li", words.tier(name), " ", _count(number, f"{name} nodes", path(tier=name)))
         for name, number in tiers.items()
     ]
     return h("div", h("h3", "Tiers"), bar, h("ul", *legend, class_="legend"))
@@ -113,11 +108,16 @@ def _states(states: dict[str, int]) -> Markup:
             "li",
             words.state(name),
             " ",
-            h("a", f"{states[name]:,}", href=path(state=name), aria_label=f"{states[name]} {name}"),
+            _count(states[name], f"{name} nodes", path(state=name)),
         )
         for name in shown
     ]
     return h("div", h("h3", "States"), h("ul", *links, class_="legend") if links else h("p", "There is no node yet."))
+
+
+def _count(number: int, of: str, href: str) -> Markup:
+    """A number that leads to what was counted, and says so where it is read without its surroundings."""
+    return h("a", f"{number:,}", h("span", f" {of}", class_="unseen"), href=href)
 
 
 def _networks(rows: list[dict[str, Any]], now: float) -> Markup:
@@ -180,7 +180,7 @@ def _filter_form(filters: Filters) -> Markup:
         "form",
         labelled(
             "words",
-            "Name, address or id",
+            "Name, address, id",
             h("input", type="search", id="words", name="q", value=filters.words, maxlength=200),
         ),
         labelled("tier", "Tier", choice("tier", tiers, filters.tier)),
@@ -189,7 +189,7 @@ def _filter_form(filters: Filters) -> Markup:
         labelled("order", "Order", choice("order", [*fleet.ORDERS.items()], filters.order)),
         h("span", late, h("label", "late only", for_="late"), class_="check"),
         h("button", "Show"),
-        h("a", "Reset", href="/console"),
+        h("a", "Reset", href="/console") if filters != Filters() else None,
         method="get",
         action="/console",
         class_="filters",

@@ -44,7 +44,7 @@ _DONE = {
 def page(visit: Visit, section: str, title: str, *content: Child) -> Markup:
     """A page of somebody who is signed in; `section` is the one of the navigation that it belongs to."""
     said = _DONE.get(visit.asked("done"))
-    note = None if said is None else h("p", said, class_="note", role="status")
+    note = None if said is None else h("p", said, class_="note", role="status", tabindex=-1, autofocus=True)
     main = h("main", h("h1", title), note, *content, id="main", tabindex=-1)
     return _document(title, _header(section), main, _footer(visit))
 

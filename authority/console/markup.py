@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
-_EMPTY = frozenset({"br", "circle", "hr", "img", "input", "line", "link", "meta", "path", "polyline", "rect"})
+_EMPTY = frozenset({"br", "hr", "img", "input", "link", "meta"})
+"""Elements without an end (HTML, 13.1.2). Those of SVG are not among them: one that is not ended swallows the next."""
 _ADDRESSES = frozenset({"href", "src", "action"})
 _INLINE = ("on", "style")
 REPLACED = "\N{REPLACEMENT CHARACTER}"

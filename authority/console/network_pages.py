@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -18,6 +19,8 @@ from authority.refusal import Refused
 from authority.store import schema
 from protocol.problems import ErrorCode
 
+_NAMED = 6
+"""Partners of a node that are told by name."""
 MOST_MEMBERS = 100
 """Pairs grow with the square of the members: of larger networks they are counted by the command line."""
 
@@ -137,13 +140,28 @@ def _rotation(progress: list[dict[str, Any]], now: float) -> Markup:
         ("Last took", "not ended" if took is None else words.span(took)),
         *phases,
     )
-    waits = [(each["waits_for"], each["source"], each["destination"], each["phase"]) for each in found["waiting"]]
-    late = [(each["node"], each["pairs"], words.relative(each["since"], now)) for each in found["stragglers"]]
-    waiting = words.table(
-        "Who is waited for", ("Waits for", "Source", "Destination", "Phase"), waits, "Nobody is waited for."
-    )
+    late = [(_link(each["node"]), each["pairs"], words.relative(each["since"], now)) for each in found["stragglers"]]
+    headings = ("Node", "Phase", "Pairs", "With")
+    waiting = words.table("Who is waited for", headings, _waiting(found["waiting"]), "Nobody is waited for.")
     given_up = words.table("Given up", ("Node", "Pairs", "Since"), late, "No pair was given up.")
     return words.section("Rotation", facts, h("h3", "Who is waited for"), waiting, h("h3", "Given up"), given_up)
+
+
+def _waiting(pairs: list[dict[str, Any]]) -> list[list[Child]]:
+    """A row for each node that is waited for: one that is away holds up a pair with every other."""
+    partners: dict[tuple[str, str], set[str]] = {}
+    for each in pairs:
+        key = each["waits_for"], each["phase"]
+        partners.setdefault(key, set()).update({each["source"], each["destination"]} - {each["waits_for"]})
+    count = Counter((each["waits_for"], each["phase"]) for each in pairs)
+    return [
+        [_link(name), phase, count[name, phase], ", ".join(others[:_NAMED]) + (" …" if others[_NAMED:] else "")]
+        for (name, phase), others in sorted((key, sorted(found)) for key, found in partners.items())
+    ]
+
+
+def _link(node: str) -> Markup:
+    return h("a", node, href=path("nodes", node))
 
 
 def _orders(visit: Visit, name: str) -> Markup:

@@ -175,7 +175,7 @@ def _standing(node: dict[str, Any], now: float) -> Markup:
         ("Id", h("code", node["id"])),
     )
     why = node["explanation"] or "nothing has been decided yet"
-    reason = h("p", "State because of: ", node["reason"]) if node["reason"] else None
+    reason = h("p", "State because of: ", node["reason"]) if node["reason"] not in {"", why} else None
     return words.section("Standing", h("p", why, class_="lead"), reason, facts)
 
 
@@ -249,7 +249,7 @@ def _moves(made: Course) -> Markup:
     rows = [
         (
             words.moment(move.after.at),
-            joined(words.score(move.before.score), " → ", h("strong", words.score(move.after.score))),
+            words.move(words.score(move.before.score), words.score(move.after.score)),
             words.tier(move.after.tier.value),
             words.state(move.after.state.value),
             "; ".join(move.causes),
@@ -360,7 +360,9 @@ def _decisions(rows: list[Row[Any]], proof: Proof | None) -> Markup:
 def proven(proof: Proof) -> Markup:
     """One line: whether the record is covered by the log's signed checkpoint."""
     if proof.flaw:
-        return h("p", words.verdict("does not hold", good=False), f" Record {proof.seq}: {proof.flaw}.", class_="alarm")
+        return h(
+            "p", words.verdict("does not hold", good=False), f": record {proof.seq}: {proof.flaw}.", class_="alarm"
+        )
     covered = f"the signed checkpoint of {proof.size} records covers it by {len(proof.hashes)} hashes"
-    said = f" Record {proof.seq} is in the log: {covered}."
+    said = f": record {proof.seq} is in the log; {covered}."
     return h("p", words.verdict("verified", good=True), said, class_="proof")

@@ -12,7 +12,7 @@ from authority.console import chart, words
 from authority.console.desk import Desk, Visit
 from authority.console.fleet_page import choice, labelled
 from authority.console.frame import form, page
-from authority.console.markup import Child, Markup, h, joined, path
+from authority.console.markup import Child, Markup, h, path
 from authority.console.replay import Replay, Replayer, policy_choices
 from authority.operators import Scope
 from authority.refusal import Refused
@@ -152,7 +152,7 @@ def _row(each: Comparison) -> list[Child]:
     return [
         h("a", each.name, href=path("nodes", each.name)),
         _change(each, lambda course: words.score(course.points[-1].score)),
-        _change(each, lambda course: words.score(course.mean)),
+        _mean(each),
         _change(each, lambda course: course.points[-1].tier.value),
         _change(each, lambda course: course.points[-1].state.value),
         _change(each, lambda course: f"{course.share(Tier.HIGH):.0%}"),
@@ -163,7 +163,11 @@ def _row(each: Comparison) -> list[Child]:
 
 def _change(each: Comparison, shown: Any) -> Child:
     was, would = shown(each.was), shown(each.would)
-    return was if was == would else joined(was, " → ", h("strong", would))
+    return was if was == would else words.move(was, would)
+
+
+def _mean(each: Comparison) -> Child:
+    return _change(each, lambda course: words.score(course.mean))
 
 
 def _moved(each: Comparison) -> int:
@@ -176,7 +180,10 @@ def _added(number: int, what: str) -> str:
 
 def _drawings(drawn: list[Comparison]) -> Markup:
     key = h("p", "Solid: as it would have been. Dashed: as it was. Those that differ most come first.", class_="faint")
-    figures = [h("figure", h("figcaption", each.name), _drawing(each)) for each in drawn]
+    figures = [
+        h("figure", h("figcaption", each.name, " ", h("span", "mean ", _mean(each), class_="faint")), _drawing(each))
+        for each in drawn
+    ]
     return words.section("Drawings", key, h("div", figures, class_="gallery"))
 
 

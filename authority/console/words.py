@@ -61,6 +61,11 @@ def score(thousandths: int) -> str:
     return f"{thousandths // 10 / 100:.2f}"
 
 
+def move(before: str, after: str) -> Markup:
+    """From what to what."""
+    return h("span", before, " → ", h("strong", after), class_="move")
+
+
 def meter(thousandths: int) -> Markup:
     """A score as a number and a bar with marks at the thresholds."""
     filled = round(_BAR * thousandths / 1000)

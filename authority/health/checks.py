@@ -15,6 +15,7 @@ from authority.health.clock import KernelClock, remedy
 from authority.health.findings import Check, Finding
 from authority.keys.kek import KekError, KekProvider
 from authority.keys.kek_shelf import KekShelf
+from authority.results import QUEUE
 from authority.store import schema
 
 DAY_S = 86400.0
@@ -106,12 +107,12 @@ def keys(folder: Path, kek: KekProvider) -> list[Finding]:
     return []
 
 
-def probe(conn: Connection, destinations: Iterable[str], now: float) -> list[Finding]:
+def probe(conn: Connection, destinations: Iterable[str], now: float, subscribers: Iterable[str] = ()) -> list[Finding]:
     """Write something, for only that shows that it can be done; and look at the outboxes."""
     row = schema.meta
     if conn.execute(update(row).where(row.c.key == _PROBE).values(value=repr(now))).rowcount == 0:
         conn.execute(insert(row).values(key=_PROBE, value=repr(now)))
-    return sinks(conn, destinations, now)
+    return [*sinks(conn, destinations, now), *_subscribers(conn, subscribers, now)]
 
 
 def sinks(conn: Connection, destinations: Iterable[str], now: float) -> list[Finding]:
@@ -125,6 +126,17 @@ def sinks(conn: Connection, destinations: Iterable[str], now: float) -> list[Fin
         text = f"{ledger.waiting(conn, name)} alerts wait for {name}{why}"
         remedy_text = f"Try it with `keyvigil-authority alert test {name}`, and mend the receiver or its settings."
         found.append(Finding(Check.SINKS, text, remedy_text, hinders=False))
+    return found
+
+
+def _subscribers(conn: Connection, subscribers: Iterable[str], now: float) -> list[Finding]:
+    """Subscribers that attestation results have waited for too long."""
+    found = []
+    for name in subscribers:
+        if ledger.stuck(conn, name, now, QUEUE):
+            text = f"{ledger.waiting(conn, name, QUEUE)} attestation results wait for {name}"
+            how = f"Try it with `keyvigil-authority result test {name}`, and mend the subscriber or its settings."
+            found.append(Finding(Check.SINKS, text, how, hinders=False))
     return found
 
 

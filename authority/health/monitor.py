@@ -97,7 +97,8 @@ class HealthMonitor:
         """What the database says; a probe that is still under way is waited for, and none is sent after it."""
         of = self._subject
         if self._probing is None:
-            work = of.store.arun(lambda conn: checks.probe(conn, of.destinations, now))
+            subscribers = [each.name for each in of.site.config.results.subscribers]
+            work = of.store.arun(lambda conn: checks.probe(conn, of.destinations, now, subscribers))
             self._probing = asyncio.ensure_future(work)
         done, _ = await asyncio.wait([self._probing], timeout=self._answer_s)
         if not done:
@@ -134,7 +135,7 @@ def examine_stopped(
 
 
 def _probed(conn: Connection, site: Site, destinations: Sequence[str], now: float) -> list[Finding]:
-    found = checks.probe(conn, destinations, now)
+    found = checks.probe(conn, destinations, now, [each.name for each in site.config.results.subscribers])
     kek_id = checks.wrapping_key(conn)
     return found if kek_id is None else [*found, *_opened(site, kek_id)]
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 
 from authority import api, audit, views
-from authority.alerts import Origin, Record, Severity, SinkError, acknowledge, ledger
+from authority.alerts import AlertSink, Origin, Record, Severity, SinkError, acknowledge, ledger
 from authority.alerts.destinations import Destination, named
+from authority.alerts.ledger import Queue
 from authority.operators import Operator, Scope
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
@@ -131,30 +132,33 @@ def _destination_routes(
 
 def shown(conn: Connection, to: Destination, now: float) -> View:
     """How deliveries to a destination go."""
-    row = ledger.entry(conn, to.name)
+    kind = {"format": to.form.value, "severity": to.least.value, "durable": to.backlog is None}
+    return {"name": to.name, **kind, **counted(conn, to.name, now, ledger.ALERTS)}
+
+
+def counted(conn: Connection, name: str, now: float, queue: Queue) -> View:
+    """How many a receiver took, refused and never got, and how many wait for it."""
+    row = ledger.entry(conn, name, queue)
     counts = ("sent", "failed", "dropped", "last_sent_at", "last_error", "last_error_at")
-    known = {name: getattr(row, name) if row is not None else None for name in counts}
-    for name in ("sent", "failed", "dropped"):
-        known[name] = known[name] or 0
-    return {
-        "name": to.name,
-        "format": to.form.value,
-        "severity": to.least.value,
-        "durable": to.backlog is None,
-        "waiting": ledger.waiting(conn, to.name),
-        **known,
-        "stuck": ledger.stuck(conn, to.name, now),
-    }
+    known = {each: getattr(row, each) if row is not None else None for each in counts}
+    for each in ("sent", "failed", "dropped"):
+        known[each] = known[each] or 0
+    return {"waiting": ledger.waiting(conn, name, queue), **known, "stuck": ledger.stuck(conn, name, now, queue)}
 
 
 def _tried(to: Destination, origin: Origin, operator: str, now: float) -> View:
     text = f"test of this destination, asked for by {operator}"
     record = Record(now, Severity.INFO, "alert-test", text, {"id": 0, "kind": "alert-test"})
+    return tried(to.sink, to.write(record, origin), f"alert-test-{round(now * 1000)}")
+
+
+def tried(sink: AlertSink, content: bytes, key: str) -> View:
+    """Whether a sink takes a message now; it is closed afterwards."""
     begun = time.monotonic()
     try:
-        to.sink.send(to.write(record, origin), f"alert-test-{round(now * 1000)}")
+        sink.send(content, key)
     except SinkError as error:
         return {"ok": False, "error": str(error), "seconds": round(time.monotonic() - begun, 3)}
     finally:
-        to.sink.close()
+        sink.close()
     return {"ok": True, "error": "", "seconds": round(time.monotonic() - begun, 3)}

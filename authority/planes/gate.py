@@ -62,12 +62,19 @@ class Gate:
 
     async def admit(self, request: Request, scope: Scope) -> Operator:
         """The operator who asks; raises `Refused`: 401, 403 without the scope, 429 when it is too often."""
-        operator = await self.find(request)
+        try:
+            operator = await self.find(request)
+        except Refused:
+            self._count_stranger(request)
+            raise
         if operator is None:
-            self.limits.strangers.check(request.client.host if request.client else "", self.now())
+            self._count_stranger(request)
             raise _nobody()
         self.limits.operators.check(operator.name, self.now())
         return permitted(operator, scope)
+
+    def _count_stranger(self, request: Request) -> None:
+        self.limits.strangers.check(request.client.host if request.client else "", self.now())
 
     async def handle(self, request: Request, scope: Scope, handler: Handler) -> Response:
         """The endpoint's answer to a request that may pass."""

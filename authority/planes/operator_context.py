@@ -13,16 +13,22 @@ from starlette.responses import Response
 from authority import operators, orders, repeating
 from authority.alerts import Origin
 from authority.alerts.destinations import Destination
+from authority.oidc import ProviderUnreachable, SignOn, TokenRefused
+from authority.oidc.compact import is_compact
+from authority.oidc.people import admit
 from authority.operators import Operator
 from authority.orders import Carried, Order
 from authority.planes.access import answers_secretly
 from authority.planes.gate import Handler, OperatorLimits
 from authority.planes.hub import Hub, Push
 from authority.planes.tls import CERTIFICATE_KEY
+from authority.refusal import Refused
+from authority.results import Subscriber
 from authority.runtime import Runtime
 from authority.store import Store
 from authority.trust import Policy
 from authority.watching import Watch
+from protocol.problems import ErrorCode
 
 View = dict[str, Any]
 NOBODY = Origin("-")
@@ -41,6 +47,8 @@ class OperatorContext:
     origin: Origin = NOBODY
     limits: OperatorLimits = field(default_factory=OperatorLimits)
     watch: Watch | None = None
+    sign_on: SignOn | None = None
+    subscribers: Callable[[], Sequence[Subscriber]] = list
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -67,17 +75,35 @@ class OperatorContext:
         return done.view
 
     async def find(self, request: Request) -> Operator | None:
-        """The operator whose credential a request bears: a token, or else the certificate of its connection."""
+        """The operator whose credential a request bears: a token, or else the certificate of its connection.
+
+        Raises `Refused` for an identity provider's token that is not good, or of which that cannot be told now.
+        """
         said, now = request.headers.get("authorization"), self.runtime.now()
+        thumbprint = request.scope.get("state", {}).get(CERTIFICATE_KEY, "")
         if said is None:
-            thumbprint = request.scope.get("state", {}).get(CERTIFICATE_KEY, "")
             if not thumbprint:
                 return None
             return await self.store.arun(lambda conn: operators.find_by_certificate(conn, thumbprint, now))
         kind, _, text = said.partition(" ")
         if kind.lower() != "bearer":
             return None
-        return await self.store.arun(lambda conn: operators.find_operator(conn, text.strip(), now))
+        text = text.strip()
+        if self.sign_on is not None and is_compact(text) and not text.startswith(operators.PREFIX):
+            return await self._signed_on(self.sign_on, text, thumbprint)
+        return await self.store.arun(lambda conn: operators.find_operator(conn, text, now))
+
+    async def _signed_on(self, sign_on: SignOn, text: str, thumbprint: str) -> Operator:
+        try:
+            person = await sign_on.person(text, thumbprint)
+        except TokenRefused as error:
+            remedy = "Get a new token from the identity provider; docs/api.md says what it must be."
+            raise Refused(ErrorCode.UNAUTHENTICATED, 401, str(error), remedy) from None
+        except ProviderUnreachable as error:
+            detail = f"the identity provider gives no keys to verify by: {error}"
+            remedy = "Try again later; a token of `token create` works meanwhile."
+            raise Refused(ErrorCode.UNAVAILABLE, 503, detail, remedy, retry_after_s=10) from None
+        return await self.store.arun(lambda conn: admit(conn, person, self.runtime.now()))
 
     async def again(self, request: Request, operator: Operator, body: bytes, handler: Handler) -> Response:
         """The answer to a request with an idempotency key: carried out, or as it was answered before."""

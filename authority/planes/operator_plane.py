@@ -23,26 +23,29 @@ from authority.planes.approval_routes import approval_routes
 from authority.planes.break_glass_route import break_glass_route
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes
 from authority.planes.described import answers, description, second_operator
+from authority.planes.fleet_routes import fleet_routes
 from authority.planes.gate import Demanded, Gate, check_scopes_demanded, install_gate
 from authority.planes.hub import Push
 from authority.planes.key_routes import version_routes
 from authority.planes.log_and_group_routes import group_routes, log_routes
 from authority.planes.mapping_routes import mapping_routes
+from authority.planes.node_query import NodeQuery
 from authority.planes.operator_context import OperatorContext
 from authority.planes.owner_routes import owner_route
 from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.planes.people_routes import onboarding_routes, profile_routes
+from authority.planes.person_routes import person_routes
 from authority.planes.problems import Refused, install_problem_handlers
 from authority.planes.quiet import NO_TELEMETRY
 from authority.planes.reference_routes import reference_routes
+from authority.planes.result_routes import result_routes
 from authority.planes.rotation_routes import rotation_routes
 from authority.planes.token_routes import token_routes
 from authority.planes.watch_routes import watch_routes
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
-from authority.views import NodeFilter
 from protocol.codec import ProtocolViolation
-from protocol.levels import NodeState, ResourceClass, Tier
+from protocol.levels import ResourceClass
 from protocol.names import check_name
 from protocol.problems import ErrorCode
 
@@ -86,12 +89,14 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     _cut_off_routes(app, context, demand)
     onboarding_routes(app, context, demand, _node, _checked)
     profile_routes(app, context, demand, _node)
+    fleet_routes(app, context, demand, _checked)
     _network_routes(app, context, demand)
     _member_routes(app, context, demand)
     rotation_routes(app, context, demand, _node, _network_name)
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
+    result_routes(app, context)
     approval_routes(app, context, demand)
     _record_routes(app, context, demand)
     alert_routes(app, context, demand, context.destinations, context.origin)
@@ -104,6 +109,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     signal_routes(app, context, demand, _node)
     finding_routes(app, context, demand, _node)
     token_routes(app, context, demand)
+    person_routes(app, context)
     owner_route(app, context, demand, _node)
     policy_route(app, context, demand)
     console_routes(app, context)
@@ -138,24 +144,6 @@ def _checked(kind: str, name: str) -> str:
         return check_name(kind, name)
     except ProtocolViolation as error:
         raise Refused(ErrorCode.MALFORMED, 422, str(error), "Choose another name.") from None
-
-
-class NodeQuery:
-    """A dependency: which nodes are wanted."""
-
-    def __init__(
-        self,
-        state: NodeState | None = None,
-        tier: Tier | None = None,
-        lab: bool | None = None,
-        network: Annotated[str | None, Query(max_length=64)] = None,
-        search: Annotated[str, Query(max_length=64)] = "",
-    ) -> None:
-        self._wanted = NodeFilter(state, tier, lab, network, search)
-
-    def filter(self) -> NodeFilter:
-        """What the query says."""
-        return self._wanted
 
 
 def _node_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from authority import api, ear, references
+from authority import api, ear, references, rollouts
 from authority.operators import Operator, Scope
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers, second_operator
-from authority.planes.paging import AfterNumber, PageOf
+from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.references import Kind, State
 from authority.refusal import Refused
+from authority.rollouts import MOST_STAGED, Wave
 from authority.runtime import Push
 from authority.views import find_node
 from protocol.problems import ErrorCode
@@ -34,11 +35,29 @@ ValueId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 class StageRequest(BaseModel):
-    """Nodes that a value is rolled out to."""
+    """Nodes that a value is rolled out to: `nodes` by name, or else a share of those that are like the canary.
+
+    The share is of the nodes in `network` or `group`, where one is named, and counts those that accept the value
+    already. `held_percent`: so many of the nodes that accept it must have shown it since, and none of them may fail.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    nodes: list[str] = Field(min_length=1, max_length=10_000)
+    nodes: list[str] = Field([], max_length=MOST_STAGED)
+    percent: float | None = Field(None, gt=0, le=100)
+    network: str | None = Field(None, max_length=63)
+    group: str | None = Field(None, max_length=63)
+    held_percent: float = Field(0, ge=0, le=100)
+
+    def names(self, conn: Connection, value_id: int) -> list[str]:
+        """The nodes that are wanted; raises `Refused`."""
+        share = self.percent is not None or self.network is not None or self.group is not None
+        if share == bool(self.nodes) or (self.nodes and self.held_percent):
+            remedy = "Name `nodes`, or a share by `percent`, `network` or `group`."
+            raise Refused(ErrorCode.MALFORMED, 422, "either nodes or a share of them", remedy)
+        if self.nodes:
+            return self.nodes
+        return rollouts.choose(conn, value_id, Wave(self.percent or 100, self.network, self.group, self.held_percent))
 
 
 class LearnRequest(BaseModel):
@@ -152,14 +171,22 @@ def _rolling_out(app: FastAPI, context: OperatorContext, demand: Demand) -> None
     async def stage_reference(
         value_id: ValueId, body: StageRequest, response: Response, operator: Operator = approver
     ) -> View:
-        """Accept a value that has held at its node at further ones, before they show it."""
+        """Accept a value that has held at its node at further ones, before they show it: by name, or in waves."""
 
         def order(conn: Connection) -> Order:
-            arguments = {"value_id": value_id, "node_ids": [_node_id(conn, name) for name in body.nodes]}
-            target = f"{_value_name(conn, value_id)} for {', '.join(body.nodes)}"
+            names = body.names(conn, value_id)
+            arguments = {"value_id": value_id, "node_ids": [_node_id(conn, name) for name in names]}
+            target = f"{_value_name(conn, value_id)} for {len(names)} nodes: {', '.join(names)}"
             return Order(Action.REFERENCE_STAGE, target, arguments)
 
         return await context.order(order, operator, response)
+
+    @app.get("/v1/references/{value_id}/rollout", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.RolloutNode])
+    @access(OPERATOR)
+    async def reference_rollout(value_id: ValueId, page: PageOf, after: AfterName = "") -> list[View]:
+        """The nodes that a value was rolled out to, by name: which have shown it, and which fail."""
+        return page.cut(await context.read(lambda conn: rollouts.progress(conn, value_id)), after, itemgetter("node"))
 
     @app.post("/v1/references/{value_id}/rollback")
     @answers(api.RolledOut)

@@ -15,7 +15,8 @@ from authority.store import schema
 
 BEAT = "beat"
 ALERTS = "alerts/"
-"""Followed by the name of a destination."""
+RESULTS = "results/"
+"""Followed by the name of a destination, or of a subscriber."""
 LEASE_S = 3.0
 """For how long a duty stays with a replica that says nothing."""
 ALIVE_S = 5.0

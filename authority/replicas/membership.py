@@ -16,7 +16,7 @@ from authority import challenges, policies, scheduler
 from authority.config import ConfigError
 from authority.keys.kek import write_new
 from authority.planes.hub import Hub
-from authority.replicas.duties import ALERTS, BEAT, Duties, SharedDuties, SoleDuties, others
+from authority.replicas.duties import ALERTS, BEAT, RESULTS, Duties, SharedDuties, SoleDuties, others
 from authority.replicas.following import Following
 from authority.replicas.relay import CHANNEL, RelayedHub, forget_old
 from authority.runtime import Runtime
@@ -51,6 +51,10 @@ class Membership:
     def has_alerts(self, conn: Connection, destination: str) -> bool:
         """Whether alerts to this destination are this process's to send."""
         return self.duties.hold(conn, ALERTS + destination, self._rt.now())
+
+    def has_results(self, conn: Connection, subscriber: str) -> bool:
+        """Whether attestation results to this subscriber are this process's to send."""
+        return self.duties.hold(conn, RESULTS + subscriber, self._rt.now())
 
     def others(self, conn: Connection) -> list[str]:
         """Names of the other replicas that serve now."""

@@ -26,7 +26,9 @@ from sqlalchemy import (
 
 from authority.store import schema_console
 from authority.store.schema_indices import index_what_grows
+from authority.store.schema_oidc import oidc_person as _oidc_person
 from authority.store.schema_replicas import replica_tables
+from authority.store.schema_results import result_tables
 
 metadata = MetaData(
     naming_convention={
@@ -499,6 +501,8 @@ operator_token = Table(
 )
 
 console_session = schema_console.console_session(metadata)
+oidc_person = _oidc_person(metadata)
+attestation_result, result_subscriber = result_tables(metadata)
 replica, lease, push = replica_tables(metadata)
 """`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""
 index_what_grows(metadata)

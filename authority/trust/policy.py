@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from authority.trust.behaviour_rules import BehaviourRules, WorthRules
+from authority.trust.staleness import StaleRules
 from protocol.levels import EnclaveKind, Rotation
 
 HOUR_S = 3600.0
@@ -260,10 +261,14 @@ class LogRules(_Section, frozen=True):
 
 
 class ApprovalRules(_Section, frozen=True):
-    """How many operators an order of weight needs, one or two, and for how long one waits for the second."""
+    """How many operators an order of weight needs, one or two, and for how long one waits for the second.
+
+    `revocations`: whether revoking an administrator at every node waits for the second, too.
+    """
 
     persons: int = 1
     expires_s: float = DAY_S
+    revocations: bool = False
 
 
 class Policy(_Section, frozen=True):
@@ -297,6 +302,7 @@ class Policy(_Section, frozen=True):
     scheduler: SchedulerRules = SchedulerRules()
     log: LogRules = LogRules()
     approvals: ApprovalRules = ApprovalRules()
+    stale: StaleRules = StaleRules()
 
     def challenge_interval_s(self, *, lab_node: bool) -> tuple[float, float]:
         """Shortest and longest time to the next challenge; a lab policy leaves other nodes at an hour or more."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from authority.trust import behaviour_rules, calendar
+from authority.trust import behaviour_rules, calendar, staleness
 from authority.trust.policy import LIVE, Policy, Weights
 from authority.trust.policy_ranges import ORDERED, RANGES
 from protocol.levels import EnclaveKind
@@ -81,6 +81,7 @@ def _problems(policy: Policy) -> Iterator[str]:
     yield from _enclave_problems(policy.enclaves.allowed)
     yield from _modality_problems(policy)
     yield from behaviour_rules.worth_problems(policy.worth)
+    yield from staleness.problems(policy.stale, lab=policy.lab)
     yield from calendar.problems(policy.attended, policy.roster)
 
 

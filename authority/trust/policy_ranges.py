@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authority.trust import behaviour_rules
+from authority.trust import behaviour_rules, staleness
 from authority.trust.policy import DAY_S, HOUR_S
 from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 
@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "scheduler.refresh_s": (1, HOUR_S, 0.1),
     "scheduler.outage_s": (5, HOUR_S, 1),
     **behaviour_rules.RANGES,
+    **staleness.RANGES,
     "log.checkpoint_s": (10, DAY_S, 1),
     "log.checkpoint_records": (1, 1_000_000, 1),
 }

@@ -10,7 +10,9 @@ from hal import EnclaveClock, EnclaveStatus, LockoutStatus
 _FIXED, _VARIABLE, _GROUP = 0x100, 0x200, 0x30
 _MANUFACTURER, _VENDOR_STRINGS, _FIRMWARE = 0x105, (0x106, 0x107, 0x108, 0x109), (0x10B, 0x10C)
 _PERMANENT, _LOCKOUT_COUNTER, _MAX_AUTH_FAIL, _LOCKOUT_INTERVAL = 0x200, 0x20E, 0x20F, 0x210
-_FREE_SESSIONS, _FREE_OBJECTS, _FREE_COUNTERS = 0x204, 0x207, 0x20B
+_FREE_SESSIONS, _FREE_OBJECTS, _COUNTERS, _FREE_COUNTERS, _MOST_COUNTERS = 0x204, 0x207, 0x20A, 0x20B, 0x116
+_FOR_COUNTERS = 8
+"""Indices that the reference implementation keeps room for, and gives to counters alone (MIN_COUNTER_INDICES)."""
 _OWNER_AUTH_SET, _IN_LOCKOUT = 1 << 0, 1 << 9
 """Bits of TPMA_PERMANENT (Part 2, 8.6)."""
 _BANKS = {
@@ -42,8 +44,20 @@ def status(tpm: Tpm) -> EnclaveStatus:
         free_objects=now.get(_FREE_OBJECTS),
         free_sessions=now.get(_FREE_SESSIONS),
         free_counters=now.get(_FREE_COUNTERS),
+        free_indices=free_indices(fixed, now),
         owner_auth_set=bool(now[_PERMANENT] & _OWNER_AUTH_SET) if _PERMANENT in now else None,
     )
+
+
+def free_indices(fixed: dict[int, int], now: dict[int, int]) -> int | None:
+    """How many NV indices of a counter's size, which are none, still fit, from a TPM's properties.
+
+    What is left for counters, less what only they get. Nothing is known of a TPM that bounds counters by their number.
+    """
+    free, there = now.get(_FREE_COUNTERS), now.get(_COUNTERS)
+    if free is None or there is None or fixed.get(_MOST_COUNTERS) != 0:
+        return None
+    return max(0, free - max(0, _FOR_COUNTERS - there))
 
 
 def lockout(tpm: Tpm) -> LockoutStatus:

@@ -42,7 +42,11 @@ def demo(**chosen: Any) -> None:
 
 @cli.command()
 @click.option(
-    "--sink", type=click.Choice(["wireguard"]), default="wireguard", show_default=True, help="The data plane."
+    "--sink",
+    type=click.Choice(["wireguard", "xfrm"]),
+    default="wireguard",
+    show_default=True,
+    help="The data plane; where this kernel has no ESP, that of User-Mode Linux.",
 )
 @click.option("--nodes", type=click.IntRange(2, 50), default=3, show_default=True)
 @click.option("--rotations", type=click.IntRange(0), default=10, show_default=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from agent.enrolling import REPEATED, Enrolment, Guide, consent_to
 from agent.errors import AgentError, AuthorityRefused, ConfigError, EnrolmentFailed
 from agent.identity import pinned_context
 from agent.profile import OpenProfile, ProfileKey, ProfileVault
+from agent.room import NoRoom
 from agent.state import StateDirectory
 from authority.tpm import Guard, counter_index, verify_guard, verify_guarded_key, verify_nv
 from hal import Disconnected, NotFound
@@ -28,10 +29,11 @@ from protocol.digests import enrol_digest
 from protocol.guard import FLOOR_LABEL
 from protocol.messages import EnrolFinish, EnrolResult, EnrolSession, EnrolStart
 from protocol.problems import ErrorCode
+from simulators.devices.faults import Fault, FaultOrder
 from tests.agent.people import GONE, FakeDevices, QuietPrompter, Scene, TextPipeline, modalities, pipelines
 from tests.agent.scripted_authority import Raw, Refusal, ScriptedAuthority, served
 from tests.agent.sealing import Holder, Node
-from tests.agent.world import delivery_key, identity, kos_for
+from tests.agent.world import Tpm, delivery_key, identity, kos_for
 
 GOOD = {"fingerprint": ["f1", "f2", "f3", "f4"], "face": ["face"], "voice": ["v1", "v2", "v3"]}
 
@@ -232,6 +234,17 @@ def test_ticket_and_pin_travel_once_and_show_in_no_repr(desk: Desk) -> None:
     assert "12345678" not in repr(start)
     assert "kvt1" not in repr(start)
     assert repr(desk.session.sealed_share) not in repr(desk.session)
+
+
+def test_a_full_tpm_is_noticed_before_the_ticket_is_spent(desk: Desk, tpm: Tpm) -> None:
+    tpm.swtpm.inject(FaultOrder(Fault.NV_FULL))
+    with pytest.raises(NoRoom, match="no room for another NV counter") as refused:
+        desk.enrolment.start("alice", "kvt1.x", "12345678")
+    assert "nvundefine" in refused.value.remedy and desk.authority.seen("/v1/enrolments") == []
+    replace(desk.enrolment, check_room=False).start("alice", "kvt1.x", "12345678")
+    assert len(desk.authority.seen("/v1/enrolments")) == 1
+    tpm.swtpm.mend()
+    desk.enrolment.start("alice", "kvt1.x", "12345678")  # the control: there is room
 
 
 class _Remembering(TextPipeline):

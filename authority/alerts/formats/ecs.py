@@ -20,6 +20,8 @@ _CATEGORIES = {
     "node-isolated": (["host", "network"], ["denied", "change"]),
     "node-banned": (["host", "iam"], ["denied", "change"]),
     "node-retired": (["host", "iam"], ["deletion"]),
+    "node-stale-retired": (["host", "iam"], ["deletion"]),
+    "administrator-revoked": (["iam"], ["user", "deletion"]),
     "authority-fault": (["process"], ["error"]),
     "delivery-impossible": (["configuration"], ["error"]),
     "delivery-failed": (["configuration"], ["error"]),

@@ -18,6 +18,8 @@ _FAILURE = 2
 _FAILED_LOGONS = {"evidence-refused", "attestation-failed", "ticket-dead"}
 _MANAGED = {
     "node-retired": _DELETE,
+    "node-stale-retired": _DELETE,
+    "administrator-revoked": _UPDATE,
     "node-active": _UPDATE,
     "node-released": _UPDATE,
     "tier-raised": _UPDATE,

@@ -47,7 +47,12 @@ for (const row of moves) {
   }
 }
 
-/* Long work says so, and is asked for once. */
+/* Long work says so, to eyes and ears, and is asked for once. */
+const working = document.createElement("p");
+working.id = "working";
+working.role = "status";
+working.className = "unseen";
+document.querySelector("main").append(working);
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent === "yes") {
@@ -56,9 +61,11 @@ for (const form of document.querySelectorAll("form[method=post]")) {
     }
     form.dataset.sent = "yes";
     form.setAttribute("aria-busy", "true");
+    working.textContent = "Working …";
   });
 }
 addEventListener("pageshow", () => {
+  working.textContent = "";
   for (const form of document.querySelectorAll("form[data-sent]")) {
     delete form.dataset.sent;
     form.removeAttribute("aria-busy");

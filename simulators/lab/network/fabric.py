@@ -6,16 +6,22 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+from agent.sinks.xfrm import read_counters
 from simulators.lab.network.namespaces import CLONE_NEWNET, Namespace
 from simulators.lab.network.traffic import ask
 from simulators.lab.processes import Child, LabError
 from simulators.lab.world import wait_for
 
 BRIDGE = "site"
+CABLE = "cable"
 SITE_ADDRESS = "198.51.100.254"
+MEMBERS = "10.77.0.0/24"
+"""The addresses that nodes have in the network."""
+
 TUNNELS = Path("/var/run/wireguard")
 START_S = 20.0
 
@@ -43,6 +49,13 @@ def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"ip {' '.join(arguments)}: {done.stderr.strip()}", "Install iproute2; see docs/lab.md.")
+
+
+def _drops() -> dict[str, int]:
+    here = Path("/proc/thread-self/net")
+    names, values = (line.split() for line in (here / "snmp").read_text().splitlines() if line.startswith("Udp:"))
+    full = int(dict(zip(names, values, strict=True))["RcvbufErrors"])
+    return {**(read_counters(here / "xfrm_stat") or {}), **({"UdpRcvbufErrors": full} if full else {})}
 
 
 class Port:
@@ -75,6 +88,11 @@ class Port:
         socket = TUNNELS / f"{self.interface}.sock"
         wait_for("the tunnel", lambda: socket.exists() or None, START_S, tunnel)
 
+    def route(self) -> None:
+        """The node's address, and the way to those of all others, whose packets the kernel then wraps."""
+        self.namespace.command("ip", "address", "add", f"{self.address}/32", "dev", "lo")
+        self.namespace.command("ip", "route", "add", MEMBERS, "dev", CABLE, "src", self.address)
+
     def start_traffic(self, peers: list[str], rate: float) -> None:
         """Send to the peers' addresses `rate` times a second from now on."""
         argv = [
@@ -101,13 +119,17 @@ class Port:
         found = ask(self.control, {"op": "received", "source": source, "begin": begin, "end": end})
         return found["received"], found["duplicated"]
 
+    def drops(self) -> Counter[str]:
+        """What the node's kernel counted of packets that it did not hand on: IPsec's counters, and full sockets."""
+        return Counter(self.namespace.run(_drops))
+
     def _child(self, name: str, argv: list[str]) -> Child:
         child = Child(name, argv, self._folder / f"{name}.log").start()
         self._stack.callback(child.stop)
         return child
 
     def _plug(self, number: int) -> None:
-        here, there = f"port{number}", "cable"
+        here, there = f"port{number}", CABLE
         _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", self.namespace.name)
         _ip("link", "set", here, "master", BRIDGE, "up")
         self.namespace.command("ip", "address", "add", f"{self.endpoint}/24", "dev", there)

@@ -13,7 +13,8 @@ class Report:
     """What was measured; cuts are seconds from a verdict to the last packet at any peer.
 
     `installed_s` are seconds from a decision to the acknowledgement that its keys are installed, of every delivery.
-    Over tunnels, `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
+    `drops` is what kernels counted of packets that they did not hand on while sent ones were counted. Over tunnels,
+    `staged` is how many keys the one with the fewest was given, `in_force` how many handshakes it made.
     """
 
     sink: str
@@ -27,6 +28,7 @@ class Report:
     cut_unheeded_s: list[float] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
     installed_s: list[float] = field(default_factory=list)
+    drops: dict[str, int] = field(default_factory=dict)
     staged: int = 0
     in_force: int = 0
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from protocol.messages import FailureSubmission, Outcome
 from simulators.lab.demo import make_folder
 from simulators.lab.insider import Insider
 from simulators.lab.network.course import Course, Recorder
-from simulators.lab.network.fabric import SITE_ADDRESS, Port, leave_host_network
+from simulators.lab.network.fabric import MEMBERS, SITE_ADDRESS, Port, leave_host_network
 from simulators.lab.network.report import Report, Tunnels
 from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command
@@ -160,7 +161,7 @@ class NetworkLab:
             self._demote(report, recorder)
         finally:
             recorder.close()
-            self._save(recorder.course)
+            save_course(recorder.course, self._options)
         report.installed_s = self._installed()
         report.staged, report.in_force = self._tunnels.staged(), self._tunnels.in_force()
         return report
@@ -169,7 +170,7 @@ class NetworkLab:
         folder = self._folder / f"node-{number}"
         folder.mkdir(mode=0o700)
         port = Port(stack, folder, number)
-        machine = stack.enter_context(Insider(self.site, folder.name, folder, self._sink(port)))
+        machine = stack.enter_context(Insider(self.site, folder.name, folder, self._sink(port, folder)))
         if self._files:
             machine.config.write_text(machine.config.read_text() + _file_sink(folder / "keys.json"))
         machine.join()
@@ -182,15 +183,17 @@ class NetworkLab:
                 break
         if self._options.sink == "wireguard":
             port.raise_tunnel()
+        else:
+            port.route()
         argv = [command("keyvigil"), "agent", "run", "--config", str(machine.config)]
         agent = Child(f"agent of {machine.name}", port.namespace.argv(*argv), folder / "agent.log").start()
         stack.callback(agent.stop)
         return Member(machine, port, agent)
 
-    def _sink(self, port: Port) -> tuple[str, Mapping[str, object]]:
+    def _sink(self, port: Port, folder: Path) -> tuple[str, Mapping[str, object]]:
         if self._options.sink == "wireguard":
             return port.sink(NETWORK)
-        return self._options.sink, {}
+        return self._options.sink, {"state_dir": str(folder / "xfrm"), "protect": [MEMBERS]}
 
     def begin_traffic(self) -> None:
         """Have every node send to every other one, and return when all hear one another."""
@@ -213,10 +216,12 @@ class NetworkLab:
     def counted(self, report: Report) -> Iterator[None]:
         """Count what is sent meanwhile, and what of it came."""
         began, begin = time.monotonic(), {member.name: member.port.sent() for member in self.members}
+        before = self._drops()
         yield
         end = {member.name: member.port.sent() for member in self.members}
         report.seconds = round(time.monotonic() - began, 1)
         time.sleep(IN_FLIGHT_S)
+        report.drops = dict(self._drops() - before)
         for source in self.members:
             for destination in self.members:
                 if source is not destination:
@@ -226,6 +231,9 @@ class NetworkLab:
                     report.sent += last - first
                     report.lost += last - first - received
                     report.duplicated += duplicated
+
+    def _drops(self) -> Counter[str]:
+        return sum((member.port.drops() for member in self.members), Counter())
 
     def _rotate(self, report: Report, recorder: Recorder) -> None:
         self._look_at_tunnels()
@@ -324,16 +332,17 @@ class NetworkLab:
         for member in self.members:
             member.agent.check()
 
-    def _save(self, course: Course) -> None:
-        if self._options.picture is None:
-            return
-        from simulators.lab.network.picture import save_picture
 
-        title = f"{len(self.members)} nodes over {self._options.sink}"
-        try:
-            save_picture(course, self._options.picture, title)
-        except OSError as error:
-            raise LabError(f"cannot write {self._options.picture}: {error.strerror}") from None
+def save_course(course: Course, options: NetworkOptions) -> None:
+    """Draw it where a picture is wanted; raises `LabError`."""
+    if options.picture is None:
+        return
+    from simulators.lab.network.picture import save_picture
+
+    try:
+        save_picture(course, options.picture, f"{options.nodes} nodes over {options.sink}")
+    except OSError as error:
+        raise LabError(f"cannot write {options.picture}: {error.strerror}") from None
 
 
 def _file_sink(path: Path) -> str:

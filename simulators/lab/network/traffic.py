@@ -27,6 +27,9 @@ from simulators.lab.processes import LabError
 PORT = 7700
 IP_FREEBIND = 15
 """ip(7): bind to an address that is not there yet; IPv6 sockets heed it as well."""
+_SO_RCVBUFFORCE = 33
+"""socket(7): with CAP_NET_ADMIN, whatever `net.core.rmem_max` says."""
+_ROOM = 8 << 20
 _PACKET = struct.Struct("!Q")
 _FILLING = bytes(100)
 
@@ -50,6 +53,8 @@ class Traffic:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        # Room for what comes while this process does not get to it.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
         # The address comes with the first keys.
         self._socket.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         self._socket.bind((address, PORT))
@@ -94,6 +99,7 @@ class Traffic:
         writer.close()
 
     def _done(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._receive()  # what waits at the socket has come, however late this process gets to it
         if order["op"] == "sent":
             return {"next": self._next, "refused": self._refused}
         if order["op"] == "totals":

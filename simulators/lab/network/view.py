@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulators.lab.network.course import Course
+from simulators.lab.network.esp import run_on_esp
 from simulators.lab.network.report import Report
 from simulators.lab.network.run import NetworkOptions, run_network
 from simulators.lab.processes import LabError
@@ -32,7 +33,8 @@ def show_network(options: NetworkOptions, file: Path | None) -> None:
             if not console.is_terminal:
                 console.print(text)
 
-        report = run_network(options, lambda course: live.update(Group(_table(course), news)), said)
+        run = run_on_esp if options.sink == "xfrm" else run_network
+        report = run(options, lambda course: live.update(Group(_table(course), news)), said)
     numbers = _numbers(report)
     table = Table(title="Measured", title_justify="left", show_header=False)
     for name, value in numbers.items():

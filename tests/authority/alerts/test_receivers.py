@@ -6,14 +6,11 @@ import base64
 import os
 import shutil
 import socket
-import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,7 +21,7 @@ from authority.alerts.journald import JournaldSink
 from authority.alerts.tls_syslog import TlsSink
 from authority.alerts.webhook import WebhookSink
 from simulators.lab.ports import free_port
-from tests.authority.alerts.receivers import TestCa
+from tests.authority.alerts.receivers import Hook, TestCa
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 RECORD = format_record(Record(1.0, Severity.ERROR, "tier-low", 'low "tier" ]\\ line\nfeed', {"id": 1}), Origin("ta1"))
@@ -132,36 +129,6 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     ca = TestCa(tmp_path, "ours")
     with pytest.raises(SinkError, match="cannot be read"):
         TlsSink("127.0.0.1", 1, replace(ca.issue("a.example"), ca=tmp_path / "none")).send(RECORD)
-
-
-class Hook:
-    """An HTTPS server that keeps requests and answers with `status`."""
-
-    def __init__(self, files: object) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.status = 204
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.got.append(({key.lower(): value for key, value in self.headers.items()}, body))
-                self.send_response(outer.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.certificate, files.key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self._server.server_port}/alerts"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

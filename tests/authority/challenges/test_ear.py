@@ -9,7 +9,7 @@ import jwt
 import msgspec
 import pytest
 
-from authority import ear, standing
+from authority import ear, results, standing
 from authority.ear import Status, tier_of_claim, worst
 from protocol.messages import Outcome
 from tests.authority.challenges.answers import activated, answered
@@ -24,7 +24,7 @@ def signing(site: Site) -> Site:
     class Signing(Site):
         @property
         def rt(self):
-            return replace(super().rt, ear_key=KEY)
+            return replace(super().rt, ear_key=KEY, results_kept_s=86400.0)
 
     return Signing(site.store, site.ca, site.kek, site.roots, site.lab_roots, site.policy, site.clock)
 
@@ -52,6 +52,9 @@ def test_an_accepted_answer_affirms_both_and_comes_with_the_verdict(signing: Sit
     assert verdict.outcome is Outcome.ACCEPTED
     sent = verified(verdict.ear, ear.jwks(KEY))
     conforms(sent)
+    issued = signing.read(lambda conn: results.listing(conn, 0, 100, enrolled.node_id))
+    assert [each["ear"] for each in issued if each["cause"] == "verdict"][-1] == verdict.ear
+    assert [each["cause"] for each in issued].count("verdict") == 4
     assert sent["submods"]["admin"]["ear_status"] == "affirming"
     assert sent["submods"]["node"]["ear_trustworthiness_vector"] == {"instance-identity": 2, "configuration": 2}
     assert sent["submods"]["node"]["ear_verifier_claims"]["keyvigil_score"] == verdict.score

@@ -6,8 +6,11 @@ import json
 import ssl
 import urllib.request
 
+import pytest
+
 from authority import references
 from authority.references import Kind
+from authority.store import schema
 from tests.authority.challenges.ear_form import conforms, verified
 from tests.authority.cli.conftest import Run, Serving
 from tests.authority.cli.test_commands import add_node
@@ -18,8 +21,6 @@ def with_candidate(serving: Serving) -> int:
     node_id = add_node(serving)
 
     def note(conn) -> int:
-        from authority.store import schema
-
         references.learn(conn, node_id, Kind.PCRS, {"0": "00" * 32, "4": "00" * 32}, 1.0)
         node = conn.execute(schema.node.select()).one()
         references.note_candidate(conn, node, Kind.PCRS, {"0": "00" * 32, "4": "11" * 32}, 2.0)
@@ -43,6 +44,37 @@ def test_a_candidate_is_listed_shown_and_accepted(run: Run, serving: Serving):
     assert run("reference", "reject", number, *serving.options).status == 1
     assert run("reference", "learn", "--node", "n1", *serving.options).status == 0
     assert [each["state"] for each in run("reference", "list", "--json", *serving.options).value] == ["awaited"]
+
+
+def test_a_value_goes_out_in_waves_and_is_taken_back(run: Run, serving: Serving):
+    number = with_candidate(serving)
+    for name in ("n2", "n3"):
+        add_node(serving, name)
+    assert run("reference", "accept", number, *serving.options).status == 0
+    held = schema.reference_value.update().values(held_at=9e9, decided_at=1.0)
+    serving.authority.store.run(lambda conn: conn.execute(held) and None)
+    assert run("reference", "stage", number, "--percent", 50, "--json", *serving.options).value["nodes"] == 1
+    early = run("reference", "promote", number, *serving.options)
+    assert early.status == 1 and "1 of 2 nodes" in early.err
+    assert run("reference", "promote", number, "--held", 50, "--json", *serving.options).value["nodes"] == 1
+    rollout = run("reference", "rollout", number, "--json", *serving.options).value
+    assert [(each["node"], each["canary"], each["held"]) for each in rollout] == [
+        ("n1", True, True),
+        ("n2", False, False),
+        ("n3", False, False),
+    ]
+    assert "n3" in run("reference", "rollout", number, *serving.options).out
+    assert run("reference", "rollback", number, "--json", *serving.options).value["nodes"] == 3
+
+
+@pytest.mark.parametrize("wrong", [(), ("--node", "n1", "--percent", 5), ("--network", "nowhere"), ("--percent", 0)])
+def test_a_stage_that_names_no_nodes_or_both_ways_is_refused(run: Run, serving: Serving, wrong: tuple[object, ...]):
+    number = with_candidate(serving)
+    assert run("reference", "stage", number, *wrong, *serving.options).status in {1, 2}
+    assert [each["state"] for each in run("reference", "list", "--json", *serving.options).value] == [
+        "learned",
+        "candidate",
+    ]
 
 
 def test_what_is_not_there_is_said(run: Run, serving: Serving):

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
 
+from authority.alerts.webhook import signature
 from authority.client import ApiError, OpenApi
+from authority.config import AuthorityConfig, Listener, Results, Site
 from authority.planes import operator_server
+from authority.results import subscribers
+from authority.results.delivering import written
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.plane import HOST, listening
 from tests.authority.planes.test_answers import populate
+from tests.authority.planes.test_open_api import add_node
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SERVER_PACKAGES = ("fastapi", "starlette", "sqlalchemy", "alembic", "uvicorn", "pydantic")
 
 
@@ -51,10 +62,38 @@ def examples() -> list[str]:
 def test_the_examples_run(site: OperatorSite, url: str, tmp_path: Path) -> None:
     token = tmp_path / "operator.token"
     token.write_text(site.tokens["admin"] + "\n")
-    given: dict[str, Any] = {"URL": url, "TOKEN_FILE": token, "CA_FILE": site.ca.ca_file, "print": lambda *_: None}
+    printed: list[tuple[object, ...]] = []
+    given: dict[str, Any] = {"URL": url, "TOKEN_FILE": token, "CA_FILE": site.ca.ca_file, "SECRET": SECRET}
+    given["print"] = lambda *words: printed.append(words)
     for example in examples():
         exec(compile(example, str(DOCS), "exec"), given)
+    assert ("n1", "standing") in [words[:2] for words in printed]
+    try_receiving(given)
+    assert printed[-1] == ("n1", "contraindicated")
     given["api"].close()
+
+
+def try_receiving(given: dict[str, Any]) -> None:
+    """Give the example of a subscriber a message as it is sent, and one that somebody else signed."""
+    issued = next(given["api"].attestation_results())
+    body = written("attestation-result", issued.at, {"node": issued.node, "ear": issued.ear})
+    stamp = str(int(time.time()))
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    headers = {"webhook-id": "1", "webhook-timestamp": stamp}
+    for signer, refused in ((b"another", pytest.raises(WebhookVerificationError)), (key, nullcontext())):
+        with refused:
+            signed = {"webhook-signature": f"v1,{signature(signer, '1', stamp, body)}"}
+            given["received"](headers | signed, body)
+
+
+def test_the_settings_in_the_documentation_are_good(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    chosen = [tomllib.loads(each)["results"] for each in blocks if "[results]" in each]
+    place = Listener("127.0.0.1", 1)
+    (to,) = subscribers(
+        Site(tmp_path, AuthorityConfig(["a"], place, place, results=msgspec.convert(chosen[0], Results)))
+    )
+    assert (to.name, to.backlog) == ("nac", 100_000)
 
 
 def test_an_example_that_is_wrong_is_noticed(site: OperatorSite, url: str) -> None:
@@ -92,6 +131,19 @@ def test_an_order_that_is_sent_twice_is_carried_out_once(site: OperatorSite, url
         with pytest.raises(ApiError, match="acknowledged alert"):
             api.acknowledge(number, "seen")  # the control: under another key it is another order
     assert site.audits("alert-acknowledged").count("admin") == 1
+
+
+def test_many_at_once(site: OperatorSite, url: str) -> None:
+    add_node(site, "n7")
+    with api_of(site, url) as api:
+        assert [each.name for each in api.join_tokens(["rack1-01", "rack1-02"])] == ["rack1-01", "rack1-02"]
+        with pytest.raises(ApiError, match="line 2: a comes twice"):
+            api.join_tokens(["a", "a"])
+        assert [(each.admin, each.node) for each in api.tickets([("eve", "n7")])] == [("eve", "n7")]
+        assert [each.administrators for each in api.node_roster(search="n7")] == [[]]
+        done = api.revoke_everywhere("eve", "left")
+        assert done.ok and [each.state for each in api.administrator_roster(search="eve")] == ["revoked"]
+        assert api.readmit("eve", "came back").ok
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])

@@ -50,6 +50,7 @@ class House:
     rt: Runtime
     app: FastAPI
     moved: Clock
+    hub: Hub
     browsers: int = 0
 
     def do(self, action: Callable[[Connection], Any]) -> Any:
@@ -178,6 +179,7 @@ def open_house(folder: Path, now: float = START) -> Iterator[House]:
             rt,
             create_operator_app(OperatorContext(store, rt, hub, ca.ca_sha256, None, lambda: going)),
             clock,
+            hub,
         )
     finally:
         store.close()
@@ -205,7 +207,7 @@ def add_node(conn: Connection, rt: Runtime, name: str, **values: Any) -> str:
     return node_id
 
 
-def enrol(conn: Connection, rt: Runtime, node_id: str, admin: str, state: str = "active") -> str:
+def enrol(conn: Connection, rt: Runtime, node_id: str, admin: str, state: str = "active", **times: float) -> str:
     """A profile as enrolling leaves it; gives its record id."""
     if conn.scalar(select(schema.administrator.c.name).where(schema.administrator.c.name == admin)) is None:
         conn.execute(insert(schema.administrator).values(name=admin, created_at=rt.now()))
@@ -213,6 +215,6 @@ def enrol(conn: Connection, rt: Runtime, node_id: str, admin: str, state: str = 
     models = [ModalityModel(modality=name, model="m", parameters="1") for name in ("face", "fingerprint")]
     values = {"record_id": record_id, "enrolment_id": rt.random(16).hex(), "node_id": node_id, "admin": admin}
     more = {"nonce": b"", "release_share": b"", "modalities": encode(models).decode()}
-    times = {"created_at": rt.now(), "expires_at": rt.now() + 600}
+    times = {"created_at": rt.now(), "expires_at": rt.now() + 600} | times
     conn.execute(insert(schema.profile).values(**values, **more, **times, state=state))
     return record_id

@@ -71,3 +71,13 @@ def test_parts_of_an_address_stay_parts() -> None:
 def test_nothing_is_left_out_or_added() -> None:
     assert joined("a", None, ["b", (h("br"), 3)]) == "ab<br>3"
     assert h("input", required=True, checked=False, value=None, max=0) == '<input required max="0">'
+
+
+@pytest.mark.parametrize("tag", ["rect", "line", "circle", "path", "polyline"])
+def test_a_drawing_s_parts_are_ended_lest_one_swallow_the_next(tag: str) -> None:
+    """Browsers drew the first part of every drawing, and nothing else."""
+    assert h("svg", h(tag, r=1), h(tag, r=2)) == f'<svg><{tag} r="1"></{tag}><{tag} r="2"></{tag}></svg>'
+
+
+def test_elements_without_an_end_have_none() -> None:
+    assert h("p", h("br"), h("input", name="a")) == '<p><br><input name="a"></p>'

@@ -62,7 +62,7 @@ def test_a_page_has_its_landmarks_and_one_heading(viewer: Browser, path: str) ->
 
 def test_the_fleet_is_counted_and_listed(viewer: Browser) -> None:
     page = viewer.page("/console")
-    assert '<span class="number">1</span><span class="name">nodes serve</span>' in page
+    assert '<span class="number">1</span><span class="name">nodes</span>' in page
     assert "needs the scope" not in page and 'href="/console/nodes/rack-01"' in page
     assert "0 of 1 have answered" in page, "the member owes an answer to its first delivery"
 
@@ -128,7 +128,7 @@ def test_each_move_of_the_score_is_explained(viewer: Browser) -> None:
 
 def test_a_record_is_proven_by_the_signed_checkpoint(viewer: Browser) -> None:
     page = viewer.page("/console/audit/2")
-    assert "Record 2 is in the log" in page and "verified" in page
+    assert "record 2 is in the log" in page and "verified" in page
 
 
 def test_a_record_that_was_changed_is_not_proven(house: House, viewer: Browser) -> None:

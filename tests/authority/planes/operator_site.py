@@ -68,7 +68,7 @@ def open_operator_site(folder: Path, policy: Policy | None = None, **options: An
     clock = [time.time()]
     runtime = make_runtime(ca)
     runtime.now = lambda: clock[0]
-    runtime.ear_key, runtime.log = ca.ear_key(), ca.log_signer(clock[0])
+    runtime.ear_key, runtime.log, runtime.results_kept_s = ca.ear_key(), ca.log_signer(clock[0]), 86400.0
     if policy is not None:
         runtime.policy = policy
     store = Store("sqlite://")

@@ -17,7 +17,7 @@ from authority.operators import Scope
 from authority.planes.gate import OperatorLimits
 from authority.planes.limits import RateLimit
 from authority.planes.problems import MEDIA_TYPE
-from authority.store import schema, schema_api
+from authority.store import Store, schema, schema_api
 from authority.trust import default_policy
 from authority.trust.policy import ApprovalRules
 from protocol.codec import decode
@@ -36,12 +36,16 @@ def site(tmp_path: Path) -> Iterator[OperatorSite]:
 
 
 def add_node(site: OperatorSite, name: str, **values: Any) -> str:
+    return insert_node(site.store, name, site.clock[0], **values)
+
+
+def insert_node(store: Store, name: str, now: float, **values: Any) -> str:
     node_id = hashlib.sha256(name.encode()).hexdigest()
-    row = {"id": node_id, "name": name, "state": "active", "lab": False, "joined_at": site.clock[0]}
+    row = {"id": node_id, "name": name, "state": "active", "lab": False, "joined_at": now}
     keys = {"ek_public": b"", "ak_public": b"", "delivery_public": b"", "reference_pcrs": "{}", "devices": "[]"}
     cert = {"certificate_sha256": "", "certificate_not_after": 0.0}
     made = insert(schema.node).values(**(row | keys | cert | values))
-    site.store.run(lambda conn: conn.execute(made) and None)
+    store.run(lambda conn: conn.execute(made) and None)
     return node_id
 
 

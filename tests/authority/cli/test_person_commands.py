@@ -1,0 +1,26 @@
+"""`keyvigil-authority token persons|shut-out|readmit`."""
+
+from __future__ import annotations
+
+from authority.oidc import people
+from authority.oidc.claims import Person
+from authority.operators import Scope
+from tests.authority.cli.conftest import Run, Serving
+
+ANN = "oidc:corp/ann"
+
+
+def test_a_person_is_listed_shut_out_and_readmitted(run: Run, serving: Serving) -> None:
+    now = serving.authority.runtime.now()
+    person = Person(ANN, "corp", "ann", frozenset({Scope.READ}), now + 600)
+    serving.authority.store.run(lambda conn: people.admit(conn, person, now))
+    for command, state in (("persons", "standing"), ("shut-out", "shut-out"), ("readmit", "absent")):
+        done = run("token", command, *([] if command == "persons" else [ANN]), *serving.options)
+        assert done.status == 0 and ("standing" in done.out or ANN in done.out)
+        (listed,) = run("token", "persons", "--json", *serving.options).value
+        assert (listed["name"], listed["state"]) == (ANN, state)
+
+
+def test_nobody_whom_nobody_saw_is_shut_out(run: Run, serving: Serving) -> None:
+    done = run("token", "shut-out", "oidc:corp/none", *serving.options)
+    assert done.status != 0 and "token persons" in done.err

@@ -1,0 +1,1 @@
+"""Tests of attestation results for subscribers and relying parties."""
