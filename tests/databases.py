@@ -60,11 +60,12 @@ def _remove(made: PostgresServer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(template: str = "migrated") -> str:
-    """The address of a new database on the server; one made long before goes, if nobody uses it."""
+def new_database(template: str = "migrated", *, stays: bool = False) -> str:
+    """The address of a new database on the server; one made long before goes, if nobody uses it and it need not stay."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     server().sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-    _names.append(name)
+    if not stays:
+        _names.append(name)
     if len(_names) > _KEPT:
         with suppress(LabError):
             server().sql(f"DROP DATABASE {_names.pop(0)}")
@@ -137,7 +138,7 @@ def _empty(conn: Connection) -> None:
 
 @cache
 def _common() -> str:
-    return new_database()
+    return new_database(stays=True)
 
 
 def memory_url() -> str:
