@@ -61,7 +61,7 @@ def _remove(made: PostgresServer, folder: Path) -> None:
 
 
 def new_database(template: str = "migrated", *, stays: bool = False) -> str:
-    """The address of a new database on the server; one made long before goes, if nobody uses it and it need not stay."""
+    """The address of a new database on the server; one made long before goes, if it is not used and need not stay."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     server().sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     if not stays:
