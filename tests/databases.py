@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
@@ -26,6 +27,8 @@ from simulators.lab.processes import LabError
 
 ON_POSTGRESQL = os.environ.get("KEYVIGIL_TEST_DATABASE") == "postgresql"
 HAS_POSTGRESQL = binaries() is not None
+of_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="asks what only SQLite tells")
+"""Marks tests that need SQLite itself whatever database the suite runs on."""
 _KEPT = 12
 _MEMORY = Path("/dev/shm")
 _COUNT_ANEW = "SELECT setval(oid, 1, false) FROM pg_class WHERE relkind = 'S'"

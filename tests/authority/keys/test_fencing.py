@@ -22,6 +22,7 @@ from protocol.delivery import Direction
 from protocol.levels import ResourceClass
 from protocol.messages import DeliveryEvent
 from tests.authority.world import World, open_world
+from tests.databases import of_sqlite
 
 NAMES = ("vault", "web", "patch", "mail")
 
@@ -106,6 +107,7 @@ def restored(*, fenced: bool, fresh: bool) -> Senders:
         return senders
 
 
+@of_sqlite
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "cloned-randomness"])
 def test_after_a_restore_no_key_meets_the_same_spi_again(fresh: bool) -> None:
     senders = restored(fenced=True, fresh=fresh)
@@ -113,6 +115,7 @@ def test_after_a_restore_no_key_meets_the_same_spi_again(fresh: bool) -> None:
     assert len(senders.begun) > 40
 
 
+@of_sqlite
 def test_control_without_generation_and_freshness_keys_come_again() -> None:
     assert restored(fenced=False, fresh=False).repeated > 0
 

@@ -28,6 +28,7 @@ from authority.store import Store, schema
 from authority.trust import parse_policy
 from protocol.levels import Access, ResourceClass, VersionState
 from tests.authority.world import World, open_world
+from tests.databases import of_sqlite
 
 S = VersionState
 DAY_S = 86400.0
@@ -238,6 +239,7 @@ def test_a_database_that_comes_back_gets_new_versions_for_those_that_were_shredd
     assert custody.run(v.replace_lost) == []
 
 
+@of_sqlite
 def test_thousands_of_destroyed_versions_are_not_looked_through(world: World) -> None:
     rows = [
         {"network": "core", "version": number, "state": "destroyed", "wrapped": b"", "kek_id": "k", "created_at": 0.0}
