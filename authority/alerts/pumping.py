@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,7 @@ class Pump(ABC, Generic[To]):
         self._run, self._destinations, self._queue, self._now = run, tuple(receivers), queue, now
         self._pause_s = pause_s
         self._ours = ours
+        self._passed = Counter[str]()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -124,6 +126,7 @@ class Pump(ABC, Generic[To]):
                 if not self._run(partial(self._remember, to=to, offered=offered)):
                     return sent
                 sent += offered.sent
+                self._passed[to.name] += offered.passed
                 if offered.refusal is not None:
                     raise offered.refusal
                 rows = rows[offered.passed :]
@@ -183,13 +186,15 @@ class Pump(ABC, Generic[To]):
                 return
 
     def _attempt(self, to: To, pause_s: float) -> float:
-        """Pump once; gives the pause until the next try, which doubles while the sink refuses."""
+        """Pump once; gives the pause until the next try, which doubles while the sink takes nothing."""
+        passed = self._passed[to.name]
         try:
             self.pump(to)
         except SinkError as error:
             if pause_s == self._pause_s:
                 _log.warning("a receiver is unavailable", extra={"sink": to.name, "cause": str(error)})
-            return min(2 * pause_s, LONGEST_PAUSE_S)
+            took_some = self._passed[to.name] > passed
+            return min(2 * (self._pause_s if took_some else pause_s), LONGEST_PAUSE_S)
         except StoreUnavailable as error:
             _log.error("a queue cannot be read", extra={"sink": to.name, "cause": str(error)})
             return min(2 * pause_s, LONGEST_PAUSE_S)

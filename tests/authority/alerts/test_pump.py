@@ -132,6 +132,23 @@ def test_a_restart_repeats_nothing_that_was_remembered(outbox: Outbox) -> None:
     assert outbox.pump(well, away).pump(well) == 0
 
 
+def test_a_sink_that_took_something_before_it_refused_is_tried_again_soon(outbox: Outbox) -> None:
+    sink, left = Collector(), iter([False, True])
+
+    def send(_record: bytes, _key: str) -> None:
+        if next(left, True):
+            raise SinkError("away")
+
+    sink.send = send  # type: ignore[method-assign]
+    pump = outbox.pump(sink)
+    (to,) = pump._destinations
+    outbox.alert("one")
+    outbox.alert("two")
+    assert pump._attempt(to, 30.0) == 0.02
+    assert pump._attempt(to, 20.0) == 40.0
+    assert pump._attempt(to, 40.0) == 60.0
+
+
 def test_what_a_crash_let_be_forgotten_comes_again_and_is_little(outbox: Outbox) -> None:
     sink, count = Collector(), 3 * AT_ONCE
     pump = outbox.pump(sink)
