@@ -34,13 +34,13 @@ def all_are_ours(_conn: Connection, _name: str) -> bool:
 
 @dataclass
 class _Offered:
-    """Messages that a receiver was sent or did not want, up to the id `last`, and whether it refused the next one."""
+    """Messages that a receiver was sent or did not want, up to the id `last`, and what became of the next one."""
 
     passed: int = 0
     sent: int = 0
     last: int = 0
     refused: int = 0
-    refusal: SinkError | None = None
+    refusal: Exception | None = None
 
 
 class RunTransaction(Protocol):
@@ -113,9 +113,10 @@ class Pump(ABC, Generic[To]):
             thread.join(timeout_s)
 
     def pump(self, to: To) -> int:
-        """Send what `to` has not got yet; gives the number sent, raises `SinkError` when it refuses one.
+        """Send what `to` has not got yet; gives the number sent.
 
-        Nothing where the receiver is another replica's duty, or becomes that meanwhile.
+        Raises `SinkError` when it refuses one, and whatever else keeps one from being sent. Nothing is sent where the
+        receiver is another replica's duty, or becomes that meanwhile.
         """
         sent, more = 0, True
         while more:
@@ -154,7 +155,7 @@ class Pump(ABC, Generic[To]):
                 if (message := self._message(to, row)) is not None:
                     to.sink.send(*message)
                     offered.sent += 1
-            except SinkError as error:
+            except Exception as error:  # noqa: BLE001 - what went before is remembered whatever ails this one
                 offered.refusal, offered.refused = error, row.id
                 break
             offered.passed += 1
@@ -172,7 +173,7 @@ class Pump(ABC, Generic[To]):
             waiting = row.c.delivered_at.is_(None) & (row.c.id <= everywhere)
             conn.execute(update(row).where(waiting).values(delivered_at=self._now()))
         if offered.refusal is not None:
-            cause = str(offered.refusal)
+            cause = str(offered.refusal) if isinstance(offered.refusal, SinkError) else type(offered.refusal).__name__
             ledger.count_failure(conn, to.name, offered.refused, cause, self._now(), self._queue)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -147,6 +148,23 @@ def test_a_sink_that_took_something_before_it_refused_is_tried_again_soon(outbox
     assert pump._attempt(to, 30.0) == 0.02
     assert pump._attempt(to, 20.0) == 40.0
     assert pump._attempt(to, 40.0) == 60.0
+
+
+def test_one_that_cannot_be_written_makes_none_before_it_come_again(outbox: Outbox) -> None:
+    sink = Collector()
+    pump = outbox.pump(sink)
+    for text in ("one", "two", "three"):
+        outbox.alert(text)
+    row = schema.alert
+    outbox.run(lambda conn: conn.execute(row.update().where(row.c.id == 3).values(data="no JSON")))
+    for _ in range(3):
+        with pytest.raises(json.JSONDecodeError):
+            pump.pump(sink)
+    assert sink.keys == ["alert-1", "alert-2"]
+    assert [attempts for _, attempts in outbox.rows()] == [0, 0, 3]
+    entry = outbox.run(lambda conn: ledger.entry(conn, sink.name))
+    assert entry is not None
+    assert entry.last_error == "JSONDecodeError"
 
 
 def test_what_a_crash_let_be_forgotten_comes_again_and_is_little(outbox: Outbox) -> None:
