@@ -27,6 +27,8 @@ IDLE_S = 75
 PING_S = 20.0
 RESERVED = 256
 """Descriptors that are for the database, files and receivers of alerts."""
+MOST_DESCRIPTORS = 65_536
+"""Those of more are for nobody: strangers hold a connection each as well, of some 80 kB of memory."""
 MOST_OPERATORS = 4096
 """Connections of operators, where the process may have that many descriptors."""
 SHUTDOWN_S = 2
@@ -106,9 +108,10 @@ class PlaneServer(uvicorn.Server):
 def connections_allowed(descriptors: int) -> tuple[int, int]:
     """How many connections nodes and operators may have, in a process that may have so many open descriptors.
 
-    Every connected node holds one; operators keep theirs, however many nodes there are.
+    Every connected node holds one; operators keep theirs, however many nodes there are. A larger fleet takes several
+    replicas.
     """
-    free = max(descriptors - RESERVED, RESERVED)
+    free = max(min(descriptors, MOST_DESCRIPTORS) - RESERVED, RESERVED)
     operators = min(MOST_OPERATORS, free // 4)
     return free - operators, operators
 

@@ -25,6 +25,10 @@ def test_nodes_operators_and_the_rest_have_their_share(descriptors: int) -> None
     assert nodes + operators <= max(descriptors - RESERVED, RESERVED)
 
 
+def test_strangers_cannot_have_all_that_a_generous_system_gives() -> None:
+    assert sum(connections_allowed(1_073_741_816)) < 65_536
+
+
 def test_the_packaged_service_lets_fifty_thousand_nodes_be_connected() -> None:
     found = re.search(r"^LimitNOFILE=(\d+)$", (ROOT / UNIT).read_text(), re.MULTILINE)
     assert found is not None
