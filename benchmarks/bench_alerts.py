@@ -29,6 +29,8 @@ from typing import Any
 from rich.progress import Progress
 from sqlalchemy import Connection, func, insert, select
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from authority import challenges
 from authority.alerts import Origin, raise_alert
 from authority.alerts.destinations import Destination

@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import threading
 from itertools import combinations
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from agent.clocks import StoppableClock
 from agent.enclave import EnclaveGate

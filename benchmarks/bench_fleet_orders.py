@@ -6,13 +6,17 @@ share of the nodes chosen for a reference value, two hundred PINs hashed.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, insert
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from authority import references, revoking, rosters, stale
 from authority.enrolling import draw_ticket
@@ -72,4 +76,6 @@ def fill(conn: Connection, world: World, nodes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    parser = argparse.ArgumentParser(description="CPU of what is ordered for many nodes at once.")
+    parser.add_argument("nodes", type=int, nargs="?", default=1000, metavar="NODES")
+    main(parser.parse_args().nodes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import create_engine, event, func, insert, select
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from authority import challenges
 from authority.keys import create_network, reconcile, rotations, tick

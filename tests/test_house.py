@@ -53,6 +53,14 @@ def test_every_test_that_the_threat_model_names_holds_tests() -> None:
     assert flaws <= {each.name for each in files}, "a flaw's test that the threat model does not name"
 
 
+@pytest.mark.parametrize("benchmark", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda each: each.name)
+def test_a_benchmark_finds_what_it_takes_from_the_tests(benchmark: Path) -> None:
+    """The command of its first lines has the benchmark's folder on the path, and not the one around it."""
+    text = benchmark.read_text()
+    taken = re.search(r"^from tests\b", text, re.MULTILINE) if "__main__" in text else None
+    assert taken is None or "sys.path.insert" in text[: taken.start()]
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_locks_pin_by_hash_and_name_no_address(lock: Path) -> None:
     text = lock.read_text()
