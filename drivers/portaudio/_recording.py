@@ -19,7 +19,7 @@ _QUEUE_SECONDS = 10
 _RETRY_SECONDS = 0.1
 _OLDEST_SECONDS = 2.0
 _NO_CALLBACK = "this process may make no code at run time, which PortAudio's binding needs to be called back"
-_CALLBACK_REMEDY = "Put the drop-in microphone.conf beside the agent's unit (docs/packages.md): MemoryDenyWriteExecute=no."
+_CALLBACK_REMEDY = "Give the agent's unit the drop-in microphone.conf (docs/packages.md): MemoryDenyWriteExecute=no."
 
 
 @dataclass(frozen=True)

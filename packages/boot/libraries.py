@@ -1,7 +1,7 @@
 """The agent's libraries under its unit's directives: every network runs, and so does what makes code at run time.
 
-Runs on the target with the agent's own interpreter; captures are made on the spot. JSON on standard output: each library
-with `works`, or the error.
+Runs on the target with the agent's own interpreter; captures are made on the spot. JSON on standard output: each
+library with `works`, or the error.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def _ridges() -> FingerprintImage:
     return FingerprintImage((127 + 120 * waves).astype(np.uint8), 500, 0, 0)
 
 
-def _fingerprint(extractor: str) -> None:
+def _fingerprint(extractor: Literal["neural", "fast"]) -> None:
     FingerprintPipeline(FingerprintSettings(extractor=extractor)).assess(_ridges())
 
 
@@ -53,7 +54,7 @@ def _microphone() -> None:
     """What a stream needs to be told of samples: a function of Python that C calls."""
     import sounddevice
 
-    sounddevice._ffi.callback("PaStreamFinishedCallback", lambda _: None)  # noqa: SLF001 - no device to open here
+    sounddevice._ffi.callback("PaStreamFinishedCallback", lambda _: None)
 
 
 _TRIES: dict[str, Callable[[], None]] = {

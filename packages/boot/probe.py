@@ -83,7 +83,7 @@ def _dump() -> None:
 def state() -> dict[str, str]:
     """What the kernel tells of the process itself."""
     told = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
-    names = {name: os.readlink(f"/proc/self/ns/{name}") for name in ("mnt", "user", "uts")}
+    names = {name: os.fspath(Path(f"/proc/self/ns/{name}").readlink()) for name in ("mnt", "user", "uts")}
     return {**{name: told[name] for name in ("CapBnd", "CapEff", "NoNewPrivs", "Seccomp")}, **names}
 
 
