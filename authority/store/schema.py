@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from authority.store import schema_console
+from authority.store.schema_drivers import driver_follower as _driver_follower
 from authority.store.schema_indices import index_what_grows
 from authority.store.schema_oidc import oidc_person as _oidc_person
 from authority.store.schema_replicas import replica_tables
@@ -502,6 +503,7 @@ operator_token = Table(
 
 console_session = schema_console.console_session(metadata)
 oidc_person = _oidc_person(metadata)
+driver_follower = _driver_follower(metadata)
 attestation_result, result_subscriber = result_tables(metadata)
 replica, lease, push = replica_tables(metadata)
 """`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""
