@@ -16,6 +16,7 @@ from authority.cli import (
     bulk,
     ca,
     eve,
+    fleet_orders,
     groups,
     health,
     keks,
@@ -67,6 +68,7 @@ for command in (
     backups.restore,
     break_glass.break_glass,
     ca.ca,
+    fleet_orders.fleet_orders,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from authority.store.schema_base import metadata
 
@@ -59,6 +59,7 @@ profile = Table(
     Column("erased_at", Float),
     Column("gone_at", Float),
     Column("tagged", Text, nullable=False, default="[]", server_default="[]"),
+    Index("ix_profile_admin_record_id", "admin", "record_id"),
 )
 
 replay_tag = Table(

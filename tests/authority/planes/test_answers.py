@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, insert
 
-from authority import groups, orders, references, results
+from authority import fleet_orders, groups, orders, references, results
 from authority.alerts import raise_alert
 from authority.oidc import people
 from authority.oidc.claims import Person
@@ -69,6 +69,7 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     groups.listing(conn)
     results.publish(conn, site.runtime, node_id, results.Cause.STANDING, now)
     people.admit(conn, Person("oidc:corp/ann", "corp", "ann", frozenset({Scope.READ}), now + 60), now)
+    fleet_orders.begin(conn, fleet_orders.Kind.REVOKE, "ada", "operator", "left", 3, now)
     asked = Order(Action.NODE_BAN, "n1", {"node_id": node_id}, "stolen")
     row = {"action": asked.action.value, "target": asked.target, "arguments": json.dumps(asked.arguments)}
     who_asked = {"requested_by": "operator", "reason": "stolen", "requested_at": now, "expires_at": now + 3600}
