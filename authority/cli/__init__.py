@@ -17,6 +17,7 @@ from authority.cli import (
     ca,
     drivers,
     eve,
+    fleet_orders,
     groups,
     health,
     keks,
@@ -69,6 +70,7 @@ for command in (
     backups.restore,
     break_glass.break_glass,
     ca.ca,
+    fleet_orders.fleet_orders,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

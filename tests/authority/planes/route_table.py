@@ -60,6 +60,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("POST", "/v1/admins/{admin}/readmit"): OPERATORS,
     ("GET", "/v1/roster/nodes"): VIEWERS,
     ("GET", "/v1/stale"): VIEWERS,
+    ("GET", "/v1/fleet-orders"): VIEWERS,
     ("GET", "/v1/roster/administrators"): VIEWERS,
     ("GET", "/v1/profiles"): VIEWERS,
     ("POST", "/v1/profiles/{record_id}/approve"): OPERATORS,
