@@ -28,7 +28,6 @@ from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
 
-
 FACE = "face"
 """The modality that flashes light."""
 
