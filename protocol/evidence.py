@@ -26,8 +26,8 @@ class EvidenceClaims(Message, frozen=True):
     """Claims of the token. `commitment` is the Merkle root over `commitments` in the order of `modalities`.
 
     `presence` is there only where the node asked whether somebody is at it, and somebody was. `replay` has a replay tag
-    for each modality, empty for one whose samples are not told apart; a node of before there were any sends none. `flashes` is there
-    only where the face was judged by the colours that a screen shows.
+    for each modality, empty for one whose samples are not told apart; a node of before there were any sends none.
+    `flashes` is there only where the face was judged by the colours that a screen shows.
     """
 
     eat_profile: str
