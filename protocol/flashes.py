@@ -28,7 +28,7 @@ def flash_rows(count: int) -> int:
     """
     if not FEWEST_FLASHES <= count <= MOST_FLASHES:
         raise ValueError(f"a row has {FEWEST_FLASHES} to {MOST_FLASHES} flashes, not {count}")
-    return 6 * 5 * 4 ** (count - 2)
+    return 30 * int(4 ** (count - 2))
 
 
 def flash_row(number: int, count: int) -> tuple[Hue, ...]:

@@ -59,6 +59,11 @@ class Activation(Message, frozen=True):
     opening_s: Span | msgspec.UnsetType = msgspec.UNSET
     flashes: Annotated[list[Word], msgspec.Meta(max_length=MOST_FLASHES)] | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def hues(self) -> list[str]:
+        """What the node's screen shows; nothing where no flashes were drawn."""
+        return [] if isinstance(self.flashes, msgspec.UnsetType) else self.flashes
+
     def __repr__(self) -> str:
         return f"Activation(challenge_id={self.challenge_id!r})"
 

@@ -18,6 +18,7 @@ from simulators.attacks._photograph import HeldPhotograph
 from simulators.personas import Asked, Light
 from simulators.personas._face import AnimatedFace
 from simulators.personas._fields import rng_of
+from simulators.personas._light import BACKGROUND_REACH
 
 Picture = NDArray[np.uint8]
 
@@ -136,8 +137,8 @@ class FaceAttack:
 
 
 def face_attack(species: str, means: FaceAttack) -> FaceScene:
-    """The scene of one of `FACE_SPECIES`."""
-    return _Attack(FACE_SPECIES[species](means))
+    """The scene of one of `LIT_SPECIES`."""
+    return _Attack(LIT_SPECIES[species](means))
 
 
 def _still_photo(means: FaceAttack) -> Play:
@@ -259,13 +260,19 @@ def _on_paper(picture: Picture, light: Light | None, seconds: float) -> Picture:
     return picture if light is None else light.on(picture, 1.0, seconds)
 
 
-def _mirrored(seed: int) -> NDArray[np.float32]:
-    """How much of the node's screen each pixel of another screen throws back, with its soft edge somewhere."""
+def _mirrored(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of another screen: how squarely what is not of it faces the node's, and how much of that its glass throws back.
+
+    It fills the frame and mirrors with all of it or up to a soft edge, or it is just larger than a head.
+    """
     rng = rng_of(seed, 26)
-    share, haze = MIRRORING * float(rng.uniform(*GLASS)), HAZE
-    edge = float(rng.uniform(-0.5, 0.5)) * 640
-    ramp = 1.0 / (1.0 + np.exp(-(np.arange(640, dtype=np.float32) - 320 - edge) / 25.0))
-    return np.asarray(np.broadcast_to(haze + share * (ramp if rng.integers(2) else 1.0), (480, 640)), np.float32)
+    share, kind = MIRRORING * float(rng.uniform(*GLASS)), int(rng.integers(3))
+    across, down = (np.abs(np.arange(size, dtype=np.float32) - size / 2) for size in (640, 480))
+    within = (across < 190) & (down[:, np.newaxis] < 235) if kind == 2 else np.ones((480, 640), bool)
+    edge = float(rng.uniform(-160, 160)) if kind == 1 else -1e4
+    ramp = 1.0 / (1.0 + np.exp(np.clip((edge - np.arange(640, dtype=np.float32) + 320) / 25.0, -30, 30)))
+    veil = np.where(within, HAZE + share * ramp, 0.0)
+    return np.where(within, 0.0, BACKGROUND_REACH).astype(np.float32), veil.astype(np.float32)
 
 
 def _shown(picture: Picture, seed: int, seconds: float, light: Light | None = None) -> Picture:
@@ -277,7 +284,8 @@ def _shown(picture: Picture, seed: int, seconds: float, light: Light | None = No
     coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     soft = np.asarray(cv2.GaussianBlur(cv2.imdecode(coded, cv2.IMREAD_COLOR), (0, 0), 0.7), np.uint8)
     if light is not None:
-        soft = light.over(soft, _mirrored(seed), seconds)
+        reach, veil = _mirrored(seed)
+        soft = light.on(soft, reach, seconds, veil)
     noise = rng_of(seed, round(seconds * 1000), 25).integers(-4, 5, (480, 640, 1), np.int16)
     return np.asarray(np.clip(0.92 * soft + 10.0 + noise, 0, 255), np.uint8)
 
@@ -292,9 +300,11 @@ FACE_SPECIES: Mapping[str, Callable[[FaceAttack], Play]] = {
     "dropped-frames": _dropped_frames,
     "injected-buffer": _injected_buffer,
     "injected-with-noise": _injected_with_noise,
-    "displayed-video": _displayed_video,
 }
 """How to make each species."""
+
+LIT_SPECIES: Mapping[str, Callable[[FaceAttack], Play]] = {**FACE_SPECIES, "displayed-video": _displayed_video}
+"""Those, and one that answers every gesture: only a screen's light tells it from a person."""
 
 REPLAYED = frozenset({"looped-video", "recorded-answer", "dropped-frames", "injected-buffer", "injected-with-noise"})
 """Species that show a recorded answer; its row of gestures may happen to be the one that is drawn."""

@@ -25,8 +25,8 @@ FILL_S = 0.02
 class FaceStage:
     """What a face's captures run with (`agent.extension.Sensor`): `fps` pictures a second, `patience_s` for a sample.
 
-    Time passes by reading and prompting alone. `told` are the words of the prompts, `sentences` what people read. With a
-    `room` there is a screen, which shows `flashes`; `shown` is what it has shown.
+    Time passes by reading and prompting alone. `told` are the words of the prompts, `sentences` what people read.
+    With a `room` there is a screen, which shows `flashes`; `shown` is what it has shown.
     """
 
     scene: FaceScene

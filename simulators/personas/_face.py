@@ -128,7 +128,8 @@ class AnimatedFace:
 
 def _viewed(picture: NDArray[Any], view: NDArray[np.float64]) -> NDArray[Any]:
     """Portrait to frame."""
-    return cv2.warpAffine(picture, view, FRAME_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.warpAffine(picture, view, FRAME_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen)
 
 
 @dataclass(frozen=True)
