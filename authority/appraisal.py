@@ -29,6 +29,9 @@ from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
 
+FACE = "face"
+"""The modality that flashes light."""
+
 
 @dataclass(frozen=True)
 class Presented:
@@ -73,7 +76,7 @@ def appraise(
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)
-    strong, _ = _counted(rt, claims, enrolled)
+    strong, _ = _counted(rt, claims, enrolled, presented)
     weak = len(strong) < rt.policy.challenge.min_modalities
     basis = Basis(tuple(model.model for model in strong), tuple(names), presented.elapsed_s)
     return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis)
@@ -143,7 +146,7 @@ def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, pre
     """
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
-    if sum(map(len, _counted(rt, claims, enrolled))) < rt.policy.challenge.min_modalities:
+    if sum(map(len, _counted(rt, claims, enrolled, presented))) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")
@@ -165,12 +168,22 @@ def _check_sensors(conn: Connection, claims: EvidenceClaims, enrolled: _Enrolled
 
 
 def _counted(
-    rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled
+    rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented
 ) -> tuple[list[ModalityModel], list[ModalityModel]]:
     """Strong and weak modalities that the policy accepts."""
     rules = rt.policy.enrolment
     accepted = [model for model in claims.modalities if not rules.objection(model.modality, model.traits_known)]
+    if rt.policy.challenge.require_flashes and not _is_lit(rt, claims, presented):
+        accepted = [model for model in accepted if model.modality != FACE]
     return split(accepted, enrolled.sensors)
+
+
+def _is_lit(rt: Runtime, claims: EvidenceClaims, presented: Presented) -> bool:
+    """Whether the face was judged by all the flashes that are drawn, of no simulated screen outside the lab."""
+    flashes = claims.flashes
+    if isinstance(flashes, UnsetType) or flashes.count < rt.policy.challenge.flashes:
+        return False
+    return flashes.transport != VIRTUAL or bool(presented.node.lab)
 
 
 def _check_presence(claims: EvidenceClaims, presented: Presented) -> None:
