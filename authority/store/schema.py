@@ -59,6 +59,7 @@ __all__ = [
     "nonce",
     "oidc_person",
     "operator_token",
+    "person_session",
     "policy_version",
     "presentation",
     "profile",
@@ -75,6 +76,7 @@ __all__ = [
 
 console_session = schema_console.console_session(metadata)
 oidc_person = _oidc_person(metadata)
+person_session = schema_console.person_session(metadata)
 attestation_result, result_subscriber = result_tables(metadata)
 replica, lease, push = replica_tables(metadata)
 """`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""
