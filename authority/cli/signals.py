@@ -181,8 +181,11 @@ def list_tokens(as_json: bool, **options: Any) -> None:
 
 
 def _print_tokens(found: list[dict[str, Any]]) -> None:
-    rows = [[each["name"], each["kind"], " ".join(each["scopes"]), when(each["expires_at"])] for each in found]
-    table("Tokens", ("name", "kind", "scopes", "until"), rows)
+    rows = [
+        [each["name"], each["kind"], " ".join(each["scopes"]), when(each["expires_at"]), each["identity"]]
+        for each in found
+    ]
+    table("Tokens", ("name", "kind", "scopes", "until", "identity"), rows)
 
 
 @token.command("revoke")

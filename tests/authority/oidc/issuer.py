@@ -229,8 +229,8 @@ def _endpoints(app: Flask, issuer: Issuer) -> None:
     @app.get("/realm/authorize")
     def authorize() -> Any:
         if issuer.asks and "login" not in request.args:
-            asked = escape(request.query_string.decode())
-            return f"<title>Provider</title><a href='?{asked}&amp;login={issuer.login}'>It is me</a>"
+            page = "<!doctype html><link rel=icon href='data:,'><title>Provider</title><a href='?{}'>It is me</a>"
+            return page.format(escape(f"{request.query_string.decode()}&login={issuer.login}"))
         user = Signed(request.args.get("login", issuer.login))
         return server.create_authorization_response(grant_user=user, grant=server.get_consent_grant(end_user=user))
 
