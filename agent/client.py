@@ -142,9 +142,12 @@ class AuthorityClient:
         """POST /v1/profiles/{record_id}/erased: nothing of this record is left at the node."""
         self._send("POST", f"/v1/profiles/{_segment(record_id)}/erased", ErasedRecord(record_id=record_id))
 
-    def begin(self, challenge_id: str, record_id: str) -> Activation:
-        """POST /v1/challenges/{id}/begin."""
-        body = BeginRequest(record_id=record_id)
+    def begin(self, challenge_id: str, record_id: str, *, screen: bool = False) -> Activation:
+        """POST /v1/challenges/{id}/begin; `screen` tells that the node can light a face.
+
+        Without one it asks as it did before there were flashes, so that an older authority understands.
+        """
+        body = BeginRequest(record_id=record_id, screen=True if screen else msgspec.UNSET)
         return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/begin", body, Activation)
 
     def submit_evidence(self, challenge_id: str, evidence: EvidenceSubmission) -> Verdict:

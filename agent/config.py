@@ -80,6 +80,10 @@ class PresenceSection(DeviceSection, frozen=True):
     timeout_s: Seconds = 30.0
 
 
+class DisplaySection(DeviceSection, frozen=True):
+    """The screen that lights the face at a challenge, by a driver of kind "display"."""
+
+
 class PresentationSection(Section, frozen=True):
     """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send.
 
@@ -157,6 +161,7 @@ class Config(Section, frozen=True):
     node: NodeSection
     devices: DevicesSection
     presence: PresenceSection | None = None
+    display: DisplaySection | None = None
     modalities: ModalitiesSection = msgspec.field(default_factory=ModalitiesSection)
     presentation: PresentationSection = PresentationSection()
     enrolment: EnrolmentSection = EnrolmentSection()

@@ -134,6 +134,8 @@ class Joining:
         sensors = [self.devices.identify(name) for name in self.devices.modalities]
         if (presence := presence_identity(self.config)) is not None:
             sensors.append(presence)
+        if (display := self.devices.display()) is not None:
+            sensors.append(display)
         with self.gate.use() as enclave:
             prover = self._prover(enclave)
             endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")

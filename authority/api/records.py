@@ -151,6 +151,19 @@ class Reference(Answer, frozen=True):
     log: bool
 
 
+class DriverFollower(Answer, frozen=True):
+    """Driver code (SHA-256) that may stand in for other code; `withdrawn_at` is there once it may no longer."""
+
+    id: int
+    old: str
+    new: str
+    reason: str
+    allowed_by: str
+    allowed_at: float
+    withdrawn_by: str | None
+    withdrawn_at: float | None
+
+
 class ReferenceDetail(Reference, frozen=True):
     """What is different about a value than about the one that held before: digests, and events where they are known."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from authority.store import schema_console
 from authority.store.schema_base import metadata
+from authority.store.schema_drivers import driver_follower as _driver_follower
 from authority.store.schema_indices import index_what_grows
 from authority.store.schema_keys import delivery, evicted_pair, key_version, member, member_epoch, network
 from authority.store.schema_nodes import join_attempt, join_token, meta, node, nonce, reference_value, tpm_owner
@@ -42,6 +43,7 @@ __all__ = [
     "challenge_group",
     "console_session",
     "delivery",
+    "driver_follower",
     "evicted_pair",
     "group_member",
     "join_attempt",
@@ -77,6 +79,7 @@ __all__ = [
 console_session = schema_console.console_session(metadata)
 oidc_person = _oidc_person(metadata)
 person_session = schema_console.person_session(metadata)
+driver_follower = _driver_follower(metadata)
 attestation_result, result_subscriber = result_tables(metadata)
 replica, lease, push = replica_tables(metadata)
 """`push.event` is empty where a node has connected to the replica `origin`, and older connections of it are to end."""

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, insert
 
-from authority import fleet_orders, groups, orders, references, results
+from authority import driver_followers, fleet_orders, groups, orders, references, results
 from authority.alerts import raise_alert
 from authority.oidc import people
 from authority.oidc.claims import Person
@@ -67,6 +67,7 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     references.note_candidate(conn, row_of(conn, node_id), references.Kind.PCRS, {"0": "00"}, now)
     raise_alert(conn, "warning", "test", node_id, "text", {"some": "data"}, now)
     groups.listing(conn)
+    driver_followers.allow(conn, "0" * 64, "1" * 64, "upgrade", "operator", now)
     results.publish(conn, site.runtime, node_id, results.Cause.STANDING, now)
     people.admit(conn, Person("oidc:corp/ann", "corp", "ann", frozenset({Scope.READ}), now + 60), now)
     fleet_orders.begin(conn, fleet_orders.Kind.REVOKE, "ada", "operator", "left", 3, now)
