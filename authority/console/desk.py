@@ -140,7 +140,7 @@ class Desk:
         asks = request.method == "GET"
         session = await self._session(request)
         if session is None:
-            return entry.page(_local(request) if asks else "", 401)
+            return entry.page(_local(request) if asks else "", 401, doors=self.context.doors)
         form = {} if asks else await checked_form(request, session.csrf)
         if not session.operator.may(scope):
             raise Refused(

@@ -50,6 +50,11 @@ class OperatorContext:
     sign_on: SignOn | None = None
     subscribers: Callable[[], Sequence[Subscriber]] = list
 
+    @property
+    def doors(self) -> list[str]:
+        """Names of the identity providers by which people sign in at the console."""
+        return [] if self.sign_on is None else self.sign_on.consoles
+
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
         return await self.store.arun(view)

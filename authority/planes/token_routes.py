@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext
 
 View = dict[str, Any]
+Identity = Annotated[str, Field(pattern=r"^oidc:[a-z0-9-]{1,16}/[!-~]{1,57}$", max_length=63)]
+"""As `token persons` names somebody."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OF_WEIGHT = frozenset({Scope.APPROVE, Scope.ADMIN})
 """Whoever makes credentials with these makes a second operator."""
@@ -35,6 +37,7 @@ class TokenRequest(BaseModel):
 
     `sha256` is that of a token that whoever asks has drawn: 32 random bytes in base64url behind `kvo1.`;
     `certificate_sha256` that of a client certificate (DER). With neither, a token is drawn and shown in the answer.
+    `identity` is as whom an identity provider knows the operator: both are one person then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,6 +47,7 @@ class TokenRequest(BaseModel):
     lifetime_s: float = Field(90 * 86400, ge=60, le=366 * 86400)
     sha256: Digest | None = None
     certificate_sha256: Digest | None = None
+    identity: Identity | None = None
 
     def allowed(self) -> list[Scope]:
         """Every scope once, sorted; raises `Refused` when there is none."""
@@ -77,6 +81,7 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         text = operators.draw_token(rt.random) if known is None else None
         kind, lookup = known or (Kind.TOKEN, operators.lookup_of(text or ""))
         given = {"name": name, "kind": kind.value, "scopes": scopes, "lifetime_s": body.lifetime_s, "lookup": lookup}
+        given |= {"identity": body.identity} if body.identity is not None else {}
         if not OF_WEIGHT & {*scopes}:
             made: View = await context.read(lambda conn: operators.register(conn, given, operator.name, rt.now()))
         elif text is not None and rt.policy.approvals.persons > 1:
@@ -87,7 +92,8 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
                 "Draw it yourself and send its `sha256`, as `token create` does.",
             )
         else:
-            order = Order(Action.TOKEN_CREATE, f"{name} ({' '.join(scopes)})", given)
+            whose = f" of {body.identity}" if body.identity is not None else ""
+            order = Order(Action.TOKEN_CREATE, f"{name}{whose} ({' '.join(scopes)})", given)
             made = await context.order(lambda _: order, operator, response)
         return made if text is None else made | {"token": text}
 
