@@ -23,13 +23,14 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from authority import audit, operators
 from authority.console.desk import Desk
 from authority.console.sessions import Session
-from authority.operators import ROLES, Operator, Role, Scope, create_operator_token
+from authority.operators import Operator, create_operator_token
 from authority.pki import CertificateAuthority, thumbprint
 from authority.planes import operator_server
 from authority.planes.gate import Demanded, Gate, demanded_scope
 from authority.planes.node_plane import NodeContext, create_node_app
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.roles import ROLES, Role, Scope
 from tests.authority.planes.plane import HOST, Client, Plane, listening, make_runtime, open_plane
 from tests.authority.planes.route_table import CALLERS, CONSOLE, EVERYBODY, NODE_PLANE, OPERATOR_PLANE, Route
 from tests.security.broken import NOTICED, replaced

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import select, update
 
 from authority.cli import cli
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
+from authority.roles import Scope
 from authority.store import schema
 from protocol.codec import encode, length_prefixed
 from protocol.ownership import OwnerValues
