@@ -218,9 +218,18 @@ class Answerer:
             return not isinstance(error, NotFound)
         return True
 
+    def _has_screen(self) -> bool:
+        """Whether there is a screen to light a face with; one that is missing is left out, as a sensor is."""
+        try:
+            return self.devices.display() is not None
+        except DeviceError as error:
+            event(logging.ERROR, "the screen is missing", error=str(error), remedy=error.remedy)
+            return False
+
     def _begin(self, summons: Summons, entry: RosterEntry) -> Activation:
         try:
-            activation = self.link.client.begin(summons.challenge_id, entry.record_id)
+            screen = self._has_screen()
+            activation = self.link.client.begin(summons.challenge_id, entry.record_id, screen=screen)
         except AuthorityUnreachable as error:
             raise _NotReady(str(error)) from None
         except AuthorityRefused as error:
@@ -256,6 +265,7 @@ class Answerer:
             clock=self.clock,
             digits=printable(activation.digits),
             gestures=tuple(printable(gesture) for gesture in activation.gestures),
+            flashes=tuple(printable(hue) for hue in activation.hues),
         )
         seconds = max(0.0, activation.deadline_s - settings.deadline_margin_s)
         deadline = Deadline.after(seconds, self.clock)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from agent.devices import Devices
 from agent.extension import KeptAtDevice, Modality, PersonAbsent, Purpose
 from agent.prompting import Prompter, Step
-from hal import Clock, Deadline, Device, DeviceInfo, Reopening
+from hal import Clock, Deadline, Device, DeviceInfo, Display, Reopening
 from protocol.messages import SensorIdentity
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ DIGITS = 6
 class Booth:
     """The sensors with one person before them: prompts first, then captures; every wait has a deadline.
 
-    `seen` holds the identity of each sensor that was used, by modality. For as long as the booth lasts, another device
-    in the place of one of them is refused.
+    `seen` holds the identity of each sensor that was used, by modality, `lit` that of the screen that lit the person
+    for it. For as long as the booth lasts, another device in the place of a sensor is refused.
     """
 
     node: str
@@ -36,8 +36,10 @@ class Booth:
     clock: Clock
     digits: str = ""
     gestures: Sequence[str] = ()
+    flashes: Sequence[str] = ()
     random: Callable[[int], bytes] = os.urandom
     seen: dict[str, SensorIdentity] = field(default_factory=dict)
+    lit: dict[str, SensorIdentity] = field(default_factory=dict)
     _known: dict[str, DeviceInfo] = field(default_factory=dict)
 
     @contextmanager
@@ -83,6 +85,18 @@ class Session:
     def gestures(self) -> Sequence[str]:
         """What the authority drew, in order."""
         return self._booth.gestures
+
+    @property
+    def flashes(self) -> Sequence[str]:
+        """What the authority drew for the screen, in order."""
+        return self._booth.flashes
+
+    @contextmanager
+    def screen(self) -> Iterator[Display]:
+        """The node's screen, lighting this person."""
+        with self._booth.devices.open_display(self.deadline) as display:
+            self._booth.lit[self._name] = self._booth.devices.display_identity_of(display)
+            yield display
 
     def take(self, attempt: int, deadline: Deadline | None = None) -> Sequence[Any]:
         """Sample number `attempt`, by a deadline of its own if it has one.

@@ -64,12 +64,10 @@ class AuthorityClient:
     Every method raises `AuthorityRefused`, `AuthorityUnreachable` or `ProtocolViolation`.
     """
 
-    def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float) -> None:
+    def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float, proxy: str | None = None) -> None:
         self._authority = authority.rstrip("/")
         self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            base_url=self._authority, verify=context, timeout=timeout_s, trust_env=False, follow_redirects=False
-        )
+        self._http = open_http(context, timeout_s, proxy, base_url=self._authority)
 
     def close(self) -> None:
         """Close every connection."""
@@ -144,9 +142,12 @@ class AuthorityClient:
         """POST /v1/profiles/{record_id}/erased: nothing of this record is left at the node."""
         self._send("POST", f"/v1/profiles/{_segment(record_id)}/erased", ErasedRecord(record_id=record_id))
 
-    def begin(self, challenge_id: str, record_id: str) -> Activation:
-        """POST /v1/challenges/{id}/begin."""
-        body = BeginRequest(record_id=record_id)
+    def begin(self, challenge_id: str, record_id: str, *, screen: bool = False) -> Activation:
+        """POST /v1/challenges/{id}/begin; `screen` tells that the node can light a face.
+
+        Without one it asks as it did before there were flashes, so that an older authority understands.
+        """
+        body = BeginRequest(record_id=record_id, screen=True if screen else msgspec.UNSET)
         return self._call("POST", f"/v1/challenges/{_segment(challenge_id)}/begin", body, Activation)
 
     def submit_evidence(self, challenge_id: str, evidence: EvidenceSubmission) -> Verdict:
@@ -204,7 +205,7 @@ class AuthorityClient:
         try:
             with self._http.stream(method, path, content=content, headers=headers) as response:
                 data = _read(response, self._timeout_s)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise unreachable(self._authority, error) from None
         except httpx.HTTPError as error:
             raise unreachable(self._authority, error, sent=True) from None
@@ -213,11 +214,24 @@ class AuthorityClient:
         return data
 
 
+def open_http(context: ssl.SSLContext, timeout_s: float, proxy: str | None, *, base_url: str = "") -> httpx.Client:
+    """What nodes send requests with: through a tunnel of `proxy` (RFC 9110 §9.3.6) where one is named.
+
+    TLS is with the authority itself either way, and nothing of the environment counts.
+    """
+    return httpx.Client(
+        base_url=base_url, verify=context, timeout=timeout_s, proxy=proxy, trust_env=False, follow_redirects=False
+    )
+
+
 def unreachable(authority: str, error: BaseException, *, sent: bool = False) -> AuthorityUnreachable:
     """What a transport error towards `authority` means for the person at the machine."""
     cause = error.__cause__ or error
     text = printable(cause) or type(error).__name__
     remedy = None
+    if isinstance(error, httpx.ProxyError):
+        text = f"the proxy opened no tunnel: {text}"
+        remedy = "Let the proxy of connection.proxy CONNECT to the authority's host and port."
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
         remedy = "This is not the authority that the node joined, or node.authority names a host its certificate lacks."
     return AuthorityUnreachable(f"the authority {authority} did not answer: {text}", remedy=remedy, sent=sent)

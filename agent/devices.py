@@ -17,6 +17,7 @@ from hal import (
     DeviceError,
     DeviceInfo,
     DeviceKind,
+    Display,
     Driver,
     DriverEntry,
     Enclave,
@@ -30,6 +31,9 @@ from protocol.messages import SensorIdentity
 
 ENCLAVE = "enclave"
 """The section of the configuration that is no modality's."""
+
+DISPLAY = "display"
+"""The table of the configuration for the screen."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Devices:
             **config.devices.sensors(),
             ENCLAVE: config.devices.enclave,
         }
+        self._display = config.display
         self._kinds = {name: modality.kind for name, modality in modalities.items()} | {ENCLAVE: DeviceKind.ENCLAVE}
 
     @property
@@ -66,6 +71,8 @@ class Devices:
         """Raise `NotFound` or `PermissionDenied` unless every configured driver is there with its pinned hash."""
         for name in self._sections:
             self._driver(name)
+        if self._display is not None:
+            self._display_driver(self._display)
 
     def open_enclave(self) -> Enclave:
         """The enclave, claimed; the caller closes it."""
@@ -74,6 +81,27 @@ class Devices:
     def open_sensor(self, name: str, deadline: Deadline) -> Device:
         """The device of a modality, claimed by `deadline`; the caller closes it."""
         return self._driver(name).open(self._section(name).options, deadline)
+
+    def open_display(self, deadline: Deadline) -> Display:
+        """The screen, claimed by `deadline`; the caller closes it. Raises `NotFound` where none is configured."""
+        if self._display is None:
+            raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
+        return cast(Display, self._display_driver(self._display).open(self._display.options, deadline))
+
+    def display(self) -> SensorIdentity | None:
+        """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""
+        if self._display is None:
+            return None
+        found = self._display_driver(self._display).list(self._display.options)
+        if not found:
+            raise NotFound(f"the screen of driver {self._display.driver!r} is not there")
+        return sensor_identity(found[0], available_drivers()[self._display.driver])
+
+    def display_identity_of(self, display: Display) -> SensorIdentity:
+        """Identity of the open screen; raises `NotFound` where none is configured."""
+        if self._display is None:
+            raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
+        return sensor_identity(display.info, available_drivers()[self._display.driver])
 
     def identify(self, name: str) -> SensorIdentity:
         """Identity of the attached device behind section `name`; raises `NotFound` when it is not attached."""
@@ -97,6 +125,16 @@ class Devices:
             raise PermissionDenied(
                 f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for {name}",
                 remedy=f"Name a driver of kind {self._kinds[name]} under [devices.{name}].",
+            )
+        return driver
+
+    @staticmethod
+    def _display_driver(section: DeviceSection) -> Driver:
+        driver, _ = load_driver(section.driver, section.sha256)
+        if driver.kind != DeviceKind.DISPLAY:
+            raise PermissionDenied(
+                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for the screen",
+                remedy="Name a driver of kind display under [display].",
             )
         return driver
 
@@ -133,8 +171,8 @@ def configured_pins(config: Config) -> dict[str, str]:
 
 
 def _sections(config: Config) -> list[DeviceSection]:
-    presence = [] if config.presence is None else [config.presence]
-    return [*config.devices.sensors().values(), config.devices.enclave, *presence]
+    others = [section for section in (config.presence, config.display) if section is not None]
+    return [*config.devices.sensors().values(), config.devices.enclave, *others]
 
 
 def look(entry: DriverEntry, options: Mapping[str, Any], sha256: str | None = None) -> DeviceReport:

@@ -12,12 +12,13 @@ with Keyvigil are of exactly this shape (`agent.modalities`).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from agent.errors import BiometricError, ConfigError, StraySample
 from agent.pipelines import DIGEST_BYTES, Bindable, Examined, FeatureVector, Match, Pipeline, Purpose, RefusesReplays
-from hal import Deadline
+from hal import Deadline, Display
 from protocol.messages import ModalityModel
 
 __all__ = [
@@ -87,6 +88,15 @@ class Sensor(Protocol):
     @property
     def gestures(self) -> Sequence[str]:
         """What the authority drew for the person to do, in order; empty at enrolment."""
+        ...
+
+    @property
+    def flashes(self) -> Sequence[str]:
+        """The hues that the authority drew for the node's screen, in order; empty where none light the person."""
+        ...
+
+    def screen(self) -> AbstractContextManager[Display]:
+        """The node's screen, which shows again what it did when the context ends. Raises the errors of `hal`."""
         ...
 
     def digits(self) -> str:

@@ -46,6 +46,11 @@ class Gathering:
         """Identity of each sensor that was used, by modality."""
         return self._booth.seen
 
+    @property
+    def lit(self) -> Mapping[str, SensorIdentity]:
+        """Identity of the screen that lit the person, by the modality that it was for."""
+        return self._booth.lit
+
     def all(self, modalities: Sequence[str]) -> dict[str, Sample]:
         """Samples of every modality that gave any.
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import __version__
 from agent.client import AuthorityClient
-from agent.config import Config
+from agent.config import Config, ConnectionSection
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, ConfigError
@@ -134,6 +134,8 @@ class Joining:
         sensors = [self.devices.identify(name) for name in self.devices.modalities]
         if (presence := presence_identity(self.config)) is not None:
             sensors.append(presence)
+        if (display := self.devices.display()) is not None:
+            sensors.append(display)
         with self.gate.use() as enclave:
             prover = self._prover(enclave)
             endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")
@@ -221,11 +223,11 @@ def prove(enclave: Enclave, prover: Prover, challenge: JoinChallenge, csr: bytes
     return delivery, JoinProof(secret=secret, quote=evidence, delivery_key=certified)
 
 
-def anonymous_connector(authority: str, timeout_s: float) -> ConnectAnonymously:
+def anonymous_connector(authority: str, settings: ConnectionSection) -> ConnectAnonymously:
     """Clients without a certificate towards `authority`."""
 
     def connect(ca: str | None) -> AuthorityClient:
         context = unverified_context() if ca is None else pinned_context(ca)
-        return AuthorityClient(authority, context, timeout_s)
+        return AuthorityClient(authority, context, settings.timeout_s, settings.proxy)
 
     return connect

@@ -43,6 +43,7 @@ from protocol.messages import (
     Activation,
     EvidenceSubmission,
     FailureSubmission,
+    FlashClaim,
     PresenceClaim,
     QuoteEvidence,
 )
@@ -272,7 +273,19 @@ class Presentation:
             counter=attempt.version.number + 1,
             agent=f"keyvigil/{__version__}",
             presence=self.presence or msgspec.UNSET,
+            flashes=self._flashes(shown),
             replay=[replay_tag(tag_key, one.model, one.features) if one.digest else b"" for one in matched],
+        )
+
+    def _flashes(self, shown: _Shown) -> FlashClaim | msgspec.UnsetType:
+        """What lit somebody for a modality that matched: it is not there unless the colours were judged good."""
+        screens = [screen for name, screen in self.gathering.lit.items() if name in shown.offers]
+        count = len(self.activation.hues)
+        if not screens or not count:
+            return msgspec.UNSET
+        screen = screens[0]
+        return FlashClaim(
+            count=count, driver=screen.driver, driver_sha256=screen.driver_sha256, transport=screen.transport
         )
 
     def _failure(self, matched: int) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
@@ -13,7 +14,7 @@ from joserfc.jwk import ECKey
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
-from authority import profiles, samples
+from authority import driver_followers, profiles, samples
 from authority.admitting import VIRTUAL
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
@@ -27,6 +28,9 @@ from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
+
+FACE = "face"
+"""The modality that flashes light."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def appraise(
         return Rejected(str(error))
     names = [model.modality for model in claims.modalities]
     speed = speed_value(rt.policy, presented.elapsed_s, names)
-    strong, _ = _counted(rt, claims, enrolled)
+    strong, _ = _counted(rt, claims, enrolled, presented)
     weak = len(strong) < rt.policy.challenge.min_modalities
     basis = Basis(tuple(model.model for model in strong), tuple(names), presented.elapsed_s)
     return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis)
@@ -86,6 +90,7 @@ def _check(
     _check_binding(claims, presented)
     objection = samples.note(conn, rt, presented.profile, claims, evidence.token, now)
     _check_content(rt, claims, enrolled, presented)
+    _check_sensors(conn, claims, enrolled)
     digest, nv = evidence_digest(evidence.token), None if isinstance(evidence.nv, UnsetType) else evidence.nv
     check_quote(conn, rt, presented.node, evidence.quote, digest, now)
     check_measurements(conn, presented.node, nv, digest, now, required=rt.policy.attestation.require_nv)
@@ -141,23 +146,44 @@ def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, pre
     """
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
-    if sum(map(len, _counted(rt, claims, enrolled))) < rt.policy.challenge.min_modalities:
+    if sum(map(len, _counted(rt, claims, enrolled, presented))) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
-    if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
-        raise _Unsound("a sensor is not the one that was pinned at enrolment")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")
     if rt.policy.challenge.require_presence:
         _check_presence(claims, presented)
 
 
+def _check_sensors(conn: Connection, claims: EvidenceClaims, enrolled: _Enrolled) -> None:
+    """Those of the enrolment, each with its driver or with one that operators let stand in for it."""
+    pinned = [enrolled.sensors[model] for model in claims.modalities]
+    if len(claims.sensors) != len(pinned):
+        raise _Unsound("a sensor is not the one that was pinned at enrolment")
+    for said, known in zip(claims.sensors, pinned, strict=True):
+        if driver_followers.is_pinned(conn, said, known):
+            continue
+        if msgspec.structs.replace(known, driver_sha256=said.driver_sha256) == said:
+            raise _Unsound(f"the code of driver {known.driver} is another than at enrolment: see `driver follow`")
+        raise _Unsound("a sensor is not the one that was pinned at enrolment")
+
+
 def _counted(
-    rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled
+    rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented
 ) -> tuple[list[ModalityModel], list[ModalityModel]]:
     """Strong and weak modalities that the policy accepts."""
     rules = rt.policy.enrolment
     accepted = [model for model in claims.modalities if not rules.objection(model.modality, model.traits_known)]
+    if rt.policy.challenge.require_flashes and not _is_lit(rt, claims, presented):
+        accepted = [model for model in accepted if model.modality != FACE]
     return split(accepted, enrolled.sensors)
+
+
+def _is_lit(rt: Runtime, claims: EvidenceClaims, presented: Presented) -> bool:
+    """Whether the face was judged by all the flashes that are drawn, of no simulated screen outside the lab."""
+    flashes = claims.flashes
+    if isinstance(flashes, UnsetType) or flashes.count < rt.policy.challenge.flashes:
+        return False
+    return flashes.transport != VIRTUAL or bool(presented.node.lab)
 
 
 def _check_presence(claims: EvidenceClaims, presented: Presented) -> None:

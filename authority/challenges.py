@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, Row, select, update
 
 from authority import (
@@ -25,6 +25,7 @@ from authority import (
 from authority.alerts import raise_alert
 from authority.appraisal import Presented, appraise
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
+from authority.drawing import draw_digits, draw_flashes, draw_gestures
 from authority.joining import take_nonce
 from authority.keys import KekError, acknowledged
 from authority.keys.sealing import DeliveryKeyUnusable
@@ -39,7 +40,6 @@ from authority.trust.calendar import is_on_duty
 from authority.verdict import Accepted, Appraisal, Rejected, Undecided
 from protocol.codec import decode, encode, length_prefixed
 from protocol.digests import attest_digest, failure_digest
-from protocol.gestures import rows
 from protocol.levels import NodeState, Tier
 from protocol.messages import (
     Activation,
@@ -58,7 +58,6 @@ from protocol.messages import (
 from protocol.problems import ErrorCode
 from protocol.release import challenge_release_info
 
-DIGITS = 8
 _NEXT = "Wait for the next one."
 _REFUSED_TEXT = "evidence refused"
 _FAILURE_TEXT = "presentation failed"
@@ -95,21 +94,8 @@ def begin(
         pcr_selection=[*rt.policy.attestation.pcr_selection],
         approval=approval,
         opening_s=consent.opening_s(rt.policy, profile),
+        flashes=draw_flashes(rt) if request.screen is True else UNSET,
     )
-
-
-def draw_digits(rt: Runtime) -> str:
-    """Eight random decimal digits to speak, none three times in a row."""
-    while True:
-        digits = f"{int.from_bytes(rt.random(16), 'big') % 10**DIGITS:0{DIGITS}d}"
-        if not any(digit * 3 in digits for digit in set(digits)):
-            return digits
-
-
-def draw_gestures(rt: Runtime) -> list[str]:
-    """One of the admissible rows of as many gestures as the policy wants, each as likely as any other."""
-    admissible = rows(rt.policy.challenge.gestures)
-    return [*admissible[int.from_bytes(rt.random(16), "big") % len(admissible)]]
 
 
 def submit_evidence(
@@ -246,7 +232,7 @@ def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
 
 
 def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: float) -> Presented:
-    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
+    profile = conn.execute(profiles.counted().where(schema.profile.c.record_id == row.record_id)).one()
     node = conn.execute(select(schema.node).where(schema.node.c.id == row.node_id)).one()
     return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit, enrolling, operators, policies, references, revoking, standing
+from authority import audit, driver_followers, enrolling, operators, policies, references, revoking, standing
 from authority.alerts import Severity, raise_alert
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema_api
 from authority.trust.policy import ApprovalRules, Policy
@@ -40,6 +41,7 @@ class Action(StrEnum):
     REFERENCE_ACCEPT = "reference-accept"
     REFERENCE_STAGE = "reference-stage"
     REFERENCE_LEARN = "reference-learn"
+    DRIVER_FOLLOW = "driver-follow"
     POLICY_RELOAD = "policy-reload"
     TOKEN_CREATE = "token-create"  # noqa: S105 - the name of an action
 
@@ -134,16 +136,18 @@ def _carry_out(conn: Connection, rt: Runtime, order: Order, actor: str, now: flo
         case Action.TOKEN_CREATE:
             return Carried(operators.register(conn, given, actor, now))
         case _:
-            return _on_references(conn, order.action, given, actor, now)
+            return _on_what_nodes_show(conn, order.action, given, order.reason, actor, now)
 
 
-def _on_references(conn: Connection, action: Action, given: View, actor: str, now: float) -> Carried:
-    """Nodes hear of it with their next attestation."""
+def _on_what_nodes_show(conn: Connection, action: Action, given: View, reason: str, actor: str, now: float) -> Carried:
+    """Nodes hear of it with their next attestation, or answer."""
     if action is Action.REFERENCE_STAGE:
         done = references.stage(conn, given["value_id"], given["node_ids"], actor, now)
         return Carried({"ok": True, "nodes": done})
     if action is Action.REFERENCE_ACCEPT:
         references.accept(conn, given["value_id"], actor, now)
+    elif action is Action.DRIVER_FOLLOW:
+        driver_followers.allow(conn, given["old"], given["new"], reason, actor, now)
     else:
         references.await_next(conn, given["node_id"], references.Kind(given["kind"]), actor, now)
     return Carried({"ok": True})
@@ -174,8 +178,9 @@ def _scope(action: Action) -> Scope:
 
 
 def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Operator, now: float) -> None:
-    if operator.name == row.requested_by:
-        detail = "the second operator must be another than whoever asked"
+    asked, second = (operators.person_behind(conn, name, now) for name in (row.requested_by, operator.name))
+    if asked == second:
+        detail = "the second operator must be another person than whoever asked"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have another operator approve it.")
     if not operator.may(_scope(action)):
         detail = f"this token lacks the scope {_scope(action)}, which the order needs"

@@ -1,7 +1,7 @@
 """Presentation attacks on the face, played by the simulators against the shipped code: APCER per species and BPCER.
 
     python benchmarks/attacks_face.py [--data DIR] [--presentations 200] [--fps 10] [--json FILE] [--species NAME ...]
-        [--same-row]
+        [--same-row] [--flashes N [--room bright] [--without-gestures]]
 
 A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated.
 The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. Whose
@@ -16,6 +16,10 @@ face it is is not asked: what passes the gestures would match. Two counts of eac
 With `--same-row` every recording is of an answer that the node took, with the prompts that it gave then, and the same
 row of gestures is drawn again: what only memory can refuse. Where the node refuses the person, the next take is theirs.
 Bona fide is then another answer of that person to the row.
+
+With `--flashes` the node has a screen that shows so many colours after the gestures, and the benchmark has the light of
+a room (`ROOMS`). Recordings are of answers under other colours, and begin those at the moment of the node's own; a
+further species, `displayed-video`, does all that is asked for. With `--without-gestures` flashes alone judge.
 """
 
 from __future__ import annotations
@@ -28,18 +32,32 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from agent.biometrics.liveness import LiveFrames
+from agent.biometrics._dlib import shared_engine
+from agent.biometrics.liveness import LiveFrames, Watch
+from agent.biometrics.liveness.light import COLOURS, NEUTRAL
+from agent.modalities._liveness import looked_on
 from agent.modalities.face import Face
 from hal import TimedOut
+from protocol.flashes import Hue, flash_row, flash_rows
 from protocol.gestures import rows
-from simulators.attacks import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, FaceStage, LiveFace, face_attack
-from simulators.personas import shipped_personas
+from simulators.attacks import (
+    FACE_SPECIES,
+    LIT_SPECIES,
+    REPLAYED,
+    FaceAttack,
+    FaceScene,
+    FaceStage,
+    LiveFace,
+    face_attack,
+)
+from simulators.personas import Light, Room, Shown, shipped_personas
 from simulators.personas._face import AnimatedFace
 from simulators.personas._folder import portrait_of
 
@@ -47,6 +65,22 @@ GENUINE = "bona-fide"
 ANOTHER_TAKE = 50_000
 PATIENCE_S = 60.0
 """Of the simulated sensor; the checks give up earlier."""
+
+
+ROOMS = {
+    "office": Room(screen=0.35, tint=(1.1, 1.0, 0.85)),
+    "bright": Room(screen=0.1, tint=(1.0, 1.0, 1.0)),
+    "lamp": Room(screen=0.5, tint=(1.5, 1.0, 0.5)),
+    "dim": Room(screen=1.5, tint=(1.1, 1.0, 0.85)),
+}
+"""White screens of about 110 lux on the face, in rooms of 300, 1,100, 220 and 75 lux."""
+
+COLOUR_S = 0.75
+"""How long a colour stays in a recorded answer, as it does at 8 pictures a second."""
+
+
+OF_GESTURES = frozenset({"swapped-person", "frozen-frames"})
+"""Species that do what they do at prompts for gestures: without those, somebody sits before the camera."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +100,7 @@ class Try:
     kept: bytes | None = None
     same: bool = False
     picture: int = 0
+    hues: tuple[Hue, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,19 +120,33 @@ class Taken:
 class Node:
     """A node as shipped, as far as a face reaches."""
 
-    def __init__(self, fps: float) -> None:
-        self._face, self._fps = Face({}), fps
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._face, self._fps = Face({}), options.fps
+        self._room = ROOMS[options.room] if options.flashes else None
+        self.alone = options.without_gestures
         self._pipeline: Any = self._face.pipeline()
+        self.reflections: list[tuple[float, float, float]] = []
 
-    def look(self, scene: FaceScene, gestures: tuple[str, ...]) -> tuple[LiveFrames, FaceStage]:
+    def look(
+        self, scene: FaceScene, gestures: tuple[str, ...], hues: tuple[Hue, ...] = ()
+    ) -> tuple[LiveFrames, FaceStage]:
         """What it captures of a scene, and the stage after that."""
-        stage = FaceStage(scene, gestures, self._fps, patience_s=PATIENCE_S)
+        stage = FaceStage(scene, gestures, self._fps, patience_s=PATIENCE_S, flashes=hues, room=self._room)
         try:
-            frames = next(self._face.captures(stage))
+            frames = self._watched(stage, hues) if self.alone else next(self._face.captures(stage))
         except TimedOut:
             return LiveFrames.of((), "The camera sent no further pictures."), stage
         assert isinstance(frames, LiveFrames)
         return frames, stage
+
+    def _watched(self, stage: FaceStage, hues: tuple[Hue, ...]) -> LiveFrames:
+        """What flashes alone make of it."""
+        watch = Watch(shared_engine(), (), 5.0, 10.0, hues)
+        with ExitStack() as lights:
+            frames = looked_on(watch, stage, stage, lights)
+        if (seen := watch.reflection) is not None:
+            self.reflections.append((round(seen.strength, 4), round(seen.agreement, 3), round(seen.relief, 2)))
+        return frames
 
     def remember(self, frames: LiveFrames) -> bytes | None:
         """The digest that it keeps of what it takes."""
@@ -134,16 +183,30 @@ def tries(species: str, people: list[Someone], node: Node, options: argparse.Nam
         victim = rng.choice(people)
         attacker = rng.choice([one for one in people if one.subject != victim.subject])
         drawn, recorded = rng.choice(admissible), rng.choice(admissible)
+        hues, lit = flashes(rng, options)
         if species == GENUINE:
             picture = number % len(people)
-            yield Try(LiveFace(people[picture].face, number), drawn, picture=picture)
+            yield Try(LiveFace(people[picture].face, number), drawn, picture=picture, hues=hues)
         else:
-            means = FaceAttack(victim.face, attacker.face, recorded, number)
-            same = species in REPLAYED and drawn == recorded
-            yield Try(face_attack(species, means), drawn, looked_on(node, means) if same else None, same)
+            means = FaceAttack(victim.face, attacker.face, recorded, number, lit=lit)
+            same = species in REPLAYED and drawn == recorded and not hues
+            kept = recalled(node, means) if same else None
+            yield Try(face_attack(species, means), drawn, kept, same, hues=hues)
 
 
-def looked_on(node: Node, means: FaceAttack) -> bytes | None:
+def flashes(rng: random.Random, options: argparse.Namespace) -> tuple[tuple[Hue, ...], Light | None]:
+    """The colours drawn, and the light of a recorded answer, which had others."""
+    count = options.flashes
+    if not count:
+        return (), None
+    drawn, other = rng.sample(range(flash_rows(count)), 2)
+    begun = 1.0 if options.without_gestures else 16.0
+    row = [NEUTRAL, *(COLOURS[hue] for hue in flash_row(other, count)), NEUTRAL]
+    shown = [Shown((one.red, one.green, one.blue), begun + COLOUR_S * place) for place, one in enumerate(row)]
+    return flash_row(drawn, count), Light(ROOMS[options.room], shown)
+
+
+def recalled(node: Node, means: FaceAttack) -> bytes | None:
     """What the node kept of the answer that was recorded, as it was given; nothing if it did not take it."""
     return node.remember(node.look(face_attack("injected-buffer", means), means.recorded)[0])
 
@@ -223,14 +286,15 @@ def run(species: str, presentations: Iterable[Try], node: Node, verbose: bool) -
     """Every presentation of one species."""
     counts, genuine, takes = Counts(), species == GENUINE, defaultdict[int, list[bytes]](list)
     for number, one in enumerate(presentations):
-        frames, stage = node.look(one.scene, one.drawn)
+        frames, stage = node.look(one.scene, one.drawn, one.hues)
         past = [one.kept] if one.kept else takes[one.picture] if genuine else []
-        further = "" if frames.refusal else node.refuses(frames, past)
+        further = "" if frames.refusal or node.alone else node.refuses(frames, past)
         counts.note(one, frames.refusal, further, stage.now)
-        if genuine and (kept := node.remember(frames)) is not None:
+        if genuine and not node.alone and (kept := node.remember(frames)) is not None:
             takes[one.picture].append(kept)
         if verbose and (not frames.refusal and not further) != genuine:
-            print(f"  {species} {number}: {frames.refusal or further or 'PASSED'} {[*one.drawn]}", file=sys.stderr)
+            said = f"{frames.refusal or further or 'PASSED'} {[*one.drawn, *one.hues]} {node.reflections[-1:]}"
+            print(f"  {species} {number}: {said}", file=sys.stderr)
     return counts.report(genuine)
 
 
@@ -242,18 +306,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--presentations", type=int, default=200, help="of each species, and bona fide")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--fps", type=float, default=10.0)
-    parser.add_argument("--species", choices=[GENUINE, *FACE_SPECIES], nargs="*", default=[GENUINE, *FACE_SPECIES])
+    parser.add_argument("--species", choices=[GENUINE, *LIT_SPECIES], nargs="*")
     parser.add_argument("--numbers", type=int, nargs="*", help="these presentations only, of those there are")
     parser.add_argument("--same-row", action="store_true", help="recordings of answers that the node took, same row")
+    parser.add_argument("--flashes", type=int, default=0, help="colours that the node's screen shows")
+    parser.add_argument("--room", choices=[*ROOMS], default="office")
+    parser.add_argument("--without-gestures", action="store_true", help="flashes alone judge")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.same_row and options.flashes) or (options.without_gestures and not options.flashes):
+        parser.error("--flashes goes without --same-row, and --without-gestures with --flashes")
+    options.species = options.species or [GENUINE, *(LIT_SPECIES if options.flashes else FACE_SPECIES)]
+    return options
 
 
 def main() -> None:
     options = arguments()
     cv2.setNumThreads(1)
-    people, node = faces(options.data, options.dataset, options.pictures), Node(options.fps)
+    people, node = faces(options.data, options.dataset, options.pictures), Node(options)
     subjects = {one.subject for one in people}
     print(f"simulation: {len(people)} pictures of {len(subjects)} people, one of {len(rows(options.steps))} rows drawn")
     taken = list(answers(people, node, options)) if options.same_row else []
@@ -261,13 +332,20 @@ def main() -> None:
     for species in options.species:
         if options.same_row and species not in {GENUINE, *REPLAYED}:
             continue
+        if options.without_gestures and species in OF_GESTURES:
+            continue
         begun = time.process_time()
         again = (one.again(species) for one in taken)
         presentations = again if options.same_row else tries(species, people, node, options)
+        node.reflections.clear()
         found = results[species] = run(species, presentations, node, options.verbose)
+        if options.without_gestures:
+            found["strength_agreement_relief"] = [*node.reflections]
         show(species, found, time.process_time() - begun)
         if options.json:
             report = {"simulation": True, "fps": options.fps, "all_same_row": options.same_row, "species": results}
+            if options.flashes:
+                report |= {"flashes": options.flashes, "room": options.room, "alone": options.without_gestures}
             options.json.write_text(json.dumps(report, indent=2))
 
 

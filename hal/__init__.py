@@ -4,6 +4,7 @@ Nothing here performs I/O. Drivers implement these interfaces; simulators stand 
 """
 
 from hal._camera import Camera, CameraFormat, Frame
+from hal._display import Colour, Display
 from hal._enclave import Enclave
 from hal._enclave_values import (
     Approval,
@@ -71,12 +72,14 @@ __all__ = [
     "Capability",
     "CertifiedKey",
     "Clock",
+    "Colour",
     "Deadline",
     "Device",
     "DeviceError",
     "DeviceInfo",
     "DeviceKind",
     "Disconnected",
+    "Display",
     "Driver",
     "DriverEntry",
     "Enclave",

@@ -20,6 +20,8 @@ class DeviceKind(StrEnum):
     ENCLAVE = "enclave"
     PRESENCE = "presence"
     """Tells whether somebody is at the machine, and not who."""
+    DISPLAY = "display"
+    """Lights whoever looks at it, and senses nothing."""
 
 
 class Transport(StrEnum):
@@ -34,6 +36,7 @@ class Transport(StrEnum):
     V4L2 = "v4l2"
     ALSA = "alsa"
     EVDEV = "evdev"
+    FBDEV = "fbdev"
     TPM = "tpm"
     FILE = "file"
     SYSTEM = "system"

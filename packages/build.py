@@ -98,7 +98,7 @@ def _add_control(program: Program, root: Path, version: str) -> None:
 
 
 def _installed_kib(root: Path) -> int:
-    """As deb-substvars(5) counts: what a folder itself takes is a matter of the builder's file system."""
+    """As deb-substvars(5) counts: what a folder itself takes depends on the file system of the builder."""
     return sum(-(-path.stat().st_size // 1024) if _regular(path) else 1 for path in root.rglob("*"))
 
 

@@ -247,3 +247,19 @@ LIVENESS_STRAIGHT_DISTANCE: Final = 0.42
 """Largest distance between the descriptors of two straight frames."""
 LIVENESS_GESTURE_DISTANCE: Final = 0.5
 """Largest distance of a frame within a gesture from the mean of the straight ones: up to 0.43, strangers from 0.53."""
+
+# Flashes of a screen (docs/biometrics/liveness.md)
+FLASH_SECONDS: Final = 0.6
+"""The least time that a colour stays: 1.7 changes a second, where WCAG 2.3.1 allows three flashes, two changes each."""
+FLASH_SETTLE_SECONDS: Final = 0.3
+"""After a colour was sent to the screen, until the panel shows it and frames that waited are over."""
+FLASH_FRAMES: Final = 3
+"""Frames of a straight face under each colour."""
+FLASH_STEP_SECONDS: Final = 3.0
+"""How long such frames may take to come."""
+FLASH_STRENGTH: Final = 0.015
+"""Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
+FLASH_AGREEMENT: Final = 0.85
+"""How well the changes are explained by the colours shown, at most 1."""
+FLASH_RELIEF: Final = 0.4
+"""Share of the light that follows the face's own structure: 1 on skin and paper, 0 on what gives its own light."""

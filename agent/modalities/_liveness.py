@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from agent.biometrics import liveness
 from agent.biometrics._dlib import DlibEngine
-from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Watch
+from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Show, Watch
+from agent.biometrics.liveness.light import COLOURS, NEUTRAL
 from agent.extension import Sensor
 from agent.modalities._own import BindablePipeline
 from agent.pipelines import Examined, Purpose
-from hal import Camera
+from hal import Camera, Display
+from protocol.flashes import Hue
 from protocol.gestures import Gesture
 
 SENTENCES: Mapping[Gesture, str] = {
@@ -22,8 +25,10 @@ SENTENCES: Mapping[Gesture, str] = {
     Gesture.TILT_LEFT: "Lean your head towards your left shoulder, then hold it upright again.",
     Gesture.TILT_RIGHT: "Lean your head towards your right shoulder, then hold it upright again.",
 }
+KEEP_LOOKING = "Keep looking straight into the camera while the screen shows some colours."
 
 _NOT_DRAWN = "The authority asked for no gestures that this node knows. Bring authority and node to one version."
+_COLOURS_NOT_DRAWN = "The authority asked for colours that this node does not know. Bring both to one version."
 _WENT_AWAY = "The camera went away in the middle of the gestures. Reconnect it, then begin again."
 _NOBODY_SEEN = "Nobody was seen to answer the gestures."
 
@@ -32,6 +37,12 @@ def known(gestures: Sequence[str]) -> tuple[Gesture, ...]:
     """The gestures drawn; none when one of them is unknown, because a row is done as a whole or not at all."""
     words = {gesture.value for gesture in Gesture}
     return tuple(Gesture(word) for word in gestures) if words.issuperset(gestures) else ()
+
+
+def known_hues(hues: Sequence[str]) -> tuple[Hue, ...] | None:
+    """The hues drawn, of which there may be none; `None` when one of them is unknown."""
+    words = {hue.value for hue in Hue}
+    return tuple(Hue(word) for word in hues) if words.issuperset(hues) else None
 
 
 @dataclass(frozen=True)
@@ -44,32 +55,45 @@ class Questioner:
 
     def question(self, sensor: Sensor) -> LiveFrames:
         """Frames with a verdict. Raises `PersonAbsent` and the errors of devices."""
-        gestures = known(sensor.gestures)
-        if not gestures:
-            return LiveFrames.of((), _NOT_DRAWN)
+        gestures, hues = known(sensor.gestures), known_hues(sensor.flashes)
+        if not gestures or hues is None:
+            return LiveFrames.of((), _COLOURS_NOT_DRAWN if gestures else _NOT_DRAWN)
         watches: list[Watch] = []
 
         def work(camera: Camera) -> LiveFrames:
             if any(watch.begun for watch in watches):
                 return LiveFrames.of((), _WENT_AWAY)
-            watches.append(Watch(self.engine, gestures, self.step_s, self.beginning_s))
-            return _looked_on(watches[-1], camera, sensor)
+            watches.append(Watch(self.engine, gestures, self.step_s, self.beginning_s, hues))
+            with ExitStack() as lights:
+                return looked_on(watches[-1], camera, sensor, lights)
 
         sensor.tell("look", "Look straight into the camera and wait for what it asks.")
         return sensor.use(work)
 
 
-def _looked_on(watch: Watch, camera: Camera, sensor: Sensor) -> LiveFrames:
+def looked_on(watch: Watch, camera: Camera, sensor: Sensor, lights: ExitStack) -> LiveFrames:
+    """Frames with the verdict of `watch`; the screen, where it is needed, is entered into `lights`."""
+    screen: Display | None = None
     while True:
         match watch.see(camera.read(sensor.deadline)):
             case Prompt(gesture):
                 sensor.tell(gesture.value, SENTENCES[gesture], gestures=[gesture.value])
+            case Show(hue):
+                screen = screen or _lit(sensor, lights)
+                colour = NEUTRAL if hue is None else COLOURS[hue]
+                watch.shown(screen.fill(colour, sensor.deadline))
             case Refused(reason):
                 return watch.frames(reason)
             case Passed():
                 return watch.frames()
             case liveness.Wait() | liveness.Again():
                 pass
+
+
+def _lit(sensor: Sensor, lights: ExitStack) -> Display:
+    """The screen, which from now on is not the person's to read."""
+    sensor.tell("flash", KEEP_LOOKING)
+    return lights.enter_context(sensor.screen())
 
 
 @dataclass(frozen=True)

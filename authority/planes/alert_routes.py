@@ -16,11 +16,12 @@ from authority import api, audit, views
 from authority.alerts import AlertSink, Origin, Record, Severity, SinkError, acknowledge, ledger
 from authority.alerts.destinations import Destination, named
 from authority.alerts.ledger import Queue
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterNumber, PageOf
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from protocol.problems import ErrorCode
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from authority import api, audit, braking, scheduler, standing, views
 from authority.console import console_routes
 from authority.keys import networks
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.alert_routes import alert_routes
@@ -23,6 +23,7 @@ from authority.planes.approval_routes import approval_routes
 from authority.planes.break_glass_route import break_glass_route
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes
 from authority.planes.described import answers, description, second_operator
+from authority.planes.driver_routes import driver_routes
 from authority.planes.fleet_routes import fleet_routes
 from authority.planes.gate import Demanded, Gate, check_scopes_demanded, install_gate
 from authority.planes.hub import Push
@@ -42,6 +43,7 @@ from authority.planes.result_routes import result_routes
 from authority.planes.rotation_routes import rotation_routes
 from authority.planes.token_routes import token_routes
 from authority.planes.watch_routes import watch_routes
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
 from protocol.codec import ProtocolViolation
@@ -96,6 +98,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
+    driver_routes(app, context, demand)
     result_routes(app, context)
     approval_routes(app, context, demand)
     _record_routes(app, context, demand)

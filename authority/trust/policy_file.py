@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 
 from authority.trust import behaviour_rules, calendar, staleness
-from authority.trust.policy import LIVE, Policy, Weights
+from authority.trust.policy import LIVE, ChallengeRules, Policy, Weights
 from authority.trust.policy_ranges import ORDERED, RANGES
+from protocol.flashes import FEWEST_FLASHES, MOST_FLASHES
 from protocol.levels import EnclaveKind
 
 MOST_MODALITIES = 16
@@ -75,6 +76,7 @@ def _problems(policy: Policy) -> Iterator[str]:
         yield "delivery.outage_s must not be above half of delivery.lease_s, which is what is left of every lease"
     if policy.lockout.failures > MOST_FAILURES and not policy.lab:
         yield f"lockout.failures must not be above {MOST_FAILURES}{_hint(policy).replace('lower', 'higher')}"
+    yield from _flash_problems(policy.challenge)
     yield from _weight_problems(policy.weights)
     yield from _recency_problems(policy)
     yield from _selection_problems(policy.attestation.pcr_selection)
@@ -87,6 +89,13 @@ def _problems(policy: Policy) -> Iterator[str]:
 
 def _hint(policy: Policy) -> str:
     return "" if policy.lab else " (a policy with lab = true may go lower, for lab nodes only)"
+
+
+def _flash_problems(rules: ChallengeRules) -> Iterator[str]:
+    if 0 < rules.flashes < FEWEST_FLASHES:
+        yield f"challenge.flashes must be 0 or between {FEWEST_FLASHES} and {MOST_FLASHES}"
+    if rules.require_flashes and not rules.flashes:
+        yield "challenge.require_flashes demands what challenge.flashes = 0 never draws"
 
 
 def _weight_problems(weights: Weights) -> Iterator[str]:

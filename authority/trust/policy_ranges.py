@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from authority.trust import behaviour_rules, staleness
 from authority.trust.policy import DAY_S, HOUR_S
+from protocol.flashes import MOST_FLASHES
 from protocol.gestures import FEWEST_STEPS, MOST_STEPS
 
 RANGES: dict[str, tuple[float, float, float]] = {
@@ -37,6 +38,7 @@ RANGES: dict[str, tuple[float, float, float]] = {
     "challenge.checkin_s": (60, DAY_S, 0),
     "challenge.min_modalities": (2, 10, 1),
     "challenge.gestures": (3, MOST_STEPS, FEWEST_STEPS),
+    "challenge.flashes": (0, MOST_FLASHES, 0),
     "attestation.interval_s": (30, DAY_S, 1),
     "attestation.answer_s": (5, 600, 1),
     "attestation.overdue_after_s": (60, 7 * DAY_S, 1),

@@ -22,6 +22,7 @@ from protocol.messages._answering import (
 from protocol.messages._base import (
     PROTOCOL_VERSION,
     CertifiedPublic,
+    FlashClaim,
     Message,
     PresenceClaim,
     QuoteEvidence,
@@ -99,6 +100,7 @@ __all__ = [
     "Event",
     "EvidenceSubmission",
     "FailureSubmission",
+    "FlashClaim",
     "GroupSubmission",
     "GroupSummons",
     "IndexRequest",

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from protocol.bounds import Identifier, Milli, Number, Span, Word
+from protocol.flashes import MOST_FLASHES
 from protocol.levels import Tier
 from protocol.messages._base import CertifiedPublic, Message, QuoteEvidence
 
@@ -17,9 +18,13 @@ LONGEST_EVENT_LOG = 512 * 1024
 
 
 class BeginRequest(Message, frozen=True):
-    """POST /v1/challenges/{id}/begin: somebody whose record this is stands at the sensors."""
+    """POST /v1/challenges/{id}/begin: somebody whose record this is stands at the sensors.
+
+    `screen` tells that the node can light the face with a screen; only then are flashes drawn.
+    """
 
     record_id: str
+    screen: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class StateApproval(Message, frozen=True):
@@ -39,7 +44,7 @@ class Activation(Message, frozen=True):
 
     `sealed_share` is a sealed `protocol.release.ReleasedShares`. `approval` is there for a node whose TPM opens its
     sealed secrets only in an approved state, `opening_s` where policy and consent let the node keep the openings of the
-    commitments for so long.
+    commitments for so long, `flashes` the hues that its screen shows, where it has one and policy wants any.
     """
 
     challenge_id: Identifier
@@ -52,6 +57,12 @@ class Activation(Message, frozen=True):
     pcr_selection: list[int]
     approval: StateApproval | msgspec.UnsetType = msgspec.UNSET
     opening_s: Span | msgspec.UnsetType = msgspec.UNSET
+    flashes: Annotated[list[Word], msgspec.Meta(max_length=MOST_FLASHES)] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def hues(self) -> list[str]:
+        """What the node's screen shows; nothing where no flashes were drawn."""
+        return [] if isinstance(self.flashes, msgspec.UnsetType) else self.flashes
 
     def __repr__(self) -> str:
         return f"Activation(challenge_id={self.challenge_id!r})"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from protocol.bounds import Word
+from protocol.flashes import MOST_FLASHES
 
 PROTOCOL_VERSION = 1
 
@@ -52,6 +53,15 @@ class SensorIdentity(Message, frozen=True):
     def weak(self) -> bool:
         """Whether nothing can be verified of what the device says."""
         return self.strength is not msgspec.UNSET
+
+
+class FlashClaim(Message, frozen=True):
+    """How many hues of the challenge the face was seen to reflect, each in its turn, and what showed them."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=MOST_FLASHES)]
+    driver: Word
+    driver_sha256: Word
+    transport: Word
 
 
 class PresenceClaim(Message, frozen=True):

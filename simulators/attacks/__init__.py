@@ -7,7 +7,15 @@ of the benchmarks that count them are in `seeds`, those of the species beside th
 tuned against them.
 """
 
-from simulators.attacks._face_scenes import FACE_SPECIES, REPLAYED, FaceAttack, FaceScene, LiveFace, face_attack
+from simulators.attacks._face_scenes import (
+    FACE_SPECIES,
+    LIT_SPECIES,
+    REPLAYED,
+    FaceAttack,
+    FaceScene,
+    LiveFace,
+    face_attack,
+)
 from simulators.attacks._stage import FaceStage
 
-__all__ = ["FACE_SPECIES", "REPLAYED", "FaceAttack", "FaceScene", "FaceStage", "LiveFace", "face_attack"]
+__all__ = ["FACE_SPECIES", "LIT_SPECIES", "REPLAYED", "FaceAttack", "FaceScene", "FaceStage", "LiveFace", "face_attack"]

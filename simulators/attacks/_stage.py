@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hal import Deadline, Frame, TimedOut
+import numpy as np
+from numpy.typing import NDArray
+
+from hal import Colour, Deadline, Frame, TimedOut
 from simulators.attacks._face_scenes import FaceScene
-from simulators.personas import Asked
+from simulators.personas import Asked, Light, Room, Shown
 
 PROMPT_S = 0.04
 """What a prompt takes to be shown, seconds."""
+
+FILL_S = 0.02
+"""What the filling of a screen takes."""
 
 
 @dataclass
@@ -19,6 +26,7 @@ class FaceStage:
     """What a face's captures run with (`agent.extension.Sensor`): `fps` pictures a second, `patience_s` for a sample.
 
     Time passes by reading and prompting alone. `told` are the words of the prompts, `sentences` what people read.
+    With a `room` there is a screen, which shows `flashes`; `shown` is what it has shown.
     """
 
     scene: FaceScene
@@ -32,6 +40,22 @@ class FaceStage:
     told: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    flashes: Sequence[str] = ()
+    room: Room | None = None
+    shown: list[Shown] = field(default_factory=list)
+
+    @contextmanager
+    def screen(self) -> Iterator[FaceStage]:
+        """The stage as the screen, which is dark again afterwards."""
+        yield self
+        self.shown.append(Shown((0, 0, 0), self.now))
+
+    def fill(self, colour: Colour, deadline: Deadline) -> int:
+        """Show a colour."""
+        deadline.check("filling the screen")
+        self.now += FILL_S
+        self.shown.append(Shown((colour.red, colour.green, colour.blue), self.now))
+        return self.monotonic_ns()
 
     @property
     def deadline(self) -> Deadline:
@@ -69,7 +93,12 @@ class FaceStage:
         while deadline.remaining() > 0:
             self.now += 1 / self.fps
             self.number += 1
-            picture = self.scene.picture(self.now, self.asked)
+            picture = self._picture()
             if picture is not None:
                 return Frame(picture, self.number, self.monotonic_ns())
         raise TimedOut("no picture came")
+
+    def _picture(self) -> NDArray[np.uint8] | None:
+        if self.room is None or not self.shown:
+            return self.scene.picture(self.now, self.asked)
+        return self.scene.picture(self.now, self.asked, Light(self.room, self.shown))

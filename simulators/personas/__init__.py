@@ -2,6 +2,7 @@
 
 from simulators.personas._folder import FolderPersona, folder_personas
 from simulators.personas._gestures import GESTURES, Asked
+from simulators.personas._light import Light, Room, Shown
 from simulators.personas._persona import Persona, PersonaError
 from simulators.personas._shipped import ShippedPersona, shipped_personas
 
@@ -9,9 +10,12 @@ __all__ = [
     "GESTURES",
     "Asked",
     "FolderPersona",
+    "Light",
     "Persona",
     "PersonaError",
+    "Room",
     "ShippedPersona",
+    "Shown",
     "folder_personas",
     "shipped_personas",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from simulators.personas._fields import Field, rng_of
 from simulators.personas._gestures import Asked, acted
+from simulators.personas._light import Light, reach_of
 from simulators.personas._mien import Mien
 from simulators.personas._portrait import Image, Point, Portrait
 from simulators.personas._pose import Pose
@@ -43,11 +45,17 @@ class AnimatedFace:
         """The picture at `seconds` (0 or more), uint8 `[480, 640, 3]` BGR; the arguments alone determine it."""
         return self.render(self.pose(seconds), care, round(seconds * 1000))
 
-    def perform(self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0) -> NDArray[np.uint8]:
-        """The picture at `seconds` of somebody who answers what was `asked`, in the manner of take number `take`."""
+    def perform(
+        self, seconds: float, asked: Sequence[Asked], take: int, care: float = 1.0, light: Light | None = None
+    ) -> NDArray[np.uint8]:
+        """The picture at `seconds` of somebody who answers what was `asked`, in the manner of take number `take`.
+
+        With `light`, a screen adds to that of the room.
+        """
         moving = self.pose(seconds + take * TAKE_SECONDS)
         pose = acted(moving, asked, seconds, self.seed * TAKES + take % TAKES, care)
-        return self.render(pose, care, round(seconds * 1000) + take * 1000 * int(TAKE_SECONDS))
+        lamp = None if light is None else (light, seconds)
+        return self.render(pose, care, round(seconds * 1000) + take * 1000 * int(TAKE_SECONDS), lamp)
 
     def pose(self, seconds: float) -> Pose:
         """Small natural motion: a few degrees, a few pixels, a blink every four seconds or so."""
@@ -58,17 +66,17 @@ class AnimatedFace:
         closed = _blink(seconds + BLINK_INTERVAL * float(phase[0]))
         return Pose(4.0 * yaw, 3.0 * pitch, 1.5 * roll, (6.0 * x, 4.0 * y), closed)
 
-    def render(self, pose: Pose, care: float = 1.0, instant: int = 0) -> NDArray[np.uint8]:
-        """The picture of `pose`; `instant` (ms, non-negative) selects mien and sensor noise."""
+    def render(
+        self, pose: Pose, care: float = 1.0, instant: int = 0, lamp: tuple[Light, float] | None = None
+    ) -> NDArray[np.uint8]:
+        """The picture of `pose`; `instant` (ms, non-negative) selects mien and sensor noise, `lamp` light and time."""
         sloppy = 1.0 - min(max(care, 0.0), 1.0)
         rng = rng_of(self.seed, instant, 2)
-        seen = cv2.warpAffine(
-            self._posed(pose, instant / 1000),
-            self._view(pose, sloppy),
-            FRAME_SIZE,
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        view = self._view(pose, sloppy)
+        seen = _viewed(self._posed(pose, instant / 1000), view)
+        if lamp is not None:
+            light, seconds = lamp
+            seen = light.on(seen, _viewed(self._turned_reach(pose), view), seconds)
         if sloppy > 0.0:
             seen = cv2.GaussianBlur(seen, (0, 0), 0.4 + 1.5 * sloppy)
         gain = (1.0 - 0.5 * sloppy) * float(rng.uniform(0.97, 1.03))
@@ -85,6 +93,18 @@ class AnimatedFace:
     @cached_property
     def _mien(self) -> Mien:
         return Mien.of(self.seed, self._head.x.shape)
+
+    @cached_property
+    def _reach(self) -> Field:
+        return reach_of(self.portrait, self._head.depth, self._head.rows, self._head.columns)
+
+    def _turned_reach(self, pose: Pose) -> Field:
+        """How much of a screen's light each pixel of the portrait gets once the head is turned."""
+        head = self._head
+        x, y = head.turned(pose)
+        reach = self._reach.copy()
+        reach[head.rows, head.columns] = cv2.remap(self._reach, x, y, cv2.INTER_LINEAR)
+        return reach
 
     def _posed(self, pose: Pose, seconds: float) -> Image:
         """The portrait with its head turned, its lids lowered, and the mien of that second."""
@@ -104,6 +124,12 @@ class AnimatedFace:
         matrix[0, 2] += FRAME_SIZE[0] / 2 + pose.shift[0] - self.portrait.centre[0]
         matrix[1, 2] += FRAME_SIZE[1] / 2 + pose.shift[1] - self.portrait.centre[1]
         return matrix
+
+
+def _viewed(picture: NDArray[Any], view: NDArray[np.float64]) -> NDArray[Any]:
+    """Portrait to frame."""
+    seen = cv2.warpAffine(picture, view, FRAME_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.codec import ProtocolViolation, b64url, encode
 from protocol.evidence import EvidenceClaims, encode_token, read_claims, replay_tag
-from protocol.messages import ModalityModel, PresenceClaim, SensorIdentity
+from protocol.messages import FlashClaim, ModalityModel, PresenceClaim, SensorIdentity
 from tests.protocol.vectors import load
 
 V = load("claims")
@@ -48,7 +48,7 @@ def test_an_older_token_has_neither() -> None:
     assert claims.presence is msgspec.UNSET
     assert not claims.sensors[0].weak
     assert claims.tags == {}
-    for word in (b"strength", b"presence", b"replay"):
+    for word in (b"strength", b"presence", b"replay", b"flashes"):
         assert word not in encode(claims)
 
 
@@ -76,6 +76,16 @@ def test_the_builder_of_forgeries_makes_good_tokens_too() -> None:
 def test_a_malformed_presence_is_refused(presence: object) -> None:
     with pytest.raises(ProtocolViolation):
         read_claims(forged(presence=presence))
+
+
+LIT = {"count": 4, "driver": "framebuffer", "driver_sha256": "0" * 64, "transport": "fbdev"}
+
+
+@pytest.mark.parametrize("flashes", [None, True, 4, {}, LIT | {"count": 0}, LIT | {"count": 9}, LIT | {"more": 1}])
+def test_a_malformed_claim_of_flashes_is_refused(flashes: object) -> None:
+    assert read_claims(forged(flashes=LIT)).flashes == FlashClaim(**LIT)  # type: ignore[arg-type]
+    with pytest.raises(ProtocolViolation):
+        read_claims(forged(flashes=flashes))
 
 
 @pytest.mark.parametrize("strength", [None, "", "strong", True, False, 1])

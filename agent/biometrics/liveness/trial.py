@@ -10,6 +10,7 @@ from agent.biometrics import parameters
 from agent.biometrics.liveness.continuity import Continuity
 from agent.biometrics.liveness.cues import Cue, Head
 from agent.biometrics.liveness.posture import Movement, Posture
+from protocol.flashes import Hue
 from protocol.gestures import Gesture
 
 NO_FACE = "Look straight into the camera from about half a metre, with the whole face in the picture."
@@ -25,6 +26,13 @@ _CLEAR = 2
 
 _LONG_CLOSED_S = 0.45
 """Eyes closed for longer than any natural blink, when a movement of the head was asked for."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Give the screen this colour now, the neutral one where there is none."""
+
+    hue: Hue | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Passed:
     """Every gesture was done as asked for."""
 
 
-Step = Wait | Again | Prompt | Refused | Passed
+Step = Wait | Again | Prompt | Show | Refused | Passed
 
 
 class _Phase(Enum):
@@ -68,13 +76,13 @@ class _Phase(Enum):
 class Trial:
     """Judges the cues of one presentation; `step_s` is how long each gesture may take from its prompt.
 
-    `answered` tells whether the newest cue completed the gesture asked for.
+    `answered` tells whether the newest cue completed the gesture asked for, `continuity` judges what follows too.
     """
 
     def __init__(self, gestures: Sequence[Gesture], step_s: float, beginning_s: float) -> None:
         self._gestures = tuple(gestures)
         self._step_s, self._beginning_s = step_s, beginning_s
-        self._continuity = Continuity()
+        self.continuity = Continuity()
         self._phase = _Phase.BEGINNING
         self._posture: Posture | None = None
         self._beginning: list[tuple[int, Head]] = []
@@ -91,16 +99,23 @@ class Trial:
     def see(self, cue: Cue) -> Step:
         """What follows from the next frame."""
         self.answered = False
-        fault = self._continuity.fault(cue, prompted=self._prompted)
+        fault = self.continuity.fault(cue, prompted=self._prompted)
         if self._prompted:
             self._prompted, self._told_ns = False, cue.at_ns
         if fault is not None and self._posture is not None:
             return Refused(fault)
-        head = self._continuity.trusted(cue).head
+        head = self.continuity.trusted(cue).head
         if self._posture is None:
             return self._begin(cue.at_ns, head, fault)
         step = self._judge(cue.at_ns, head, self._posture) if head is not None else Wait()
         return self._overdue(cue.at_ns) if isinstance(step, Wait) else step
+
+    @property
+    def posture(self) -> Posture:
+        """How the head is held when it is straight; raises `ValueError` before that is known."""
+        if self._posture is None:
+            raise ValueError("no straight face was seen yet")
+        return self._posture
 
     @property
     def _wanted(self) -> Gesture:
@@ -127,7 +142,7 @@ class Trial:
 
     def _anew(self) -> Step:
         self._beginning.clear()
-        self._continuity.forget()
+        self.continuity.forget()
         return Again()
 
     def _prompt(self, at_ns: int) -> Step:

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from agent.biometrics import parameters
 from agent.biometrics._dlib import Box, DlibEngine
 from agent.biometrics.live_frames import LiveFrames
+from agent.biometrics.liveness.cues import Cue
+from agent.biometrics.liveness.flashes import FlashTrial
+from agent.biometrics.liveness.light import lit
+from agent.biometrics.liveness.reflection import Reflection
 from agent.biometrics.liveness.tracker import FaceTracker
-from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Step, Trial
+from agent.biometrics.liveness.trial import Again, Passed, Prompt, Refused, Show, Step, Trial
 from hal import Frame
+from protocol.flashes import Hue
 from protocol.gestures import Gesture
 
 OTHER_FACE = "The face was not the same throughout. One person answers every prompt."
@@ -29,16 +34,25 @@ class _Moment:
 
 
 class Watch:
-    """Looks on while somebody answers `gestures`; a presentation each.
+    """Looks on while somebody answers `gestures` and then sits before a screen that shows `hues`; a presentation each.
 
-    One straight frame before each prompt and one at the end, and one frame within each gesture are kept: whoever is
-    recognised in the first kind did all of it.
+    One straight frame before each prompt and one at the end, and one frame within each gesture and under each colour
+    are kept: whoever is recognised in the first kind did all of it.
     """
 
-    def __init__(self, engine: DlibEngine, gestures: Sequence[Gesture], step_s: float, beginning_s: float) -> None:
+    def __init__(
+        self,
+        engine: DlibEngine,
+        gestures: Sequence[Gesture],
+        step_s: float,
+        beginning_s: float,
+        hues: Sequence[Hue] = (),
+    ) -> None:
         self._engine = engine
         self._tracker = FaceTracker(engine)
         self._trial = Trial(gestures, step_s, beginning_s)
+        self._hues = tuple(hues)
+        self._flashes: FlashTrial | None = None
         self._straight: list[_Moment] = []
         self._within: list[_Moment] = []
 
@@ -50,7 +64,7 @@ class Watch:
     def see(self, frame: Frame) -> Step:
         """What follows from the next frame; raises `BiometricError` for a malformed one, `ModelError`."""
         cue = self._tracker.see(frame)
-        step = self._trial.see(cue)
+        step = self._step(frame, cue)
         if isinstance(step, Again):
             self._tracker.forget()
         elif self._tracker.box is not None:
@@ -59,14 +73,34 @@ class Watch:
             return Refused(OTHER_FACE)
         return step
 
+    def shown(self, at_ns: int) -> None:
+        """The screen has had the colour of the last `Show` since `at_ns`, on the clock of the frames."""
+        if self._flashes is not None:
+            self._flashes.shown(at_ns)
+
+    @property
+    def reflection(self) -> Reflection | None:
+        """What was measured of the colours, once all were shown."""
+        return None if self._flashes is None else self._flashes.reflection
+
     def frames(self, refusal: str = "") -> LiveFrames:
         """What recognition gets."""
         frames, places = ([getattr(moment, what) for moment in self._straight] for what in ("frame", "box"))
         return LiveFrames.of(frames, refusal, places)
 
+    def _step(self, frame: Frame, cue: Cue) -> Step:
+        if self._flashes is not None:
+            light = None if cue.head is None else lit(np.ascontiguousarray(frame.bgr[:, :, ::-1]), cue.head)
+            return self._flashes.see(cue, light)
+        step = self._trial.see(cue)
+        if isinstance(step, Passed) and self._hues:
+            self._flashes = FlashTrial(self._hues, self._trial.posture, self._trial.continuity)
+            return self._flashes.begin()
+        return step
+
     def _keep(self, moment: _Moment, step: Step) -> None:
         """A face is straight whenever the next prompt comes, and when there is none any more."""
-        if self._trial.answered:
+        if self._trial.answered or (isinstance(step, Show) and step.hue is not None):
             self._within.append(moment)
         elif isinstance(step, Prompt | Passed):
             self._straight.append(moment)

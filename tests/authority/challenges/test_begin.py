@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from authority import challenges, enrolling, scheduler
+from authority import challenges, drawing, enrolling, scheduler
 from authority.keys import FileKek
 from authority.store import schema
 from protocol.gestures import rows
@@ -49,10 +49,10 @@ def test_the_release_share_is_the_one_of_the_enrolment(site: Site, enrolled: Mac
 
 def test_what_to_speak_and_to_do_differs_from_time_to_time(site: Site):
     rt = site.rt
-    assert len({challenges.draw_digits(rt) for _ in range(50)}) == 50
-    drawn = {tuple(challenges.draw_gestures(rt)) for _ in range(3000)}
+    assert len({drawing.draw_digits(rt) for _ in range(50)}) == 50
+    drawn = {tuple(drawing.draw_gestures(rt)) for _ in range(3000)}
     assert drawn == set(rows(site.policy.challenge.gestures))
-    assert not any(digit * 3 in challenges.draw_digits(rt) for _ in range(200) for digit in "0123456789")
+    assert not any(digit * 3 in drawing.draw_digits(rt) for _ in range(200) for digit in "0123456789")
 
 
 def begin(node: Machine, challenge_id: str, record_id: str | None = None) -> tuple[Any, ...]:
