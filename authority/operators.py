@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,49 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from authority import audit
+from authority.roles import Scope, draw_token, lookup_of
 from authority.runtime import Refusal, Runtime
 from authority.store import schema
-from protocol.codec import b64url
 
-PREFIX = "kvo1."
 PERSON_PREFIX = "oidc:"
 """What the names of persons begin with whom an identity provider vouches for; no token's name has a colon."""
-
-
-class Scope(StrEnum):
-    """What a token allows; `AUDIT` is the audit log with its proofs, `ADMIN` allows everything."""
-
-    READ = "read"
-    AUDIT = "audit"
-    OPERATE = "operate"
-    APPROVE = "approve"
-    SIGNAL = "signal"
-    METRICS = "metrics"
-    ADMIN = "admin"
-
-
-class Role(StrEnum):
-    """A set of scopes with a name, as a site hands them out."""
-
-    VIEWER = "viewer"
-    AUDITOR = "auditor"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-    TAP = "tap"
-
-    @property
-    def scopes(self) -> frozenset[Scope]:
-        """What it allows."""
-        return ROLES[self]
-
-
-ROLES = {
-    Role.VIEWER: frozenset({Scope.READ}),
-    Role.AUDITOR: frozenset({Scope.READ, Scope.AUDIT}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.AUDIT, Scope.OPERATE, Scope.APPROVE}),
-    Role.ADMIN: frozenset({Scope.ADMIN}),
-    Role.TAP: frozenset({Scope.SIGNAL}),
-}
 
 
 class Kind(StrEnum):
@@ -74,11 +36,6 @@ class Operator:
     def may(self, scope: Scope) -> bool:
         """Whether this operator's token has `scope`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
-
-
-def draw_token(random: Callable[[int], bytes]) -> str:
-    """The text of a new token, which only whoever is to use it need ever know."""
-    return PREFIX + b64url(random(32))
 
 
 def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequence[Scope], lifetime_s: float) -> str:
@@ -192,8 +149,3 @@ def revoke_every_token(conn: Connection, now: float) -> int:
     row = schema.operator_token
     in_force = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
     return conn.execute(update(row).where(in_force).values(revoked_at=now)).rowcount
-
-
-def lookup_of(text: str) -> str:
-    """SHA-256 of a token's text, in hexadecimal: all that is kept of it."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from authority import audit, driver_followers, enrolling, operators, policies, references, revoking, standing
 from authority.alerts import Severity, raise_alert
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema_api
 from authority.trust.policy import ApprovalRules, Policy

@@ -12,7 +12,7 @@ import click
 from authority.cli.client import connect, segment, target_options
 from authority.cli.output import CommandFailed, emit, json_option, table, when
 from authority.cli.secret_files import secret_file
-from authority.operators import Role, Scope, draw_token, lookup_of
+from authority.roles import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
 _SCOPES = [each.value for each in Scope]

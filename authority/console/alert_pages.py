@@ -16,9 +16,9 @@ from authority.console.fleet import PAGE
 from authority.console.fleet_page import choice, labelled
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
-from authority.operators import Scope
 from authority.planes.alert_routes import refuse_acknowledgement, shown
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.store import schema
 from protocol.problems import ErrorCode

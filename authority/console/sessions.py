@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 from authority import audit, operators
 from authority.oidc.id_tokens import SignedIn
 from authority.oidc.people import admit
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.refusal import Refused
+from authority.roles import Scope, lookup_of
 from authority.runtime import Runtime
 from authority.store import schema
 from protocol.codec import b64url
@@ -56,7 +57,7 @@ def begin(conn: Connection, rt: Runtime, token: str, now: float) -> str:
         raise Refused(ErrorCode.UNAUTHENTICATED, 401, "this is no valid operator token", "Look for a newer one.")
     if not operator.may(Scope.READ):
         raise Refused(ErrorCode.FORBIDDEN, 403, "this token lacks the scope read", "Use another token.")
-    text, origin = b64url(rt.random(32)), {"token": operators.lookup_of(token)}
+    text, origin = b64url(rt.random(32)), {"token": lookup_of(token)}
     _open(conn, _ROW, text, origin, now, now + SESSION_S)
     audit.append(conn, "console-sign-in", operator.name, None, {}, now)
     return text

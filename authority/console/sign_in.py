@@ -12,10 +12,10 @@ from authority.console import assets, entry, sessions
 from authority.console.desk import COOKIE, HEADERS, Desk, Visit, answer, checked_form
 from authority.console.markup import path
 from authority.console.provider_sign_in import provider_routes
-from authority.operators import Scope
 from authority.planes.access import ANONYMOUS, access
 from authority.planes.limits import RateLimit
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:

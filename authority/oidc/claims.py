@@ -10,7 +10,8 @@ from typing import Any
 
 from authority.config import OidcProvider
 from authority.oidc.compact import Compact, TokenRefused
-from authority.operators import PERSON_PREFIX, ROLES, Role, Scope
+from authority.operators import PERSON_PREFIX
+from authority.roles import ROLES, Role, Scope
 from protocol.codec import b64url
 
 NAME_LENGTH = 63

@@ -16,12 +16,13 @@ from authority import api, audit, views
 from authority.alerts import AlertSink, Origin, Record, Severity, SinkError, acknowledge, ledger, refusals
 from authority.alerts.destinations import Destination, named
 from authority.alerts.ledger import Queue
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterNumber, PageOf
 from authority.planes.refused_routes import refused_routes
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from protocol.problems import ErrorCode
 

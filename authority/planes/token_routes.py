@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from authority import api, audit, operators
-from authority.operators import Kind, Operator, Role, Scope
+from authority.operators import Kind, Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers, second_operator
 from authority.planes.paging import AfterName, PageOf
 from authority.refusal import Refused
+from authority.roles import Role, Scope, draw_token, lookup_of
 from protocol.codec import ProtocolViolation
 from protocol.names import check_name
 from protocol.problems import ErrorCode
@@ -78,8 +79,8 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
     async def create_token(body: TokenRequest, response: Response, operator: Operator = admin) -> View:
         """A credential with these scopes; a token that is drawn here is shown only here."""
         name, scopes, known = _name(body.name), body.allowed(), body.credential()
-        text = operators.draw_token(rt.random) if known is None else None
-        kind, lookup = known or (Kind.TOKEN, operators.lookup_of(text or ""))
+        text = draw_token(rt.random) if known is None else None
+        kind, lookup = known or (Kind.TOKEN, lookup_of(text or ""))
         given = {"name": name, "kind": kind.value, "scopes": scopes, "lifetime_s": body.lifetime_s, "lookup": lookup}
         given |= {"identity": body.identity} if body.identity is not None else {}
         if not OF_WEIGHT & {*scopes}:

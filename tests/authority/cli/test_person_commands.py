@@ -6,7 +6,7 @@ from pathlib import Path
 
 from authority.oidc import people
 from authority.oidc.claims import Person
-from authority.operators import Scope
+from authority.roles import Scope
 from tests.authority.cli.conftest import Run, Serving
 
 ANN = "oidc:corp/ann"

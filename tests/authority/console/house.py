@@ -24,11 +24,12 @@ from authority.alerts import FileSink
 from authority.alerts.destinations import Destination
 from authority.keys import FileKek
 from authority.oidc import SignOn
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.roles import Scope
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import default_policy

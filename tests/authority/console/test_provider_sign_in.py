@@ -24,9 +24,10 @@ from authority.console.desk import COOKIE
 from authority.console.provider_sign_in import ATTEMPT_COOKIE
 from authority.oidc import people
 from authority.oidc.code_flow import ATTEMPT_S
-from authority.operators import Operator, Scope, register, revoke_every_token
+from authority.operators import Operator, register, revoke_every_token
 from authority.orders import Action, Order
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
 from authority.trust.policy import ApprovalRules

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from authority.oidc import LONGEST, ProviderUnreachable, TokenRefused
 from authority.oidc.claims import name_of, person_of
 from authority.oidc.compact import read_compact
-from authority.operators import Scope
+from authority.roles import Scope
 from tests.authority.oidc.forge import (
     CLAIMS,
     EDWARDS,

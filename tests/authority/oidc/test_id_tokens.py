@@ -15,7 +15,7 @@ from authority.config import ConfigError, load_site, render
 from authority.oidc import ProviderUnreachable, TokenRefused
 from authority.oidc.code_flow import ATTEMPT_S, Attempt
 from authority.oidc.id_tokens import SignedIn, half_hash
-from authority.operators import Scope
+from authority.roles import Scope
 from protocol.codec import b64url
 from tests.authority.oidc.exchange import (
     ACCESS,

@@ -32,7 +32,7 @@ CONSOLE: Mapping[Route, frozenset[str]] = {
     ("GET", "/"): EVERYBODY,
     ("GET", "/console/sign-in"): EVERYBODY,
     ("GET", "/console/static/{name}"): EVERYBODY,
-    ("GET", "/console/sign-in/{provider}"): EVERYBODY,
+    ("GET", "/console/sign-in/{provider}"): frozenset(),
     ("GET", "/console/sign-in/{provider}/back"): EVERYBODY,
     **{("GET", f"/console{each}"): frozenset() for each in _SESSION_PAGES},
     **{("POST", f"/console/{each}"): frozenset() for each in _SESSION_FORMS},

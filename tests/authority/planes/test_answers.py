@@ -16,9 +16,9 @@ from authority import driver_followers, fleet_orders, groups, orders, references
 from authority.alerts import raise_alert, refusals
 from authority.oidc import people
 from authority.oidc.claims import Person
-from authority.operators import Scope
 from authority.orders import Action, Order
 from authority.planes.described import declared_answer, operator_routes
+from authority.roles import Scope
 from authority.store import schema, schema_api
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.test_open_api import add_node

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
+from authority.roles import Scope
 from tests.authority.cli.conftest import Run, Serving, run, serving
 
 __all__ = ["run", "serving"]
