@@ -16,11 +16,12 @@ from authority import api
 from authority.alerts import AlertSink, Origin, SinkError, refusals
 from authority.alerts.destinations import Destination, named
 from authority.alerts.pump import message
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import LARGEST, AfterNumber, PageOf
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
