@@ -261,5 +261,5 @@ FLASH_STRENGTH: Final = 0.015
 """Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
 FLASH_AGREEMENT: Final = 0.85
 """How well the changes are explained by the colours shown, at most 1."""
-FLASH_RELIEF: Final = 0.4
+FLASH_RELIEF: Final = 0.25
 """Share of the light that follows the face's own structure: 1 on skin and paper, 0 on what gives its own light."""
