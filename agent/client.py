@@ -64,12 +64,10 @@ class AuthorityClient:
     Every method raises `AuthorityRefused`, `AuthorityUnreachable` or `ProtocolViolation`.
     """
 
-    def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float) -> None:
+    def __init__(self, authority: str, context: ssl.SSLContext, timeout_s: float, proxy: str | None = None) -> None:
         self._authority = authority.rstrip("/")
         self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            base_url=self._authority, verify=context, timeout=timeout_s, trust_env=False, follow_redirects=False
-        )
+        self._http = open_http(context, timeout_s, proxy, base_url=self._authority)
 
     def close(self) -> None:
         """Close every connection."""
@@ -207,7 +205,7 @@ class AuthorityClient:
         try:
             with self._http.stream(method, path, content=content, headers=headers) as response:
                 data = _read(response, self._timeout_s)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise unreachable(self._authority, error) from None
         except httpx.HTTPError as error:
             raise unreachable(self._authority, error, sent=True) from None
@@ -216,11 +214,24 @@ class AuthorityClient:
         return data
 
 
+def open_http(context: ssl.SSLContext, timeout_s: float, proxy: str | None, *, base_url: str = "") -> httpx.Client:
+    """What nodes send requests with: through a tunnel of `proxy` (RFC 9110 §9.3.6) where one is named.
+
+    TLS is with the authority itself either way, and nothing of the environment counts.
+    """
+    return httpx.Client(
+        base_url=base_url, verify=context, timeout=timeout_s, proxy=proxy, trust_env=False, follow_redirects=False
+    )
+
+
 def unreachable(authority: str, error: BaseException, *, sent: bool = False) -> AuthorityUnreachable:
     """What a transport error towards `authority` means for the person at the machine."""
     cause = error.__cause__ or error
     text = printable(cause) or type(error).__name__
     remedy = None
+    if isinstance(error, httpx.ProxyError):
+        text = f"the proxy opened no tunnel: {text}"
+        remedy = "Let the proxy of connection.proxy CONNECT to the authority's host and port."
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
         remedy = "This is not the authority that the node joined, or node.authority names a host its certificate lacks."
     return AuthorityUnreachable(f"the authority {authority} did not answer: {text}", remedy=remedy, sent=sent)

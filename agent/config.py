@@ -118,11 +118,15 @@ class PromptSection(Section, frozen=True):
 
 
 class ConnectionSection(Section, frozen=True):
-    """Time limits towards the authority."""
+    """Time limits towards the authority, and the HTTP proxy that leads there, `http://host:port`, if one does.
+
+    Nothing but this names a proxy, no variable of the environment.
+    """
 
     timeout_s: Seconds = 15.0
     retry_min_s: Seconds = 1.0
     retry_max_s: Seconds = 60.0
+    proxy: str | None = None
 
 
 class AttestationSection(Section, frozen=True):
@@ -193,6 +197,7 @@ def parse_config(data: bytes, source: str = "configuration") -> Config:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: {_explain(str(error))}", remedy=_remedy(str(error))) from None
     _check_node(config.node, source)
+    _check_proxy(config.connection.proxy, source)
     _check_sensors(config, source)
     return config
 
@@ -246,16 +251,29 @@ def _check_node(node: NodeSection, source: str) -> None:
         raise ConfigError(f"{source}: node.name: {error}") from None
     if not Path(node.state_dir).is_absolute():
         raise ConfigError(f"{source}: node.state_dir is not an absolute path")
-    try:
-        url = urlsplit(node.authority)
-        well_formed = url.scheme == "https" and bool(url.hostname) and url.port != 0
-    except ValueError:
-        well_formed = False
-    if not well_formed or url.path not in {"", "/"} or url.query or url.fragment or url.username:
+    if not _is_origin(node.authority, "https"):
         raise ConfigError(
             f"{source}: node.authority is not an https URL of a host and port",
             remedy='Write it as "https://authority.example:8443".',
         )
+
+
+def _check_proxy(proxy: str | None, source: str) -> None:
+    if proxy is not None and not _is_origin(proxy, "http"):
+        raise ConfigError(
+            f"{source}: connection.proxy is not an http URL of a host and port without a user",
+            remedy='Write it as "http://proxy.example:3128"; let the proxy admit the node by its address.',
+        )
+
+
+def _is_origin(text: str, scheme: str) -> bool:
+    """Whether a URL names a host, perhaps its port, and nothing else."""
+    try:
+        url = urlsplit(text)
+        named = url.scheme == scheme and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    return named and url.path in {"", "/"} and not url.query and not url.fragment and "@" not in url.netloc
 
 
 def _check_sensors(config: Config, source: str) -> None:

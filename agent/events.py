@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidStatus, ProxyError, WebSocketException
 
 from agent.client import LARGEST_ANSWER
 from agent.config import ConnectionSection
@@ -68,7 +68,7 @@ class EventStream:
             max_size=LARGEST_ANSWER,
             max_queue=FRAMES_AHEAD,
             compression=None,
-            proxy=None,
+            proxy=self._settings.proxy,
         )
 
     async def _messages(self, socket: ClientConnection) -> AsyncIterator[Event]:
@@ -103,6 +103,8 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, InvalidStatus):
         body = (error.response.body or b"")[:300].decode("utf-8", "replace")
         return f"the authority refused with status {error.response.status_code} {body}"
+    if isinstance(error, ProxyError):
+        return f"the proxy opened no tunnel: {error}"
     if isinstance(error, InvalidHandshake):
         return f"not a WebSocket: {error}"
     return str(error) or type(error).__name__

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import __version__
 from agent.client import AuthorityClient
-from agent.config import Config
+from agent.config import Config, ConnectionSection
 from agent.devices import Devices
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, ConfigError
@@ -223,11 +223,11 @@ def prove(enclave: Enclave, prover: Prover, challenge: JoinChallenge, csr: bytes
     return delivery, JoinProof(secret=secret, quote=evidence, delivery_key=certified)
 
 
-def anonymous_connector(authority: str, timeout_s: float) -> ConnectAnonymously:
+def anonymous_connector(authority: str, settings: ConnectionSection) -> ConnectAnonymously:
     """Clients without a certificate towards `authority`."""
 
     def connect(ca: str | None) -> AuthorityClient:
         context = unverified_context() if ca is None else pinned_context(ca)
-        return AuthorityClient(authority, context, timeout_s)
+        return AuthorityClient(authority, context, settings.timeout_s, settings.proxy)
 
     return connect

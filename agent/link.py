@@ -7,6 +7,7 @@ import ssl
 import threading
 
 from agent.client import AuthorityClient
+from agent.config import ConnectionSection
 from agent.identity import Certificate, Identity, IdentityStore
 from agent.joining import Joining
 from agent.log import event
@@ -15,10 +16,10 @@ from agent.log import event
 class Link:
     """Threads may share it; whoever holds a client across a renewal may finish what it began."""
 
-    def __init__(self, store: IdentityStore, joining: Joining, timeout_s: float) -> None:
+    def __init__(self, store: IdentityStore, joining: Joining, settings: ConnectionSection) -> None:
         self._store = store
         self._joining = joining
-        self._timeout_s = timeout_s
+        self._settings = settings
         self._lock = threading.Lock()
         self._clients: list[AuthorityClient] = []
         self._use(store.load())
@@ -56,7 +57,8 @@ class Link:
             client.close()
 
     def _use(self, identity: Identity) -> None:
-        client = AuthorityClient(identity.authority, self._store.tls_context(identity), self._timeout_s)
+        context, settings = self._store.tls_context(identity), self._settings
+        client = AuthorityClient(identity.authority, context, settings.timeout_s, settings.proxy)
         self._certificate = self._store.certificate(identity)
         self._identity = identity
         self._clients.append(client)

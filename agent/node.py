@@ -57,7 +57,7 @@ class Node:
 
     def joining(self) -> Joining:
         """Joins the configured authority."""
-        connect = anonymous_connector(self.config.node.authority, self.config.connection.timeout_s)
+        connect = anonymous_connector(self.config.node.authority, self.config.connection)
         return Joining(self.config, self.devices, self.gate, self.store, time.time, connect)
 
     @contextmanager
@@ -77,4 +77,4 @@ class Node:
 
     def link(self) -> Link:
         """The connection of a node that has joined; raises `NotJoined`."""
-        return Link(self.store, self.joining(), self.config.connection.timeout_s)
+        return Link(self.store, self.joining(), self.config.connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
@@ -13,7 +14,7 @@ from joserfc.jwk import ECKey
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
-from authority import profiles, samples
+from authority import driver_followers, profiles, samples
 from authority.admitting import VIRTUAL
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
@@ -89,6 +90,7 @@ def _check(
     _check_binding(claims, presented)
     objection = samples.note(conn, rt, presented.profile, claims, evidence.token, now)
     _check_content(rt, claims, enrolled, presented)
+    _check_sensors(conn, claims, enrolled)
     digest, nv = evidence_digest(evidence.token), None if isinstance(evidence.nv, UnsetType) else evidence.nv
     check_quote(conn, rt, presented.node, evidence.quote, digest, now)
     check_measurements(conn, presented.node, nv, digest, now, required=rt.policy.attestation.require_nv)
@@ -146,12 +148,23 @@ def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, pre
         raise _Unsound("a modality or its model is not the enrolled one")
     if sum(map(len, _counted(rt, claims, enrolled, presented))) < rt.policy.challenge.min_modalities:
         raise _Unsound("too few modalities")
-    if claims.sensors != [enrolled.sensors[model] for model in claims.modalities]:
-        raise _Unsound("a sensor is not the one that was pinned at enrolment")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")
     if rt.policy.challenge.require_presence:
         _check_presence(claims, presented)
+
+
+def _check_sensors(conn: Connection, claims: EvidenceClaims, enrolled: _Enrolled) -> None:
+    """Those of the enrolment, each with its driver or with one that operators let stand in for it."""
+    pinned = [enrolled.sensors[model] for model in claims.modalities]
+    if len(claims.sensors) != len(pinned):
+        raise _Unsound("a sensor is not the one that was pinned at enrolment")
+    for said, known in zip(claims.sensors, pinned, strict=True):
+        if driver_followers.is_pinned(conn, said, known):
+            continue
+        if msgspec.structs.replace(known, driver_sha256=said.driver_sha256) == said:
+            raise _Unsound(f"the code of driver {known.driver} is another than at enrolment: see `driver follow`")
+        raise _Unsound("a sensor is not the one that was pinned at enrolment")
 
 
 def _counted(

@@ -232,7 +232,7 @@ def _challenge(conn: Connection, node_id: str, challenge_id: str) -> Row[Any]:
 
 
 def _presented(conn: Connection, row: Row[Any], certificate_sha256: str, now: float) -> Presented:
-    profile = conn.execute(select(schema.profile).where(schema.profile.c.record_id == row.record_id)).one()
+    profile = conn.execute(profiles.counted().where(schema.profile.c.record_id == row.record_id)).one()
     node = conn.execute(select(schema.node).where(schema.node.c.id == row.node_id)).one()
     return Presented(node, row, profile, certificate_sha256, now - row.activated_at)
 

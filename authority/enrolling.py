@@ -146,7 +146,7 @@ def finish_enrolment(
 ) -> EnrolResult:
     """Register the profile's public key as `pending`; the same again gives the same answer. Raises `Refused`."""
     mine = (schema.profile.c.enrolment_id == enrolment_id) & (schema.profile.c.node_id == node_id)
-    row = conn.execute(select(schema.profile).where(mine)).first()
+    row = conn.execute(profiles.counted().where(mine)).first()
     if row is not None and row.state in {profiles.PENDING, profiles.ACTIVE} and _is_same(row, request):
         return EnrolResult(record_id=row.record_id, state=row.state)
     if row is None or row.state != profiles.OPEN or row.expires_at <= now:
@@ -224,7 +224,7 @@ def grant_reset(
 ) -> ResetGrant:
     """The signature that sets a TPM's count of wrong answers to zero, once for each `unlock_profile`."""
     mine = (schema.profile.c.record_id == record_id) & (schema.profile.c.node_id == node_id)
-    row = conn.execute(select(schema.profile).where(mine)).first()
+    row = conn.execute(profiles.counted().where(mine)).first()
     if row is None or row.state != profiles.ACTIVE or row.unlocked_at is None:
         audit.append(conn, "reset-refused", node_id, node_id, {"record": record_id[:32]}, now)
         raise Refused(
@@ -299,7 +299,7 @@ def _replaced(conn: Connection, node_id: str, request: EnrolStart) -> str | None
         return None
     row = schema.profile
     mine = (row.c.record_id == request.replaces) & (row.c.node_id == node_id) & (row.c.admin == request.admin)
-    if conn.scalar(select(row.c.state).where(mine)) not in {profiles.ACTIVE, profiles.PENDING}:
+    if conn.scalar(select(profiles.counted_state).where(mine)) not in {profiles.ACTIVE, profiles.PENDING}:
         raise Refused(
             ErrorCode.PROFILE_UNKNOWN,
             404,
@@ -400,7 +400,7 @@ def _register_floor(conn: Connection, node: Row[Any], request: EnrolFinish, valu
 
 
 def _profile(conn: Connection, record_id: str) -> Row[Any]:
-    row = conn.execute(select(schema.profile).where(schema.profile.c.record_id == record_id)).first()
+    row = conn.execute(profiles.counted().where(schema.profile.c.record_id == record_id)).first()
     if row is None:
         raise Refused(ErrorCode.PROFILE_UNKNOWN, 404, "there is no such profile", "List profiles with `admin list`.")
     return row

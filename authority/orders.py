@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from authority import audit, enrolling, operators, policies, references, revoking, standing
+from authority import audit, driver_followers, enrolling, operators, policies, references, revoking, standing
 from authority.alerts import Severity, raise_alert
 from authority.operators import Operator, Scope
 from authority.refusal import Refused
@@ -40,6 +40,7 @@ class Action(StrEnum):
     REFERENCE_ACCEPT = "reference-accept"
     REFERENCE_STAGE = "reference-stage"
     REFERENCE_LEARN = "reference-learn"
+    DRIVER_FOLLOW = "driver-follow"
     POLICY_RELOAD = "policy-reload"
     TOKEN_CREATE = "token-create"  # noqa: S105 - the name of an action
 
@@ -134,16 +135,18 @@ def _carry_out(conn: Connection, rt: Runtime, order: Order, actor: str, now: flo
         case Action.TOKEN_CREATE:
             return Carried(operators.register(conn, given, actor, now))
         case _:
-            return _on_references(conn, order.action, given, actor, now)
+            return _on_what_nodes_show(conn, order.action, given, order.reason, actor, now)
 
 
-def _on_references(conn: Connection, action: Action, given: View, actor: str, now: float) -> Carried:
-    """Nodes hear of it with their next attestation."""
+def _on_what_nodes_show(conn: Connection, action: Action, given: View, reason: str, actor: str, now: float) -> Carried:
+    """Nodes hear of it with their next attestation, or answer."""
     if action is Action.REFERENCE_STAGE:
         done = references.stage(conn, given["value_id"], given["node_ids"], actor, now)
         return Carried({"ok": True, "nodes": done})
     if action is Action.REFERENCE_ACCEPT:
         references.accept(conn, given["value_id"], actor, now)
+    elif action is Action.DRIVER_FOLLOW:
+        driver_followers.allow(conn, given["old"], given["new"], reason, actor, now)
     else:
         references.await_next(conn, given["node_id"], references.Kind(given["kind"]), actor, now)
     return Carried({"ok": True})

@@ -86,7 +86,7 @@ def grant_index(
 ) -> OwnerGrant:
     """Let the node's TPM define the index of the profile key of an open enrolment; raises `Refused`."""
     row = schema.profile
-    mine = (row.c.enrolment_id == enrolment_id) & (row.c.node_id == node_id) & (row.c.state == profiles.OPEN)
+    mine = (row.c.enrolment_id == enrolment_id) & (row.c.node_id == node_id) & (profiles.counted_state == profiles.OPEN)
     found = conn.execute(select(row).where(mine & (row.c.expires_at > now))).first()
     if found is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such open enrolment", "Enrol again with a new ticket.")
@@ -107,7 +107,7 @@ def grant_removal(
     An index in use stays: whoever could remove it could define it anew.
     """
     mine = (schema.profile.c.record_id == record_id) & (schema.profile.c.node_id == node_id)
-    row = conn.execute(select(schema.profile).where(mine)).first()
+    row = conn.execute(profiles.counted().where(mine)).first()
     if row is None or row.state in {profiles.ACTIVE, profiles.PENDING}:
         raise _no_grant(conn, node_id, record_id[:32], "no profile of this node that is out of use", now)
     guard = Guard(record_id, approvals.approval_point(rt), request.change_key)

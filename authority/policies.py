@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, select
 
-from authority import audit, standing
+from authority import audit, fleet_orders, standing
+from authority.fleet_orders import Kind
 from authority.keys.orchestrator import look_soon
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema
@@ -28,9 +29,10 @@ def note(conn: Connection, policy: Policy, actor: str, now: float) -> bool:
 
 
 def adopt(conn: Connection, rt: Runtime, policy: Policy, actor: str, now: float) -> list[Push]:
-    """Put `policy` in force and bring every node's standing in line with it; raises `Refused` for a used label.
+    """Put `policy` in force, and begin to bring every standing in line with it; raises `Refused` for a used label.
 
     Called on the store's own thread, where every decision is made: none is made half by one policy, half by another.
+    The standing of a node that no pass has come to, and nothing was decided about, is that of the policy before.
     """
     row = schema.policy_version
     used = select(row.c.seq).where((row.c.version == policy.version) & (row.c.sha256 != policy.sha256))
@@ -41,16 +43,28 @@ def adopt(conn: Connection, rt: Runtime, policy: Policy, actor: str, now: float)
         if not note(conn, policy, actor, now):
             return []
         look_soon(conn)
-        return standing.refresh_all(conn, rt, now)
+        return go_on(conn, rt, _begin(conn, policy, actor, now), now)
     except BaseException:
         rt.policy = before
         raise
+
+
+def go_on(conn: Connection, rt: Runtime, order: Row[Any], now: float) -> list[Push]:
+    """One pass of an order: the standing of the next nodes by the policy in force."""
+    pushes, reached, done = standing.refresh_after(conn, rt, order.reached, fleet_orders.AT_ONCE, now)
+    fleet_orders.move_on(conn, order, reached, done, now)
+    return pushes
 
 
 def in_force(conn: Connection) -> Sequence[Row[Any]]:
     """Every policy that was in force, oldest first."""
     row = schema.policy_version
     return conn.execute(select(row).order_by(row.c.seq)).all()
+
+
+def _begin(conn: Connection, policy: Policy, actor: str, now: float) -> Row[Any]:
+    fleet_orders.supersede(conn, Kind.POLICY, now)
+    return fleet_orders.begin(conn, Kind.POLICY, policy.version, actor, "", standing.serving(conn), now)
 
 
 def _newest(conn: Connection) -> Row[Any] | None:

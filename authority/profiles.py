@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, case, exists, func, select, update
 
 from authority import audit, samples
 from authority.runtime import Push, Runtime
@@ -14,8 +14,20 @@ from protocol.messages import ErasureOrder
 
 OPEN, PENDING, ACTIVE, REVOKED, ERASED = "open", "pending", "active", "revoked", "erased"
 """`profile.state`: the enrolment runs, waits for approval, may answer, may not any more, has nothing left but this."""
+OVER = (REVOKED, ERASED)
 LONGEST_LOCK_S = 86400.0
 _NO_SHARES = {"release_share": b"", "following_share": b""}
+_PERSON, _ROW = schema.administrator.c, schema.profile.c
+_SHUT_OUT = exists().where((_PERSON.name == _ROW.admin) & _PERSON.revoked_at.is_not(None))
+counted_state = case((_ROW.state.not_in(OVER) & _SHUT_OUT, REVOKED), else_=_ROW.state).label("state")
+"""`profile.state` as it counts: what a revoked administrator has is revoked at once, however many passes it takes to
+enter that profile by profile."""
+
+
+def counted() -> Select[Any]:
+    """Profiles with `state` as it counts. Whatever decides something by a profile reads it by this."""
+    others = [column for column in schema.profile.c if column.name != "state"]
+    return select(*others, counted_state).select_from(schema.profile)
 
 
 def revoke(conn: Connection, row: Row[Any], actor: str, reason: str, now: float) -> list[Push]:

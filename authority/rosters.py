@@ -43,7 +43,7 @@ def node_roster(
     rows = conn.execute(query.order_by(_NODE.c.name).limit(limit)).all()
     ids = [row.id for row in rows]
     member = select(_MEMBER.c.node_id, _MEMBER.c.network).where(_MEMBER.c.node_id.in_(ids))
-    active = _PROFILE.c.node_id.in_(ids) & (_PROFILE.c.state == profiles.ACTIVE)
+    active = _PROFILE.c.node_id.in_(ids) & (profiles.counted_state == profiles.ACTIVE)
     person = select(_PROFILE.c.node_id, _PROFILE.c.admin).where(active).distinct()
     networks, people = _by_first(conn.execute(member)), _by_first(conn.execute(person))
     return [
@@ -64,7 +64,7 @@ def person_roster(conn: Connection, wanted: PersonFilter, after: str, limit: int
         revoked = _PERSON.c.revoked_at.is_not(None)
         query = query.where(revoked if wanted.state == "revoked" else ~revoked)
     if wanted.node is not None:
-        there = (_NODE.c.name == wanted.node) & _PROFILE.c.state.not_in([profiles.REVOKED, profiles.ERASED])
+        there = (_NODE.c.name == wanted.node) & profiles.counted_state.not_in(profiles.OVER)
         query = query.where(_PERSON.c.name.in_(select(_PROFILE.c.admin).join(_NODE).where(there)))
     if wanted.search:
         query = query.where(_PERSON.c.name.contains(wanted.search, autoescape=True))
@@ -83,7 +83,7 @@ def person_roster(conn: Connection, wanted: PersonFilter, after: str, limit: int
 
 
 def _profiles_of(conn: Connection, names: Sequence[str]) -> defaultdict[str, list[View]]:
-    query = select(_PROFILE, _NODE.c.name.label("node")).join(_NODE).where(_PROFILE.c.admin.in_(names))
+    query = profiles.counted().add_columns(_NODE.c.name.label("node")).join(_NODE).where(_PROFILE.c.admin.in_(names))
     found: defaultdict[str, list[View]] = defaultdict(list)
     for row in conn.execute(query.order_by(_NODE.c.name, _PROFILE.c.created_at, _PROFILE.c.record_id)):
         models = [each["modality"] for each in json.loads(row.modalities)]

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
-from authority import audit, checkpoints, clock_steps, groups, profiles, references, stale, standing
+from authority import audit, checkpoints, clock_steps, fleet_orders, groups, profiles, references, stale, standing
+from authority.fleet_orders import Kind
 from authority.keys.orchestrator import forgive_outage, tick
 from authority.refusal import Refused
 from authority.runtime import Push, Refusal, Runtime
@@ -293,11 +294,11 @@ def _begin_pass(conn: Connection, rt: Runtime, now: float) -> bool:
 
 
 def _refresh_some(conn: Connection, rt: Runtime, now: float) -> list[Push]:
-    """Go on with the pass that is under way, if one is."""
+    """Go on with the pass that is under way, if one is, unless those of a new policy come to every node anyway."""
     reached = _read(conn, _REFRESHED_TO)
-    if not reached:
+    if not reached or fleet_orders.under_way(conn, Kind.POLICY) is not None:
         return []
-    pushes, last = standing.refresh_after(conn, rt, reached, REFRESHED_AT_ONCE, now)
+    pushes, last, _ = standing.refresh_after(conn, rt, reached, REFRESHED_AT_ONCE, now)
     _write(conn, _REFRESHED_TO, last)
     return pushes
 

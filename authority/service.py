@@ -23,7 +23,7 @@ from cryptography import x509
 from fastapi import FastAPI
 from sqlalchemy import Connection
 
-from authority import audit, results, scheduler
+from authority import audit, passes, results, scheduler
 from authority.alerts.destinations import destinations
 from authority.alerts.pump import AlertPump
 from authority.alerts.pumping import Pump
@@ -344,6 +344,20 @@ def _sweep(conn: Connection, authority: Authority, now: float, *, first: bool) -
     return scheduler.sweep(conn, authority.runtime, now, first=first and not membership.others(conn))
 
 
+def _pass(conn: Connection, authority: Authority) -> tuple[list[Push], bool]:
+    """As `passes.go_on`, by the replica whose turn the beat is."""
+    rt = authority.runtime
+    return passes.go_on(conn, rt, rt.now()) if authority.membership.has_beat(conn) else ([], False)
+
+
+async def _make_passes(authority: Authority, hub: Hub) -> None:
+    """Passes of what was ordered over the whole fleet, for half of a beat at most; others decide in between."""
+    until, more = time.monotonic() + BEAT_S / 2, True
+    while more and time.monotonic() < until:
+        pushes, more = await authority.store.arun(partial(_pass, authority=authority))
+        await hub.push(pushes)
+
+
 async def beat(authority: Authority, hub: Hub, watch: Watch) -> None:
     """Twice a second: due challenges, expired ones, due rotations; what follows is pushed to the nodes."""
     rt, first, planned = authority.runtime, True, time.monotonic()
@@ -355,6 +369,7 @@ async def beat(authority: Authority, hub: Hub, watch: Watch) -> None:
             await hub.push(await authority.store.arun(sweep))
             first = False
             watch.swept(begun - planned, time.monotonic() - begun)
+            await _make_passes(authority, hub)
             await authority.store.arun(lambda conn: keep_house(conn, authority))
         except StoreUnavailable as error:
             _log.error("the store is unavailable", extra={"cause": str(error)})

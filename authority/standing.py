@@ -13,6 +13,7 @@ from authority import audit, braking, results
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change, notices
 from authority.conduct import conduct_of
+from authority.fleet_orders import bounded
 from authority.keys.orchestrator import reissue
 from authority.keys.stragglers import is_straggler
 from authority.refusal import Refused
@@ -136,21 +137,23 @@ def refresh(conn: Connection, rt: Runtime, node_id: str, now: float) -> list[Pus
     return _settle(conn, rt, node_id, now, tell=False).pushes
 
 
-def refresh_all(conn: Connection, rt: Runtime, now: float) -> list[Push]:
-    """As `refresh`, for every node that may hold a key."""
-    nodes = conn.scalars(select(schema.node.c.id).where(_REFRESHED)).all()
-    return [push for node_id in nodes for push in refresh(conn, rt, node_id, now)]
+def serving(conn: Connection) -> int:
+    """How many nodes may hold a key."""
+    return conn.execute(select(func.count()).select_from(schema.node).where(_REFRESHED)).scalar_one()
 
 
-def refresh_after(conn: Connection, rt: Runtime, node_id: str, most: int, now: float) -> tuple[list[Push], str]:
-    """As `refresh_all`, for at most so many nodes whose ids come after this one; gives the last one's.
+def refresh_after(conn: Connection, rt: Runtime, node_id: str, most: int, now: float) -> tuple[list[Push], str, int]:
+    """As `refresh`, for the next nodes that may hold a key, by id after this one: `most`, or fewer that take long.
 
-    It is empty where there are no more.
+    Gives the last one's id, which is empty where there are no more, and how many there were.
     """
-    row = schema.node.c.id
+    row, pushes = schema.node.c.id, list[Push]()
     nodes = conn.scalars(select(row).where((row > node_id) & _REFRESHED).order_by(row).limit(most)).all()
-    pushes = [push for each in nodes for push in refresh(conn, rt, each, now)]
-    return pushes, nodes[-1] if len(nodes) == most else ""
+    done = 0
+    for done, each in bounded(nodes):  # noqa: B007 - needed after the last one
+        pushes += refresh(conn, rt, each, now)
+    over = done == len(nodes) < most
+    return pushes, "" if over else nodes[done - 1], done
 
 
 def status(conn: Connection, node_id: str) -> StatusEvent:

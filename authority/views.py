@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
+from authority import profiles
 from authority.alerts import Severity
 from authority.audit import record_bytes
 from authority.runtime import Runtime
@@ -117,7 +118,7 @@ def profile_list(
 
     `after` is the record id of one; those that come behind it are given.
     """
-    query = select(schema.profile, schema.node.c.name.label("node")).join(schema.node)
+    query = profiles.counted().add_columns(schema.node.c.name.label("node")).join(schema.node)
     columns = schema.profile.c
     last = conn.execute(select(columns.created_at, columns.record_id).where(columns.record_id == after)).first()
     if last is not None:
@@ -125,7 +126,7 @@ def profile_list(
     if node_id is not None:
         query = query.where(schema.profile.c.node_id == node_id)
     if state is not None:
-        query = query.where(schema.profile.c.state == state)
+        query = query.where(profiles.counted_state == state)
     rows = conn.execute(query.order_by(columns.created_at.desc(), columns.record_id.desc()).limit(limit))
     fields = ("record_id", "admin", "node", "state", "created_at", "approved_at", "approved_by", "failures_in_row")
     return [{**_columns(row, *fields), "modalities": json.loads(row.modalities)} for row in rows]

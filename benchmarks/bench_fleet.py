@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
 from scipy import stats
 from sqlalchemy import Connection, func, insert, select, text
 
@@ -104,18 +106,24 @@ class Course:
 
     def live(self, until: float) -> None:
         """Beat after beat, with what nodes do in between, and the alerts of each hour."""
-        now, delivered = self.authority.now, self.authority.now
-        while now < until:
-            for number in range(self._sweeps):
-                self.fleet.act(now)
-                pushes: list[Push] = self.authority.ask(scheduler.sweep, now=now + number / 1000)
-                self.fleet.hear(pushes, now)
-            now += self._beat_s
-            if now - delivered >= HOUR_S:
-                self.authority.deliver()
-                delivered = now
+        begun = delivered = now = self.authority.now
+        with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as shown:
+            days = shown.add_task("simulated days", total=until - begun)
+            while now < until:
+                self._sweep(now)
+                now += self._beat_s
+                if now - delivered >= HOUR_S:
+                    self.authority.deliver()
+                    delivered = now
+                shown.update(days, completed=now - begun)
         self.fleet.act(now)
         self.authority.deliver()
+
+    def _sweep(self, now: float) -> None:
+        for number in range(self._sweeps):
+            self.fleet.act(now)
+            pushes: list[Push] = self.authority.ask(scheduler.sweep, now=now + number / 1000)
+            self.fleet.hear(pushes, now)
 
 
 def habits(nodes: int, days: float, chance: random.Random) -> list[tuple[Habit, float]]:

@@ -1,7 +1,7 @@
 """CPU of what is ordered for many nodes at once, SQLite in memory: `python benchmarks/bench_fleet_orders.py [NODES]`.
 
-Prints CPU seconds: an administrator revoked at every node, the sweep's look for silent nodes, a page of the roster, a
-share of the nodes chosen for a reference value, two hundred PINs hashed.
+Prints CPU seconds: the sweep's look for silent nodes, a page of the roster, a share of the nodes chosen for a reference
+value, two hundred PINs hashed. What is carried out in passes: `bench_passes.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from authority import references, revoking, rosters, stale
+from authority import references, rosters, stale
 from authority.enrolling import draw_ticket
 from authority.references import Kind
 from authority.rollouts import Wave, choose
@@ -40,8 +40,6 @@ def main(nodes: int) -> None:
         measured(f"a look for silent nodes among {nodes}", lambda: stale.survey(conn, RULES, now))
         measured("a page of 1,000 of the roster", lambda: rosters.node_roster(conn, NodeFilter(), None, "", 1000))
         measured(f"5 of 100 of {nodes} nodes chosen", lambda: choose(conn, canary(world), Wave(percent=5)))
-        measured(f"revoked at {nodes} nodes", lambda: revoking.revoke_everywhere(conn, "ada", "ann", "", now))
-        measured("the same again", lambda: revoking.revoke_everywhere(conn, "ada", "ann", "", now))
         measured("200 PINs hashed", lambda: [draw_ticket(rt) for _ in range(200)])
 
 

@@ -35,8 +35,8 @@ def build(program: Program, source: Path, out: Path, revision: str, when: int) -
         shutil.copytree(HERE / program.name / "root", root)
         make_environment(program, source, root, version)
         _add_documents(program, source, root, when)
-        _set_modes(root)
         _add_control(program, root, f"{version}-{revision}")
+        _set_modes(root)
         return _pack(program, root, out, f"{version}-{revision}", when)
 
 
@@ -82,7 +82,7 @@ def _set_modes(root: Path) -> None:
 def _add_control(program: Program, root: Path, version: str) -> None:
     control, own = root / "DEBIAN", HERE / program.name
     sums = "".join(f"{digest}  {name}\n" for name, digest in _sums(root))
-    size = sum(path.lstat().st_size for path in root.rglob("*")) // 1024
+    size = _installed_kib(root)
     control.mkdir()
     architecture = _say(["dpkg", "--print-architecture"])
     values = {"version": version, "architecture": architecture, "size": size}
@@ -97,12 +97,21 @@ def _add_control(program: Program, root: Path, version: str) -> None:
         (control / script).chmod(0o755)
 
 
+def _installed_kib(root: Path) -> int:
+    """As deb-substvars(5) counts: what a folder itself takes depends on the file system of the builder."""
+    return sum(-(-path.stat().st_size // 1024) if _regular(path) else 1 for path in root.rglob("*"))
+
+
 def _sums(root: Path) -> Iterator[tuple[str, str]]:
     """MD5 sums as dpkg wants them, against damage and not against malice."""
     for path in sorted(root.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if _regular(path):
             digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             yield path.relative_to(root).as_posix(), digest
+
+
+def _regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _pack(program: Program, root: Path, out: Path, version: str, when: int) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from packages.programs import PYTHON, Program, entry_points, project
@@ -19,6 +21,11 @@ sys.exit(main())
 """
 
 
+BUILD_LOCK = Path("requirements/all.txt")
+"""Below the sources: the versions of everything that building takes."""
+_PIN = re.compile(r"^[A-Za-z0-9][\w.-]*==[\w.+!-]+", re.MULTILINE)
+
+
 class BuildError(Exception):
     """The package cannot be built; the message says why and what to do."""
 
@@ -27,7 +34,7 @@ def make_environment(program: Program, source: Path, root: Path, version: str) -
     """Fill `root` with the program's environment and command, from the sources in `source`."""
     site = root / program.site
     site.mkdir(parents=True)
-    _install_locked(source / program.lock, site)
+    _install_locked(source / program.lock, site, source / BUILD_LOCK)
     for name in program.dropped:
         (site / name).unlink()
     _copy_sources(program, source, site)
@@ -36,10 +43,20 @@ def make_environment(program: Program, source: Path, root: Path, version: str) -
     _make_launcher(program, root)
 
 
-def _install_locked(lock: Path, site: Path) -> None:
-    """pip refuses what has none of the lock's hashes; what comes as sources is compiled here, never on the target."""
+def _install_locked(lock: Path, site: Path, build_lock: Path) -> None:
+    """pip refuses what has none of the lock's hashes; what comes as sources is compiled here, never on the target.
+
+    pip's cache is passed over, since it may hold a module that an earlier run compiled otherwise. Without debugging
+    information a module tells nothing of the folder that it was compiled in; the tools that compile it have the
+    versions of `build_lock`.
+    """
     where: list[str | Path] = ["--no-deps", "--require-hashes", "--no-compile", "--target", site, "--requirement", lock]
-    _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *where])
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+    with tempfile.TemporaryDirectory(prefix="keyvigil-pins-") as scrap:
+        pins = Path(scrap) / "pins.txt"
+        pins.write_text("\n".join(_PIN.findall(build_lock.read_text(encoding="utf-8"))) + "\n", encoding="utf-8")
+        tools = {"PIP_CONSTRAINT": os.fspath(pins), "PIP_BUILD_CONSTRAINT": os.fspath(pins)}
+        _run([sys.executable, "-m", "pip", "install", *quiet, *where], CFLAGS="-g0", **tools)
     shutil.rmtree(site / "bin", ignore_errors=True)
 
 

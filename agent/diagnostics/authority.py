@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from agent.client import unreachable
+from agent.client import open_http, unreachable
 from agent.config import Config
 from agent.diagnostics.findings import Finding, Severity, failed
 from agent.errors import AgentError, NotJoined
@@ -112,20 +112,23 @@ def _judge_contact(
     config: Config, context: ssl.SSLContext, deadline: Deadline, now: Callable[[], float], *, trusted: bool
 ) -> Iterator[Finding]:
     try:
-        answer = ask(config.node.authority, context, min(deadline.remaining(), config.connection.timeout_s), now)
+        seconds = min(deadline.remaining(), config.connection.timeout_s)
+        answer = ask(config.node.authority, context, seconds, now, config.connection.proxy)
     except AgentError as error:
         yield failed("authority.reachable", error, SUBJECT)
     else:
         yield from judge_answer(answer, trusted=trusted)
 
 
-def ask(authority: str, context: ssl.SSLContext, seconds: float, now: Callable[[], float]) -> Answer:
+def ask(
+    authority: str, context: ssl.SSLContext, seconds: float, now: Callable[[], float], proxy: str | None = None
+) -> Answer:
     """GET the authority's CA; raises `AuthorityUnreachable` within `seconds`, whatever the other side does."""
     give_up, begun = time.monotonic() + seconds, time.monotonic()
     headers = {"accept-encoding": "identity"}
     try:
         with (
-            httpx.Client(verify=context, timeout=seconds, trust_env=False, follow_redirects=False) as http,
+            open_http(context, seconds, proxy) as http,
             http.stream("GET", f"{authority.rstrip('/')}/v1/ca", headers=headers) as response,
         ):
             took, told_at = time.monotonic() - begun, now()

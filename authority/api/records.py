@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,11 +27,35 @@ class RevokedRecord(Answer, frozen=True):
 
 
 class Revocation(Done, frozen=True):
-    """An administrator is revoked at every node; `tickets` is how many tickets of theirs are void with it."""
+    """An administrator is revoked at every node; `tickets` is how many tickets of theirs are void with it.
+
+    `records` is how many records were, or still are, to be removed; `nodes` names the first thousand at most.
+    `order` is the number of the order that destroys and tells of them in passes.
+    """
 
     admin: str
     tickets: int
     nodes: list[RevokedRecord]
+    records: int
+    order: int | None
+
+
+class FleetOrder(Answer, frozen=True):
+    """An order over the whole fleet, and how far its passes have come: `done` of `total` records or nodes.
+
+    `subject` is an administrator, or the label of a policy.
+    """
+
+    id: int
+    kind: Literal["revoke", "policy"]
+    subject: str
+    actor: str
+    reason: str
+    begun_at: float
+    total: int
+    done: int
+    ended_at: float | None
+    state: Literal["under-way", "done", "superseded"]
 
 
 class Waiting(Answer, frozen=True):
@@ -125,6 +149,19 @@ class Reference(Answer, frozen=True):
     decided_at: float | None
     decided_by: str | None
     log: bool
+
+
+class DriverFollower(Answer, frozen=True):
+    """Driver code (SHA-256) that may stand in for other code; `withdrawn_at` is there once it may no longer."""
+
+    id: int
+    old: str
+    new: str
+    reason: str
+    allowed_by: str
+    allowed_at: float
+    withdrawn_by: str | None
+    withdrawn_at: float | None
 
 
 class ReferenceDetail(Reference, frozen=True):

@@ -15,7 +15,9 @@ from authority.cli import (
     break_glass,
     bulk,
     ca,
+    drivers,
     eve,
+    fleet_orders,
     groups,
     health,
     keks,
@@ -54,6 +56,7 @@ for command in (
     records.alert,
     quotes.quote,
     references.reference,
+    drivers.driver,
     results.result,
     brake.brake,
     groups.group,
@@ -67,6 +70,7 @@ for command in (
     backups.restore,
     break_glass.break_glass,
     ca.ca,
+    fleet_orders.fleet_orders,
 ):
     cli.add_command(command)
 cli.add_command(audit_log.audit)

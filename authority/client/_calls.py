@@ -150,6 +150,10 @@ class OpenApi:
         """Nodes that nobody sees any more, by name; `alert_s` and `retire_s` try limits other than the policy's."""
         return self._pages("/v1/stale", api.StaleNode, wanted)
 
+    def fleet_orders(self) -> Iterator[api.FleetOrder]:
+        """Orders over the whole fleet, oldest first, and how far their passes have come."""
+        return self._pages("/v1/fleet-orders", api.FleetOrder, {})
+
     def stage(self, value: int, *, key: str | None = None, **wave: str | float) -> api.RolledOut | api.Waiting:
         """Accept a reference value that has held at its node at a share of the nodes: `percent`, `network`, `group`.
 

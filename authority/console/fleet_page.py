@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from authority import braking
+from authority import braking, fleet_orders
 from authority.console import fleet, words
 from authority.console.desk import Desk, Visit
 from authority.console.fleet import Filters, Glance
@@ -34,14 +35,22 @@ def fleet_routes(desk: Desk) -> None:
                 fleet.nodes(conn, filters, number, visit.now),
                 fleet.network_summary(conn),
                 braking.status(conn),
+                fleet_orders.running(conn),
             )
 
-        seen, (total, rows), networks, brake = await visit.read(view)
+        seen, (total, rows), networks, brake, under_way = await visit.read(view)
         connected = len(visit.context.hub.connected())
         glance = [_glance(seen, connected), _networks(networks, visit.now)]
         found = _nodes(filters, number, total, rows, visit.now)
         searched = filters != Filters() or number > 1
-        return page(visit, "", "Fleet", _brake(brake), *([found, *glance] if searched else [*glance, found]))
+        return page(
+            visit,
+            "",
+            "Fleet",
+            _brake(brake),
+            _under_way(under_way),
+            *([found, *glance] if searched else [*glance, found]),
+        )
 
 
 def _filters(visit: Visit) -> Filters:
@@ -58,6 +67,14 @@ def _brake(status: dict[str, Any]) -> Child:
     link = h("a", "Decide", href=f"{path('approvals')}#brake")
     said = f"The brake holds ({status['cause']}): no node loses keys by itself until two operators decide. "
     return h("p", said, link, class_="alarm", role="status")
+
+
+def _under_way(orders: Sequence[dict[str, Any]]) -> Child:
+    if not orders:
+        return None
+    what = {"revoke": "Revoking", "policy": "Bringing every node in line with the policy"}
+    said = [f"{what[each['kind']]} {each['subject']}: {each['done']:,} of {each['total']:,}. " for each in orders]
+    return h("p", *said, class_="note", role="status")
 
 
 def _glance(seen: Glance, connected: int) -> Markup:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from authority import api, bulk, revoking, rosters, stale
+from authority import api, bulk, fleet_orders, revoking, rosters, stale
 from authority.bulk import MOST_TICKETS, MOST_TOKENS, TicketRow, TokenRow
 from authority.enrolling import draw_ticket
 from authority.operators import Operator, Scope
@@ -21,7 +21,7 @@ from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers, second_operator
 from authority.planes.node_query import NodeQuery
-from authority.planes.paging import AfterName, PageOf
+from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.rosters import PersonFilter, PersonState
 from authority.runtime import Push
 from authority.trust.staleness import StaleRules
@@ -94,6 +94,7 @@ def fleet_routes(app: FastAPI, context: OperatorContext, demand: Demand, checked
     _person_routes(app, context, demand, checked)
     _roster_routes(app, context, demand)
     _stale_route(app, context, demand)
+    _order_route(app, context, demand)
 
 
 def _bulk_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
@@ -138,7 +139,7 @@ def _person_routes(app: FastAPI, context: OperatorContext, demand: Demand, check
     async def revoke_administrator(
         admin: str, body: RevocationRequest, response: Response, operator: Operator = approver
     ) -> View:
-        """Stop accepting this administrator at every node; again, it tells how far the nodes have come."""
+        """Stop accepting this administrator at every node, at once; again, it tells how far the nodes have come."""
         name = checked("administrator", admin)
 
         def order(conn: Connection) -> Order:
@@ -203,6 +204,16 @@ def _stale_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         rules = _rules(rt.policy.stale, alert_s, retire_s)
         found = await context.read(lambda conn: stale.views(conn, rules, rt.now()))
         return page.cut(found, after, itemgetter("node"))
+
+
+def _order_route(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    @app.get("/v1/fleet-orders", dependencies=[Depends(demand(Scope.READ))])
+    @answers(list[api.FleetOrder])
+    @access(OPERATOR)
+    async def list_fleet_orders(page: PageOf, after: AfterNumber = 0) -> list[View]:
+        """Orders over the whole fleet, oldest first, and how far their passes have come."""
+        found = await context.read(lambda conn: fleet_orders.listing(conn, after, page.limit))
+        return page.full(found, itemgetter("id"))
 
 
 def _rules(rules: StaleRules, alert_s: float | None, retire_s: float | None) -> StaleRules:

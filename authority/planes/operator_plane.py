@@ -23,6 +23,7 @@ from authority.planes.approval_routes import approval_routes
 from authority.planes.break_glass_route import break_glass_route
 from authority.planes.conduct_routes import finding_routes, policy_route, signal_routes
 from authority.planes.described import answers, description, second_operator
+from authority.planes.driver_routes import driver_routes
 from authority.planes.fleet_routes import fleet_routes
 from authority.planes.gate import Demanded, Gate, check_scopes_demanded, install_gate
 from authority.planes.hub import Push
@@ -96,6 +97,7 @@ def create_operator_app(context: OperatorContext) -> FastAPI:
     version_routes(app, context, demand, _network_name)
     mapping_routes(app, context, demand, _node)
     reference_routes(app, context, demand)
+    driver_routes(app, context, demand)
     result_routes(app, context)
     approval_routes(app, context, demand)
     _record_routes(app, context, demand)

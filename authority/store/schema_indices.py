@@ -13,6 +13,9 @@ GROWING = {
     "ix_nonce_expires_at": ("nonce", "expires_at"),
     "ix_brake_fall_at_node_id": ("brake_fall", "at", "node_id"),
     "ix_member_node_id": ("member", "node_id"),
+    "ix_challenge_group_sensor_node_id": ("challenge_group", "sensor_node_id"),
+    "ix_group_member_group": ("group_member", "group"),
+    "ix_profile_public": ("profile", "public"),
 }
 """Name to table and columns."""
 

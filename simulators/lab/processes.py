@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+AGENT_VARIABLE = "KEYVIGIL_LAB_AGENT"
 _LAST_LINES = 3
 
 
@@ -22,8 +23,15 @@ class LabError(Exception):
 
 
 def command(name: str) -> str:
-    """Path of a command of this installation, which stands beside the interpreter."""
-    return os.fspath(Path(sys.executable).parent / name)
+    """Path of a command of this installation, which stands beside the interpreter.
+
+    The agent's is the program that the environment variable `KEYVIGIL_LAB_AGENT` names, if it names one: agents of
+    another version, to rehearse an upgrade. Raises `LabError` where that is no program.
+    """
+    other = os.environ.get(AGENT_VARIABLE, "") if name == "keyvigil" else ""
+    if other and not os.access(other, os.X_OK):
+        raise LabError(f"{AGENT_VARIABLE} names no program: {other}", "Name bin/keyvigil of a version, or unset it.")
+    return other or os.fspath(Path(sys.executable).parent / name)
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 60) -> str:

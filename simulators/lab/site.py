@@ -12,8 +12,9 @@ import msgspec
 
 from authority.cli.client import OperatorClient, target
 from authority.trust import parse_policy
-from hal import available_drivers
 from simulators.devices.swtpm import SwtpmFactory
+from simulators.lab.drivers_of import driver_hashes
+from simulators.lab.processes import command
 from simulators.lab.world import World, wait_for
 
 OPEN = {"summoned", "activated"}
@@ -92,7 +93,7 @@ def bare_config(
 ) -> Path:
     """Configuration of a node that has an enclave and no sensors; its keys go to `sink`, else into `keys.json`."""
     kind, options = sink or ("file", {"path": os.fspath(folder / "keys.json")})
-    driver = available_drivers()["tpm2"].sha256
+    driver = driver_hashes(command("keyvigil"))["tpm2"]
     parts: dict[str, Mapping[str, object]] = {
         "node": {"name": name, "state_dir": os.fspath(folder / "state"), "authority": url},
         "connection": {"retry_min_s": 0.1, "retry_max_s": 0.5, "timeout_s": 10},

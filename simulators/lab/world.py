@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from authority.cli.client import OperatorClient, target
-from hal import available_drivers
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
+from simulators.lab.drivers_of import driver_hashes
 from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command, run
 from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, StationConfig
@@ -324,7 +324,7 @@ def agent_config(node: Node, endpoints: Endpoints, node_port: int, settings: Set
 
 
 def _devices(node: Node, endpoints: Endpoints) -> list[str]:
-    drivers = available_drivers()
+    drivers = driver_hashes(command("keyvigil"))
     devices: dict[str, tuple[str, dict[str, object]]] = {
         "fingerprint": ("uru4000", {"usbip": endpoints.usbip, "serial": f"SIM-{node.name}"}),
         "face": ("opencv", {"source": endpoints.camera}),
@@ -333,7 +333,7 @@ def _devices(node: Node, endpoints: Endpoints) -> list[str]:
     }
     lines: list[str] = []
     for title, (driver, options) in devices.items():
-        lines += _section(f"devices.{title}", {"driver": driver, "sha256": drivers[driver].sha256})
+        lines += _section(f"devices.{title}", {"driver": driver, "sha256": drivers[driver]})
         lines += _section(f"devices.{title}.options", options)
     return lines
 

@@ -95,9 +95,9 @@ class Site:
         abort = threading.Event()
         clock = StoppableClock(abort)
         store = IdentityStore(self.state)
-        connect = anonymous_connector(self.authority.url, 5.0)
+        connect = anonymous_connector(self.authority.url, self.config.connection)
         joining = Joining(self.config, self.devices, self.gate, store, time.time, connect)  # type: ignore[arg-type]
-        link = Link(store, joining, 5.0)
+        link = Link(store, joining, self.config.connection)
         answerer = Answerer(
             config=self.config,
             link=link,

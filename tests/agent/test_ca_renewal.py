@@ -15,7 +15,7 @@ from cryptography import x509
 
 from agent.client import AuthorityClient
 from agent.clocks import StoppableClock
-from agent.config import parse_config
+from agent.config import ConnectionSection, parse_config
 from agent.enclave import EnclaveGate
 from agent.errors import AuthorityUnreachable
 from agent.identity import Identity, IdentityStore, LogTrust, load_ca
@@ -73,7 +73,7 @@ class House:
             f'[devices.enclave]\ndriver = "x"\nsha256 = "{"0" * 64}"\n'.encode()
         )
         gate = EnclaveGate(state, rig.open, StoppableClock(threading.Event()))
-        devices, connect = OneEnclave("software"), anonymous_connector(url, 20.0)
+        devices, connect = OneEnclave("software"), anonymous_connector(url, ConnectionSection(timeout_s=20.0))
         return Joining(config, devices, gate, IdentityStore(state), lambda: self.site.clock, connect)  # type: ignore[arg-type]
 
     def join(self, node: Joining) -> Identity:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.config import Config, parse_config
+from agent.config import Config, ConnectionSection, parse_config
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError, AuthorityRefused, ConfigError, NotJoined
 from agent.identity import Identity, IdentityStore, TlsKey, check_certificate
@@ -153,7 +153,14 @@ def world(tmp_path: Path, state: StateDirectory, gate: EnclaveGate) -> Iterator[
     with served(tmp_path) as authority:
         store = IdentityStore(state)
         config = configuration(authority.url, state)
-        joining = Joining(config, OneCamera(), gate, store, lambda: 5.0, anonymous_connector(authority.url, 5.0))
+        joining = Joining(
+            config,
+            OneCamera(),
+            gate,
+            store,
+            lambda: 5.0,
+            anonymous_connector(authority.url, ConnectionSection(timeout_s=5.0)),
+        )
         yield World(Registrar(authority), joining, store, state)
 
 
@@ -350,7 +357,7 @@ def test_a_certificate_that_the_library_chokes_on_is_a_violation(world: World) -
 def test_two_processes_that_renew_at_once_end_with_one_certificate(world: World) -> None:
     """Each removes the files that the other wrote: the loser takes the winner's certificate instead."""
     world.joining.join(world.registrar.token)
-    one, other = (Link(world.store, world.joining, 5.0) for _ in range(2))
+    one, other = (Link(world.store, world.joining, ConnectionSection(timeout_s=5.0)) for _ in range(2))
     one.renew()
     other.renew()
     assert other.certificate == one.certificate

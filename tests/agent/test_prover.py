@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from agent.clocks import StoppableClock
-from agent.config import parse_config
+from agent.config import ConnectionSection, parse_config
 from agent.enclave import EnclaveGate
 from agent.errors import AuthorityRefused, ConfigError
 from agent.identity import Identity, IdentityStore
@@ -172,7 +172,14 @@ def joined(rig: EnclaveRig, tmp_path: Path) -> Iterator[Joined]:
         gate = EnclaveGate(state, rig.open, StoppableClock(threading.Event()))
         identities = IdentityStore(state)
         devices = OneEnclave(rig.kind.value)
-        joining = Joining(config, devices, gate, identities, lambda: site.clock, anonymous_connector(url, 20.0))  # type: ignore[arg-type]
+        joining = Joining(
+            config,
+            devices,
+            gate,
+            identities,
+            lambda: site.clock,
+            anonymous_connector(url, ConnectionSection(timeout_s=20.0)),
+        )  # type: ignore[arg-type]
         yield Joined(site, joining, identities, url)
 
 

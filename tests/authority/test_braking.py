@@ -42,7 +42,7 @@ class Fleet:
         return bool(braking.vote(self.world.conn, decision, operator, "", self.world.clock)["engaged"])
 
     def refresh(self) -> None:
-        standing.refresh_all(self.world.conn, self.world.rt, self.world.clock)
+        standing.refresh_after(self.world.conn, self.world.rt, "", 1000, self.world.clock)
 
     def tiers(self) -> list[str]:
         return [self.world.row(node).tier for node in self.nodes]

@@ -142,7 +142,7 @@ def test_silence_of_the_reporter_raises_nothing_before_its_time(town: Town) -> N
     town.send(town.a, node="a")
     lowered = town.score(town.a)
     town.world.clock += 60
-    standing.refresh_all(town.world.conn, town.world.rt, town.world.clock)
+    standing.refresh_after(town.world.conn, town.world.rt, "", 1000, town.world.clock)
     assert town.score(town.a) == lowered
 
 

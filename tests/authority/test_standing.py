@@ -96,7 +96,7 @@ def test_the_right_person_recovers_step_by_step(story: Story) -> None:
 def test_time_alone_does_not_end_the_step_after_isolation(story: Story) -> None:
     for kind in ("accepted", "failed", "failed", "failed", "accepted", "accepted"):
         story.present(kind, 1000, 1000)
-    standing.refresh_all(story.world.conn, story.world.rt, story.world.clock + 60)
+    standing.refresh_after(story.world.conn, story.world.rt, "", 1000, story.world.clock + 60)
     assert story.state() is NodeState.DEMOTED
 
 
@@ -159,7 +159,7 @@ def test_a_presentation_that_cannot_be_read_counts_as_weak_and_holds_no_other_no
     world.conn.execute(
         update(schema.presentation).where(schema.presentation.c.node_id == mine.node).values(models=damaged)
     )
-    standing.refresh_all(world.conn, world.rt, world.clock)
+    standing.refresh_after(world.conn, world.rt, "", 1000, world.clock)
     assert (world.row(mine.node).score, world.row(mine.node).tier) == (800, "medium")
     assert world.row(other.node).tier == "high"
 
@@ -170,7 +170,7 @@ def test_silence_brings_a_score_down(story: Story) -> None:
         story.good()
     tiers = []
     for days in (1, 3, 5):
-        standing.refresh_all(world.conn, world.rt, world.clock + days * 24 * HOUR)
+        standing.refresh_after(world.conn, world.rt, "", 1000, world.clock + days * 24 * HOUR)
         tiers.append(world.row(story.node).tier)
     assert tiers == ["high", "medium", "low"]
 
@@ -195,7 +195,7 @@ def test_an_isolation_by_order_needs_acceptances_made_since(story: Story) -> Non
     for _ in range(5):
         story.good()
     standing.isolate(world.conn, world.rt, story.node, "olga", "", world.clock)
-    standing.refresh_all(world.conn, world.rt, world.clock)
+    standing.refresh_after(world.conn, world.rt, "", 1000, world.clock)
     assert story.good().state is NodeState.ISOLATED
     assert story.good().state is NodeState.DEMOTED
 

@@ -60,9 +60,9 @@ def test_a_file_without_the_lock_s_hash_is_not_vendored(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     pin = "h11==0.16.0 --hash=sha256:"
     lock.write_text(f"{pin}63cf8bbe7522de3bf65932fda1d9c2772064ffb3dae62d55932da54b31cb6c86\n")
-    _install_locked(lock, tmp_path / "good")
+    _install_locked(lock, tmp_path / "good", lock)
     assert (tmp_path / "good/h11/__init__.py").is_file()
     lock.write_text(f"{pin}{'0' * 64}\n")
     with pytest.raises(BuildError, match=r"(?i)hash"):
-        _install_locked(lock, tmp_path / "bad")
+        _install_locked(lock, tmp_path / "bad", lock)
     assert not (tmp_path / "bad/h11").exists()

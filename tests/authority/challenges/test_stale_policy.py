@@ -69,7 +69,7 @@ def test_every_decision_names_its_policy(site: Site, enrolled: Machine) -> None:
 def test_a_decision_that_fails_leaves_the_old_policy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     rt = site.rt
     before = rt.policy
-    monkeypatch.setattr(policies.standing, "refresh_all", lambda *_: 1 / 0)
+    monkeypatch.setattr(policies.standing, "refresh_after", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         replaced(site, rt, challenge=ChallengeRules(min_modalities=3))
     assert rt.policy is before

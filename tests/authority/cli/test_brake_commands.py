@@ -84,7 +84,7 @@ def test_break_glass_keeps_keys_from_being_taken_and_takes_them_by_order(
     for operator in two:
         run("brake", "release", *operator)
     serving.authority.store.run(
-        lambda conn: standing.refresh_all(conn, serving.authority.runtime, time.time()) and None
+        lambda conn: standing.refresh_after(conn, serving.authority.runtime, "", 1000, time.time()) and None
     )
     assert run("node", "show", "n2", *olga, "--json").value["tier"] == "low"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -12,7 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from authority import fleet_orders
+from authority.planes import Hub
+from authority.service import beat
 from authority.store import schema
+from authority.watching import watch_over
 from protocol.tokens import parse_join_token
 from tests.authority.cli.conftest import Run, Serving
 from tests.authority.cli.test_commands import add_node
@@ -117,6 +122,39 @@ def test_a_person_is_revoked_at_every_node_and_let_in_again(serving: Serving, ru
     assert run("admin", "revoke", "r3", *serving.options).status == 0
     assert run("admin", "readmit", "ada", *serving.options).status == 0
     assert run("admin", "readmit", "ada", *serving.options).status == 1
+
+
+async def beaten(serving: Serving) -> None:
+    """The scheduler's own beat, until nothing is under way."""
+    site, store, rt = serving.authority.site, serving.authority.store, serving.authority.runtime
+    beating = asyncio.create_task(beat(serving.authority, Hub(), watch_over(site, store, rt, [])))
+    try:
+        async with asyncio.timeout(60):
+            while await store.arun(lambda conn: bool(fleet_orders.running(conn))):
+                await asyncio.sleep(0.01)
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+def test_how_far_an_order_has_come_is_seen_until_the_beat_has_made_its_passes(serving: Serving, run: Run) -> None:
+    node = add_node(serving, "n1")
+    count = fleet_orders.AT_ONCE + 1
+    for number in range(count):
+        add_profile(serving, f"r{number}", "ada", "active", node_id=node)
+    done = run("admin", "revoke", "ada", "--all", "--reason", "left", *serving.options, "--json").value
+    (order,) = run("fleet-orders", *serving.options, "--json").value
+    assert (order["id"], order["kind"], order["subject"], order["total"]) == (done["order"], "revoke", "ada", count)
+    assert order["state"] == "under-way" and 0 < order["done"] < count
+    shown = run("fleet-orders", *serving.options).out
+    assert "ada" in shown and f"of {count}" in shown
+    assert "has come to" in run("admin", "readmit", "ada", *serving.options).err
+    asyncio.run(beaten(serving))
+    assert "nothing is under way" in run("fleet-orders", *serving.options).out
+    (order,) = run("fleet-orders", "--all", *serving.options, "--json").value
+    assert (order["state"], order["done"]) == ("done", count) and order["ended_at"]
+    assert {each["state"] for each in run("admin", "list", *serving.options, "--json").value} == {"revoked"}
+    assert run("admin", "readmit", "ada", *serving.options).status == 0
 
 
 def test_rosters_as_csv_and_json(serving: Serving, run: Run, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_the_replay_s_baseline_is_what_the_authority_decided(run: Run, state: Pa
     rt, now = authority.runtime, time.time()
 
     def stood(conn: Connection) -> dict[str, tuple[int, str]]:
-        standing.refresh_all(conn, rt, now)
+        standing.refresh_after(conn, rt, "", 1000, now)
         return {row.name: (row.score, row.state) for row in conn.execute(schema.node.select())}
 
     kept = authority.store.run(stood)

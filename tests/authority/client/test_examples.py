@@ -144,6 +144,7 @@ def test_many_at_once(site: OperatorSite, url: str) -> None:
         done = api.revoke_everywhere("eve", "left")
         assert done.ok and [each.state for each in api.administrator_roster(search="eve")] == ["revoked"]
         assert api.readmit("eve", "came back").ok
+        assert {each.subject for each in api.fleet_orders()} == {"ada"}  # eve had no record anywhere
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from authority import references
+from authority import fleet_orders, references
 from authority.alerts import raise_alert
 from authority.keys import networks
 from authority.store import schema
@@ -94,6 +94,15 @@ def test_a_state_of_a_machine_is_accepted_or_rejected(house: House, admin: Brows
     assert admin.post(f"/console/references/{second}/reject").status_code == 303
     states = house.do(lambda conn: [each["state"] for each in references.listing(conn, node_id)])
     assert states == ["accepted", "rejected"]
+
+
+def test_an_order_over_the_whole_fleet_is_seen_while_it_is_under_way(house: House, admin: Browser) -> None:
+    assert "Revoking ada" not in admin.page("/console")
+    begun = fleet_orders.Kind.REVOKE, "ada", "olga", "left", 1200, 0.0
+    house.do(lambda conn: fleet_orders.begin(conn, *begun))
+    assert "Revoking ada: 0 of 1,200." in admin.page("/console")
+    house.do(lambda conn: fleet_orders.move_on(conn, fleet_orders.next_due(conn), "", 1200, 1.0))
+    assert "Revoking ada" not in admin.page("/console")
 
 
 def test_the_brake_takes_two_votes(house: House, admin: Browser) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, insert
 
-from authority import groups, orders, references, results
+from authority import driver_followers, fleet_orders, groups, orders, references, results
 from authority.alerts import raise_alert
 from authority.oidc import people
 from authority.oidc.claims import Person
@@ -67,8 +67,10 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     references.note_candidate(conn, row_of(conn, node_id), references.Kind.PCRS, {"0": "00"}, now)
     raise_alert(conn, "warning", "test", node_id, "text", {"some": "data"}, now)
     groups.listing(conn)
+    driver_followers.allow(conn, "0" * 64, "1" * 64, "upgrade", "operator", now)
     results.publish(conn, site.runtime, node_id, results.Cause.STANDING, now)
     people.admit(conn, Person("oidc:corp/ann", "corp", "ann", frozenset({Scope.READ}), now + 60), now)
+    fleet_orders.begin(conn, fleet_orders.Kind.REVOKE, "ada", "operator", "left", 3, now)
     asked = Order(Action.NODE_BAN, "n1", {"node_id": node_id}, "stolen")
     row = {"action": asked.action.value, "target": asked.target, "arguments": json.dumps(asked.arguments)}
     who_asked = {"requested_by": "operator", "reason": "stolen", "requested_at": now, "expires_at": now + 3600}
