@@ -142,6 +142,9 @@ class FakeDevices:
             raise NotFound(f"the {name} device is not attached")
         return DEVICES[name](name, self.scene)
 
+    def open_infrared(self, deadline: Deadline) -> None:
+        return None
+
     def display(self) -> SensorIdentity | None:
         return None if self.lamp is None else LAMP
 
