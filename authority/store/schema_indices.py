@@ -16,6 +16,7 @@ GROWING = {
     "ix_challenge_group_sensor_node_id": ("challenge_group", "sensor_node_id"),
     "ix_group_member_group": ("group_member", "group"),
     "ix_profile_public": ("profile", "public"),
+    "ix_profile_node_id_admin": ("profile", "node_id", "admin"),
 }
 """Name to table and columns."""
 

@@ -22,7 +22,12 @@ TABLES = (
     *("brake_fall", "log_node", "reference_value", "alert"),
 )
 HOUR_S = 3600.0
-OF_REQUESTS = {"ix_challenge_group_sensor_node_id", "ix_group_member_group", "ix_profile_public"}
+OF_REQUESTS = {
+    "ix_challenge_group_sensor_node_id",
+    "ix_group_member_group",
+    "ix_profile_public",
+    "ix_profile_node_id_admin",
+}
 """Indices that `test_growth_of_requests` looks for."""
 Plans = dict[str, list[str]]
 
