@@ -257,6 +257,8 @@ FLASH_FRAMES: Final = 3
 """Frames of a straight face under each colour."""
 FLASH_STEP_SECONDS: Final = 3.0
 """How long such frames may take to come."""
+FLASH_USABLE: Final = 0.3
+"""Share of the face that may not be burnt out under any colour."""
 FLASH_STRENGTH: Final = 0.015
 """Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
 FLASH_AGREEMENT: Final = 0.85

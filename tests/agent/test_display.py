@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +11,16 @@ import pytest
 
 from agent.config import ConfigError, parse_config
 from agent.devices import Devices, configured_options
+from agent.enclave import EnclaveGate
 from agent.modalities.face import Face
+from agent.state import StateDirectory
 from hal import Colour, Deadline, Disconnected, Frame, NotFound, PermissionDenied, available_drivers
+from protocol.codec import decode
 from protocol.evidence import read_claims
-from protocol.messages import FlashClaim
+from protocol.messages import BeginRequest, EvidenceSubmission, FlashClaim
+from tests.agent.daemon_site import evidence, make_site, summons, until
 from tests.agent.people import modalities
+from tests.agent.scripted_authority import served
 from tests.agent.test_config import COMPLETE
 from tests.agent.test_presentation import GENUINE, Stage, stage
 
@@ -129,3 +135,24 @@ def test_a_face_whose_screen_failed_is_left_out_and_so_is_the_claim(stage: Stage
     assert [model.modality for model in claims.modalities] == ["fingerprint", "voice"]
     assert claims.flashes is msgspec.UNSET
     assert lamp.closed == 1
+
+
+@pytest.mark.parametrize("screen", [True, False])
+def test_the_daemon_says_that_it_has_a_screen_and_lights_the_face_with_it(
+    tmp_path: Path, state: StateDirectory, gate: EnclaveGate, screen: bool
+) -> None:
+    """Colours that nobody asked for are not shown where there is no screen."""
+    lamp = Lamp()
+    with served(tmp_path) as authority:
+        site = make_site(authority, state, gate)
+        site.devices.lamp = lamp if screen else None  # type: ignore[assignment]
+        site.hues = HUES if screen else msgspec.UNSET
+        site.senses = modalities() | {"face": LitFace({"liveness": False})}
+        site.authority.on_connect = [summons()]
+        with site.running():
+            until(lambda: evidence(site))
+        begun = site.authority.seen("/v1/challenges/c1/begin")[0]
+        claims = read_claims(decode(evidence(site)[0], EvidenceSubmission).token)
+    assert decode(begun, BeginRequest).screen is (True if screen else msgspec.UNSET)
+    assert (claims.flashes is not msgspec.UNSET) is screen
+    assert len(lamp.colours) == (len(HUES) if screen else 0)

@@ -12,7 +12,8 @@ from agent.biometrics import parameters
 from agent.biometrics._dlib import shared_engine
 from agent.biometrics.liveness import LiveFrames, Watch
 from agent.biometrics.liveness.light import COLOURS, NEUTRAL
-from agent.biometrics.liveness.reflection import DIM, FLAT, OTHER
+from agent.biometrics.liveness.reflection import DIM, FLAT, OTHER, Reflection
+from agent.biometrics.liveness.watch import OTHER_FACE
 from agent.extension import PersonAbsent
 from agent.modalities._liveness import KEEP_LOOKING, looked_on
 from agent.modalities.face import Face
@@ -110,6 +111,20 @@ def test_a_live_picture_on_another_screen_is_found_by_its_relief_alone(
     assert by_flashes(staged(scene)) == FLAT
     monkeypatch.setattr(parameters, "FLASH_RELIEF", -99.0)
     assert by_flashes(staged(scene)) == ""
+
+
+def test_another_face_under_the_colours_is_told(people: list[AnimatedFace], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither the jump from one frame to the next nor the light is looked at."""
+
+    class Swapped(LiveFace):
+        def picture(self, seconds: float, asked: Any, light: Light | None = None) -> Any:
+            face = people[3] if light is not None and 2 <= len(light.shown) <= 3 else self.face
+            return face.perform(seconds, asked, self.take, light=light)
+
+    monkeypatch.setattr(parameters, "LIVENESS_STEADY", -1.0)
+    monkeypatch.setattr(Reflection, "refusal", lambda *_: "")
+    assert by_flashes(staged(Swapped(people[1], 1))) == OTHER_FACE
+    assert by_flashes(staged(LiveFace(people[1], 1))) == ""
 
 
 def test_a_room_that_is_too_bright_is_told_as_such(people: list[AnimatedFace]) -> None:

@@ -22,7 +22,8 @@ class Studio:
     """`screen` is the light of white on the face, `veil` what lies over it instead, both where the room gives 1.
 
     `tint` is the room's light before white balance, `drift` a change of colour from one window to the next, `balance`
-    by what the camera multiplies each window, `noise` that of every frame's mean.
+    by what the camera multiplies each window, `noise` that of every frame's mean, `burnt` the share of the face that is
+    white whatever the light.
     """
 
     screen: float = 0.35
@@ -33,6 +34,7 @@ class Studio:
     noise: float = 0.001
     seed: int = 5
     walled: bool = True
+    burnt: float = 0.0
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
@@ -47,7 +49,9 @@ class Studio:
         for _ in range(frames):
             seen = face * gains * np.exp(place * self.drift + self.noise * self._rng.standard_normal(3))
             wall = WALL * gains * (1.0 + 0.05 * self.screen * light)
-            made.append(Lit(seen.astype(np.float32), wall if self.walled else None))
+            usable = np.broadcast_to(np.arange(SIDE) >= self.burnt * SIDE, (SIDE, SIDE))
+            seen[~usable] = 1.0
+            made.append(Lit(seen.astype(np.float32), wall if self.walled else None, usable))
         return made
 
     def look(self, shown: Sequence[Hue], drawn: Sequence[Hue] | None = None) -> Reflection:

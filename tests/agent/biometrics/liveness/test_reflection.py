@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from agent.biometrics.liveness.light import COLOURS, NEUTRAL, decode, lit
-from agent.biometrics.liveness.reflection import DIM, FLAT, OTHER
+from agent.biometrics.liveness.reflection import BURNT, DIM, FLAT, OTHER, Reflection
 from protocol.flashes import MOST_FLASHES, Hue, flash_row, flash_rows
 from tests.agent.biometrics.liveness.acting import STRAIGHT as HEAD
 from tests.agent.biometrics.liveness.lighting import ROW, Studio, judged
@@ -96,7 +98,23 @@ def test_a_frame_gives_the_light_of_its_face_and_of_what_is_beside_it() -> None:
     seen = lit(picture, HEAD)
     assert seen.background is not None
     assert seen.background == pytest.approx(np.full(3, 0.188), abs=0.002)
-    assert seen.colour == pytest.approx([0.578, 0.305, 0.188], abs=0.01)
+    assert seen.face[16, 16] == pytest.approx([0.578, 0.305, 0.188], abs=0.01)
+    assert seen.usable.all()
+
+
+def test_what_is_burnt_out_is_left_out() -> None:
+    picture = np.full((480, 640, 3), (120, 120, 120), np.uint8)
+    picture[100:460, 230:320] = (255, 150, 120)
+    seen = lit(picture, HEAD)
+    assert not seen.usable[:, :14].any()
+    assert seen.usable[:, 18:].all()
+
+
+def test_a_face_half_burnt_out_is_judged_by_its_other_half() -> None:
+    assert Studio(burnt=0.5).refusal(ROW) == ""
+    assert Studio(burnt=0.5).refusal(ROW, flash_row(11, 4)) == OTHER
+    assert Studio(burnt=0.9).refusal(ROW) == BURNT
+    assert Studio(burnt=0.9).look(ROW).strength == 0.0
 
 
 @pytest.mark.parametrize("wall", [0, 255])
@@ -104,3 +122,22 @@ def test_a_wall_that_is_black_or_burnt_out_is_no_background(wall: int) -> None:
     picture = np.full((480, 640, 3), wall, np.uint8)
     picture[100:460, 230:410] = (200, 150, 120)
     assert lit(picture, HEAD).background is None
+
+
+SOUND = Reflection(strength=0.1, agreement=0.98, named=ROW, relief=0.9)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (SOUND, ""),
+        (replace(SOUND, strength=0.01), DIM),
+        (replace(SOUND, named=(*ROW[:3], ROW[0])), OTHER),
+        (replace(SOUND, agreement=0.8), OTHER),
+        (replace(SOUND, agreement=-0.99), OTHER),
+        (replace(SOUND, relief=0.1), FLAT),
+        (replace(SOUND, relief=-3.0), FLAT),
+    ],
+)
+def test_each_measure_alone_refuses(spoilt: Reflection, said: str) -> None:
+    assert spoilt.refusal(ROW) == said
