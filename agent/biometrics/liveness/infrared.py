@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.biometrics import parameters
-from agent.biometrics.liveness.cues import Head, Landmarks
-from agent.biometrics.liveness.tracker import Finder
+from agent.biometrics.liveness.continuity import FROZEN
+from agent.biometrics.liveness.cues import Head
+from agent.biometrics.liveness.tracker import FaceTracker, Finder
 from hal import Frame
 
 UNSEEN = "The infrared camera sees no face where the other one does. Let both see the whole face, and nothing else."
@@ -25,10 +26,10 @@ BESIDE = "The infrared light falls on what is beside the face as on the face. Ha
 
 Read = Callable[[], Frame]
 
-_MOST = 8
+MOST = 8
 """Frames that are read for one pair: an emitter lights one of two or three."""
 
-_ENOUGH = 3
+ENOUGH = 3
 """Frames after which a difference is looked for."""
 
 _STEP = 6.0
@@ -40,28 +41,24 @@ _NEAR, _FAR = 2.6, 4.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Two frames of an infrared camera, shortly after one another: uint8 `[height, width]`; one without a strobe."""
+    """Two frames of an infrared camera, shortly after one another; one without a strobe."""
 
-    lit: NDArray[np.uint8] = field(repr=False)
-    dark: NDArray[np.uint8] = field(repr=False)
+    lit: Frame = field(repr=False)
+    dark: Frame = field(repr=False)
 
     @property
     def light(self) -> NDArray[np.float32]:
-        """What the emitter adds, in grey levels."""
-        return self.lit.astype(np.float32) - self.dark.astype(np.float32)
+        """What the emitter adds, in grey levels: float32 `[height, width]`."""
+        return self.lit.bgr[:, :, 1].astype(np.float32) - self.dark.bgr[:, :, 1].astype(np.float32)
 
 
-def read_pair(read: Read, *, strobe: bool = True) -> Pair:
-    """The brightest and the darkest of as few frames as it takes to see both; raises what `read` does."""
-    if not strobe:
-        frame = np.ascontiguousarray(read().bgr[:, :, 1])
-        return Pair(frame, frame)
-    frames = []
-    for number in range(1, _MOST + 1):
-        frames.append(np.ascontiguousarray(read().bgr[:, :, 1]))
-        means = [float(frame.mean()) for frame in frames]
-        if number >= _ENOUGH and max(means) - min(means) > _STEP:
-            break
+def read_pair(read: Read, *, strobe: bool = True, most: int = MOST) -> Pair:
+    """The brightest and the darkest of as few frames as show both, of `most` at most; raises what `read` does."""
+    frames = [read()]
+    means = [float(frames[0].bgr.mean())]
+    while strobe and len(frames) < most and (len(frames) < ENOUGH or max(means) - min(means) <= _STEP):
+        frames.append(read())
+        means.append(float(frames[-1].bgr.mean()))
     return Pair(frames[int(np.argmax(means))], frames[int(np.argmin(means))])
 
 
@@ -77,7 +74,7 @@ class Witness:
     """Compares what both cameras see in one presentation; with `strobe` the emitter must be seen to light the face."""
 
     def __init__(self, finder: Finder, *, strobe: bool = True) -> None:
-        self._finder = finder
+        self._tracker = FaceTracker(finder)
         self._strobe = strobe
         self._first: _Sight | None = None
         self._last: Head | None = None
@@ -91,20 +88,15 @@ class Witness:
         return self._seen(colour, pair)
 
     def _seen(self, colour: Head, pair: Pair) -> str:
-        head = self._found(pair.lit)
-        if head is None:
+        cue = self._tracker.see(pair.lit)
+        if cue.repeated:
+            return FROZEN
+        if cue.head is None:
             return UNSEEN
-        self._last = head
-        sight = _Sight(colour, head)
+        self._last = cue.head
+        sight = _Sight(colour, cue.head)
         self._first = self._first or sight
         return "" if _agree(self._first, sight) else APART
-
-    def _found(self, grey: NDArray[np.uint8]) -> Head | None:
-        rgb = np.ascontiguousarray(np.repeat(grey[:, :, np.newaxis], 3, axis=2))
-        boxes = self._finder.detect_straight(rgb)
-        if not boxes:
-            return None
-        return Landmarks(self._finder.points(rgb, max(boxes, key=lambda box: box.confidence))).head()
 
     def _lit(self, pair: Pair) -> str:
         light, head = pair.light, self._last

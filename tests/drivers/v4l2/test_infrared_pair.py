@@ -40,7 +40,7 @@ def test_v4l2_lit_and_dark_frames_make_a_pair(fourcc: str) -> None:
         assert second is not None and second.strobe
         with second.camera as camera:
             pair = read_pair(lambda: camera.read(soon()))
-    assert (round(float(pair.lit.mean())), round(float(pair.dark.mean()))) == (150, 30)
+    assert (round(float(pair.lit.bgr.mean())), round(float(pair.dark.bgr.mean()))) == (150, 30)
 
 
 def test_v4l2_a_strobe_that_is_not_there_can_be_said() -> None:

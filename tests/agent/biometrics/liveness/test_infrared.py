@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent.biometrics._dlib import Box
+from agent.biometrics.liveness.continuity import FROZEN
 from agent.biometrics.liveness.infrared import APART, BESIDE, UNLIT, UNSEEN, Pair, Witness, read_pair
 from hal import Frame
 from protocol.gestures import Gesture
@@ -44,8 +45,17 @@ def pair(face: float = 90.0, beside: float = 15.0, dark: float = 20.0) -> Pair:
     """A lit face before a room, and both in the dark."""
     light = np.full((480, 640), beside)
     light[160:340, 230:410] = face
-    lit = np.clip(dark + light, 0, 255).astype(np.uint8)
-    return Pair(lit, np.full((480, 640), dark, np.uint8))
+    return Pair(frame_of(dark + light), frame_of(np.full((480, 640), dark)))
+
+
+NUMBERS = count()
+
+
+def frame_of(grey: np.ndarray) -> Frame:
+    """A frame like no other: its number is in its first pixels."""
+    number, picture = next(NUMBERS), np.clip(grey, 0, 255).astype(np.uint8)
+    picture[0, :2] = number % 256, number // 256
+    return Frame(np.repeat(picture[:, :, np.newaxis], 3, axis=2), number, number, infrared=True)
 
 
 @pytest.fixture
@@ -104,6 +114,13 @@ def test_a_head_so_near_that_nothing_is_beside_it_is_told(finder: Finder) -> Non
     assert Witness(finder).straight(finder.head, pair()) == BESIDE
 
 
+def test_an_infrared_camera_that_repeats_its_pictures_is_told(finder: Finder) -> None:
+    witness, same = Witness(finder), pair()
+    assert witness.straight(STRAIGHT, same) == ""
+    assert witness.straight(STRAIGHT, same) == FROZEN
+    assert witness.straight(STRAIGHT, pair()) == ""
+
+
 def frames(levels: list[float]) -> list[Frame]:
     return [Frame(np.full((48, 64, 3), level, np.uint8), number, number) for number, level in enumerate(levels)]
 
@@ -121,7 +138,7 @@ def read_of(levels: list[float]) -> tuple[Pair, int]:
 @pytest.mark.parametrize("levels", [[30, 90, 30], [90, 30, 90], [30, 30, 90], [30, 30, 31, 90]])
 def test_a_pair_is_the_lit_and_the_dark_one_of_few_frames(levels: list[float]) -> None:
     found, taken = read_of([*levels, 0, 0, 0, 0, 0])
-    assert (found.lit.max(), found.dark.min()) == (90, 30)
+    assert (found.lit.bgr.max(), found.dark.bgr.min()) == (90, 30)
     assert found.light.mean() == 60
     assert taken == len(levels)
 
@@ -132,8 +149,14 @@ def test_an_emitter_that_is_off_is_not_waited_for_without_end() -> None:
     assert found.light.mean() == 1
 
 
+def test_no_more_frames_are_read_than_there_is_time_for() -> None:
+    left = iter(frames([30] * 9))
+    read_pair(lambda: next(left), most=3)
+    assert next(left).sequence == 3
+
+
 def test_without_a_strobe_one_frame_is_enough() -> None:
     left = iter(frames([50, 60]))
     found = read_pair(lambda: next(left), strobe=False)
-    assert (found.lit == found.dark).all()
+    assert found.lit is found.dark
     assert next(left).sequence == 1
