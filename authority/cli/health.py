@@ -15,7 +15,9 @@ from authority.cli.output import CommandFailed, emit, json_option, printable
 
 @click.command()
 @target_options
-@click.option("--ready", is_flag=True, help="Ask only whether it answers and nothing hinders it, as a container's check.")
+@click.option(
+    "--ready", is_flag=True, help="Ask only whether it answers and nothing hinders it, as a container's check."
+)
 @json_option
 def health(as_json: bool, ready: bool, **options: Any) -> None:
     """Examine the authority; ends with status 1 when something is not in order.

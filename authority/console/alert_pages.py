@@ -183,11 +183,15 @@ def _reviewed(visit: Visit, alert: dict[str, Any]) -> Markup:
     )
 
 
+def _state(each: dict[str, Any]) -> str:
+    return "stuck" if each["stuck"] else f"{each['set_aside']} set aside" if each["set_aside"] else "flows"
+
+
 def _destinations(going: list[dict[str, Any]], now: float) -> Markup:
     rows = [
         (
             each["name"],
-            words.verdict("stuck" if each["stuck"] else "flows", good=not each["stuck"]),
+            words.verdict(_state(each), good=not each["stuck"] and not each["set_aside"]),
             each["waiting"],
             each["sent"],
             each["failed"],
