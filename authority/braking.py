@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from authority import audit
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change
-from authority.operators import is_in_force
+from authority.operators import is_in_force, person_behind
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust.brake import FALLEN, BrakeDecision, decided, trips, worsens
@@ -105,8 +105,9 @@ def _release(conn: Connection, number: int, actor: str, now: float) -> None:
 
 
 def _votes(conn: Connection, number: int, now: float) -> list[tuple[str, BrakeDecision]]:
-    """Votes of the last day by operators whose token is still good: a thief's word goes with the token."""
+    """Votes of the last day, by the person, of operators whose token is still good: a thief's word goes with it."""
     row = schema.brake_vote
     query = select(row.c.operator, row.c.decision).where((row.c.brake == number) & (row.c.at > now - VOTE_S))
     votes = conn.execute(query.order_by(row.c.seq)).all()
-    return [(operator, BrakeDecision(decision)) for operator, decision in votes if is_in_force(conn, operator, now)]
+    good = [(operator, decision) for operator, decision in votes if is_in_force(conn, operator, now)]
+    return [(person_behind(conn, operator, now), BrakeDecision(decision)) for operator, decision in good]

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from authority import audit
 from authority.alerts import raise_alert
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Runtime
 from authority.store.schema_break_glass import break_glass as _row
 from protocol.problems import ErrorCode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,6 +68,19 @@ class AlertSinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     destinations: list[AlertDestination] = []
 
 
+class ConsoleClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The console as a client of an identity provider: a table `[oidc.console]` below its `[[oidc]]`.
+
+    `redirect_uri` is the console's address as browsers know it, with `/console/sign-in/NAME/back` behind it, where NAME
+    is the provider's; it is registered there to the letter. Without a `client_secret_file` (0600) the client is public.
+    """
+
+    client_id: Text
+    redirect_uri: Text
+    client_secret_file: str = ""
+    scopes: Annotated[tuple[Text, ...], msgspec.Meta(max_length=16)] = ("openid",)
+
+
 class OidcProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An identity provider whose access tokens operators may bear: a table `[[oidc]]`.
 
@@ -84,12 +97,13 @@ class OidcProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     claim: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=8)] = ("roles",)
     ca: str = ""
     typ: Literal["at+jwt", "jwt"] = "at+jwt"
-    algorithms: tuple[Text, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    algorithms: tuple[Text, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     leeway_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 30.0
     longest_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
     keys_s: Annotated[float, msgspec.Meta(ge=60, le=86400)] = 600.0
     kept_s: Annotated[float, msgspec.Meta(ge=60, le=604_800)] = 86400.0
     stands_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 28800.0
+    console: ConsoleClient | None = None
 
 
 class ResultSubscriber(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -188,12 +202,18 @@ def render(config: AuthorityConfig) -> str:
     parts += [["[[alerts.destinations]]", *_lines(_plain(each))] for each in config.alerts.destinations]
     parts += [] if config.results == Results() else [["[results]", *_lines(_plain(config.results))]]
     parts += [["[[results.subscribers]]", *_lines(_plain(each))] for each in config.results.subscribers]
-    parts += [["[[oidc]]", *_lines(_plain(each)), *_table("oidc.roles", each.roles)] for each in config.oidc]
+    parts += [[*_oidc(each)] for each in config.oidc]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-_APART = {"destinations", "roles", "subscribers"}
+_APART = {"destinations", "roles", "subscribers", "console"}
 """Tables of their own."""
+
+
+def _oidc(provider: OidcProvider) -> Iterator[str]:
+    yield from ("[[oidc]]", *_lines(_plain(provider)), *_table("oidc.roles", provider.roles))
+    if provider.console is not None:
+        yield from ("[oidc.console]", *_lines(_plain(provider.console)))
 
 
 def _plain(section: Any) -> dict[str, Any]:

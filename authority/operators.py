@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from authority import audit
+from authority.roles import Scope, draw_token, lookup_of
 from authority.runtime import Refusal, Runtime
 from authority.store import schema
-from protocol.codec import b64url
 
-PREFIX = "kvo1."
 PERSON_PREFIX = "oidc:"
 """What the names of persons begin with whom an identity provider vouches for; no token's name has a colon."""
-
-
-class Scope(StrEnum):
-    """What a token allows; `AUDIT` is the audit log with its proofs, `ADMIN` allows everything."""
-
-    READ = "read"
-    AUDIT = "audit"
-    OPERATE = "operate"
-    APPROVE = "approve"
-    SIGNAL = "signal"
-    METRICS = "metrics"
-    ADMIN = "admin"
-
-
-class Role(StrEnum):
-    """A set of scopes with a name, as a site hands them out."""
-
-    VIEWER = "viewer"
-    AUDITOR = "auditor"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-    TAP = "tap"
-
-    @property
-    def scopes(self) -> frozenset[Scope]:
-        """What it allows."""
-        return ROLES[self]
-
-
-ROLES = {
-    Role.VIEWER: frozenset({Scope.READ}),
-    Role.AUDITOR: frozenset({Scope.READ, Scope.AUDIT}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.AUDIT, Scope.OPERATE, Scope.APPROVE}),
-    Role.ADMIN: frozenset({Scope.ADMIN}),
-    Role.TAP: frozenset({Scope.SIGNAL}),
-}
 
 
 class Kind(StrEnum):
@@ -76,11 +38,6 @@ class Operator:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-def draw_token(random: Callable[[int], bytes]) -> str:
-    """The text of a new token, which only whoever is to use it need ever know."""
-    return PREFIX + b64url(random(32))
-
-
 def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequence[Scope], lifetime_s: float) -> str:
     """A new token for `name`; this text is its only copy."""
     text = draw_token(rt.random)
@@ -93,6 +50,7 @@ def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequ
 def register(conn: Connection, given: Mapping[str, Any], actor: str, now: float) -> dict[str, Any]:
     """Note a credential of which only the hash is known here: `name`, `kind`, `scopes`, `lifetime_s`, `lookup`.
 
+    `identity`, where it is given, is as whom an identity provider knows its operator (`oidc:PROVIDER/SUBJECT`).
     Raises `Refused` for a name or a credential that is taken.
     """
     name, scopes, kind = given["name"], given["scopes"], Kind(given["kind"])
@@ -100,9 +58,11 @@ def register(conn: Connection, given: Mapping[str, Any], actor: str, now: float)
     known = conn.execute(select(row.c.lookup).where(row.c.lookup == lookup)).first()
     if known is not None or name_is_taken(conn, name, now):
         raise Refusal(f"there is a token named {name} already, or this very one", "Choose another name and token.")
-    values = {"lookup": lookup, "name": name, "scopes": json.dumps(scopes), "kind": kind.value}
+    identity = given.get("identity", "")
+    values = {"lookup": lookup, "name": name, "scopes": json.dumps(scopes), "kind": kind.value, "identity": identity}
     conn.execute(insert(row).values(**values, created_at=now, expires_at=now + given["lifetime_s"]))
-    audit.append(conn, "operator-token", actor, None, {"name": name, "scopes": scopes, "kind": kind.value}, now)
+    detail = {"name": name, "scopes": scopes, "kind": kind.value} | ({"identity": identity} if identity else {})
+    audit.append(conn, "operator-token", actor, None, detail, now)
     return {"name": name, "scopes": scopes, "expires_at": now + given["lifetime_s"]}
 
 
@@ -137,6 +97,7 @@ def token_list(conn: Connection, now: float) -> list[dict[str, Any]]:
         {
             "name": each.name,
             "kind": each.kind,
+            "identity": each.identity,
             "scopes": json.loads(each.scopes),
             "created_at": each.created_at,
             "expires_at": each.expires_at,
@@ -164,6 +125,16 @@ def is_in_force(conn: Connection, name: str, now: float) -> bool:
     return conn.execute(select(row.c.name).where(standing)).first() is not None
 
 
+def person_behind(conn: Connection, name: str, now: float) -> str:
+    """Whom an operator counts as where two persons are asked for: two credentials of one person are one.
+
+    It is the identity that their credential in force names, or else they themselves.
+    """
+    row = schema.operator_token
+    named = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None) & (row.c.identity != "")
+    return conn.scalar(select(row.c.identity).where(named)) or name
+
+
 def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     """End the token of this name at once; whether there was one."""
     row = schema.operator_token
@@ -174,11 +145,7 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
 def revoke_every_token(conn: Connection, now: float) -> int:
     """End every token at once, and what other persons ordered and voted for; how many tokens were in force."""
     conn.execute(update(schema.oidc_person).values(stands_until=now))
+    conn.execute(delete(schema.person_session))
     row = schema.operator_token
     in_force = (row.c.expires_at > now) & row.c.revoked_at.is_(None)
     return conn.execute(update(row).where(in_force).values(revoked_at=now)).rowcount
-
-
-def lookup_of(text: str) -> str:
-    """SHA-256 of a token's text, in hexadecimal: all that is kept of it."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from authority import audit, driver_followers, enrolling, operators, policies, references, revoking, standing
 from authority.alerts import Severity, raise_alert
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push, Refusal, Runtime
 from authority.store import schema_api
 from authority.trust.policy import ApprovalRules, Policy
@@ -177,8 +178,9 @@ def _scope(action: Action) -> Scope:
 
 
 def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Operator, now: float) -> None:
-    if operator.name == row.requested_by:
-        detail = "the second operator must be another than whoever asked"
+    asked, second = (operators.person_behind(conn, name, now) for name in (row.requested_by, operator.name))
+    if asked == second:
+        detail = "the second operator must be another person than whoever asked"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have another operator approve it.")
     if not operator.may(_scope(action)):
         detail = f"this token lacks the scope {_scope(action)}, which the order needs"

@@ -18,10 +18,9 @@ from authority.runtime import Runtime
 from authority.store import schema
 from authority.weak import is_weak
 from protocol.evidence import EvidenceClaims
+from protocol.openings import EVIDENCE
 from protocol.problems import ErrorCode
 
-EVIDENCE = "evidence"
-"""Kind of the audit record that an opening is checked against."""
 RESUBMITTED = "a sample was given before"
 UNTAGGED = "a sample has no replay tag"
 

@@ -36,13 +36,14 @@ from authority.keys.kek_shelf import KekShelf, current
 from authority.keys.shredding import ShredKeys
 from authority.metrics import Plane
 from authority.oidc import sign_on
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, PlaneServer, create_node_app, node_server, operator_server
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
 from authority.planes.tls import take_descriptors
 from authority.replicas import Membership, check_shreds
+from authority.roles import Scope
 from authority.runtime import Push, Runtime
 from authority.site_database import database_password, open_store, refuse_used
 from authority.store import Store, StoreUnavailable

@@ -16,6 +16,8 @@ OPENING_FORM = "keyvigil/opening/1"
 LARGEST_OPENING = 256 * 1024
 """Bytes of an exported opening, more than any modality's features need."""
 MOST_LEAVES = 64
+EVIDENCE = "evidence"
+"""Kind of the audit record that an opening is checked against."""
 _AGREED = re.compile(r"[^+]{1,32}\+openings-([0-9]{1,8})")
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _CLAUSE = (

@@ -2,11 +2,12 @@
 
 from authority.alerts.outbox import acknowledge, raise_alert
 from authority.alerts.rfc5424 import Origin, Record, Severity, format_record
-from authority.alerts.sinks import AlertSink, FileSink, SinkError
+from authority.alerts.sinks import AlertSink, FileSink, MessageRefused, SinkError
 
 __all__ = [
     "AlertSink",
     "FileSink",
+    "MessageRefused",
     "Origin",
     "Record",
     "Severity",

@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 
-from authority.alerts.sinks import TIMEOUT_S, SinkError
+from authority.alerts.sinks import TIMEOUT_S, too_long
 
 SOCKET = "/run/systemd/journal/socket"
 
@@ -32,7 +32,7 @@ class JournaldSink:
                 sender.connect(self._path)
                 sender.send(b"".join(entry(name, value) for name, value in fields.items()))
         except OSError as error:
-            raise SinkError(f"journald: {error.strerror or error}") from None
+            raise too_long("journald", error) from None
 
     def close(self) -> None:
         """Nothing is held open."""

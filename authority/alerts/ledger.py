@@ -82,6 +82,13 @@ def count_failure(conn: Connection, name: str, alert_id: int, cause: str, at: fl
     conn.execute(update(row).where(row.c.id == alert_id).values(attempts=row.c.attempts + 1))
 
 
+def count_again(conn: Connection, name: str, *, sent: int = 0, dropped: int = 0, now: float | None = None) -> None:
+    """What an operator had sent again, or let go, of what lies behind a destination's cursor."""
+    row = schema.alert_destination
+    values: dict[Any, Any] = {"sent": row.c.sent + sent, "dropped": row.c.dropped + dropped}
+    _change(conn, name, values | ({"last_sent_at": now} if now is not None else {}), ALERTS)
+
+
 def give_up(conn: Connection, name: str, backlog: int | None, queue: Queue = ALERTS) -> int:
     """Let go of the oldest alerts above `backlog` that wait, if there is such a bound; how many."""
     excess = 0 if backlog is None else waiting(conn, name, queue) - backlog

@@ -8,16 +8,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from authority.alerts import refusals
 from authority.alerts.destinations import Destination
 from authority.alerts.ledger import ALERTS
 from authority.alerts.pumping import AT_ONCE, BATCH, Pump, RunTransaction, all_are_ours
 from authority.alerts.rfc5424 import Origin, Record, Severity
 
-__all__ = ["AT_ONCE", "BATCH", "AlertPump"]
+__all__ = ["AT_ONCE", "BATCH", "AlertPump", "message"]
 
 
 class AlertPump(Pump[Destination]):
     """As `Pump`: an alert's key is its id."""
+
+    held = refusals.HELD
 
     def __init__(
         self,
@@ -33,9 +36,18 @@ class AlertPump(Pump[Destination]):
         self._origin = origin
 
     def _message(self, to: Destination, row: Row[Any]) -> tuple[bytes, str] | None:
-        if not to.wants(Severity(row.severity)):
-            return None
-        return to.write(_record(row), self._origin), f"alert-{row.id}"
+        return message(to, row, self._origin) if to.wants(Severity(row.severity)) else None
+
+    def _set_aside(self, conn: Connection, to: Destination, item: int, cause: str) -> bool:
+        return refusals.note(conn, to.name, item, cause, self._now())
+
+    def _passed_by(self, conn: Connection, to: Destination, last: int) -> None:
+        refusals.passed(conn, to.name, last)
+
+
+def message(to: Destination, row: Row[Any], origin: Origin) -> tuple[bytes, str]:
+    """An alert in a destination's form, and its key."""
+    return to.write(_record(row), origin), f"alert-{row.id}"
 
 
 def _record(row: Row[Any]) -> Record:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, Select, select, update
 
 from authority.alerts import ledger
 from authority.alerts.ledger import Queue
-from authority.alerts.sinks import AlertSink, SinkError
+from authority.alerts.sinks import AlertSink, MessageRefused, SinkError
 from authority.store import StoreUnavailable, schema
 
 T = TypeVar("T")
@@ -74,8 +74,10 @@ class Pump(ABC, Generic[To]):
 
     A message is sent once to each, and again only when the process ended between sending and remembering, which is done
     for a few at a time: under the same key. `ours` tells, in a transaction, whether a receiver is this process's to
-    send to, of several that share the queue.
+    send to, of several that share the queue. `held` selects ids that some receiver lacks however far it has come.
     """
+
+    held: Select[Any] | None = None
 
     def __init__(
         self,
@@ -93,6 +95,13 @@ class Pump(ABC, Generic[To]):
         self._passed = Counter[str]()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    def _set_aside(self, _conn: Connection, _to: To, _item: int, _cause: str) -> bool:
+        """Whether a message that was refused for what it is is not tried again; none is where nobody says so."""
+        return False
+
+    def _passed_by(self, _conn: Connection, _to: To, _last: int) -> None:
+        """Called when a receiver has come to `_last`."""
 
     @abstractmethod
     def _message(self, to: To, row: Row[Any]) -> tuple[bytes, str] | None:
@@ -152,7 +161,7 @@ class Pump(ABC, Generic[To]):
             if not 0 <= self._now() - begun < WITHIN_S:
                 break
             try:
-                if (message := self._message(to, row)) is not None:
+                if (message := self._written(to, row)) is not None:
                     to.sink.send(*message)
                     offered.sent += 1
             except Exception as error:  # noqa: BLE001 - what went before is remembered whatever ails this one
@@ -162,20 +171,38 @@ class Pump(ABC, Generic[To]):
             offered.last = row.id
         return offered
 
+    def _written(self, to: To, row: Row[Any]) -> tuple[bytes, str] | None:
+        try:
+            return self._message(to, row)
+        except Exception as error:
+            _log.exception("a message cannot be written", extra={"sink": to.name, "item": row.id})
+            raise MessageRefused(f"it cannot be written: {type(error).__name__}") from error
+
     def _remember(self, conn: Connection, to: To, offered: _Offered) -> bool:
         """Whether the receiver is still ours; what another replica noted since is not undone."""
         if not self._ours(conn, to.name):
             return False
         if offered.passed:
             ledger.count_sent(conn, to.name, offered.last, offered.sent, self._now(), self._queue)
+            self._passed_by(conn, to, offered.last)
             everywhere = min(ledger.cursor(conn, each.name, self._queue) for each in self._destinations)
             row = self._queue.items
             waiting = row.c.delivered_at.is_(None) & (row.c.id <= everywhere)
+            if self.held is not None:
+                waiting &= row.c.id.not_in(self.held)
             conn.execute(update(row).where(waiting).values(delivered_at=self._now()))
         if offered.refusal is not None:
             cause = str(offered.refusal) if isinstance(offered.refusal, SinkError) else type(offered.refusal).__name__
             ledger.count_failure(conn, to.name, offered.refused, cause, self._now(), self._queue)
+            self._go_by(conn, to, offered, cause)
         return True
+
+    def _go_by(self, conn: Connection, to: To, offered: _Offered, cause: str) -> None:
+        """Leave a message behind that is set aside: what comes after it goes on at once."""
+        refused = isinstance(offered.refusal, MessageRefused)
+        if refused and self._set_aside(conn, to, offered.refused, cause):
+            ledger.count_sent(conn, to.name, offered.refused, 0, self._now(), self._queue)
+            offered.passed, offered.refusal = offered.passed + 1, None
 
     def _work(self, to: To) -> None:
         pause_s = self._pause_s

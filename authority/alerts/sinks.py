@@ -18,6 +18,16 @@ class SinkError(Exception):
     """A record was not taken; it is tried again later."""
 
 
+class MessageRefused(SinkError):
+    """A record was not taken for what it is, by a receiver that takes others: the same would be refused again."""
+
+
+def too_long(name: str, error: OSError) -> SinkError:
+    """What a system's refusal of a datagram is of: the message where it is too long, else the receiver."""
+    refused = MessageRefused if error.errno == errno.EMSGSIZE else SinkError
+    return refused(f"{name}: {error.strerror or error}")
+
+
 class AlertSink(Protocol):
     """Takes one record at a time. `name` is stable: what was sent is remembered under it."""
 
@@ -26,7 +36,7 @@ class AlertSink(Protocol):
         """Name of this sink among the others."""
 
     def send(self, record: bytes, key: str = "", /) -> None:
-        """Hand over one record, named `key` at every try; raises `SinkError`."""
+        """Hand over one record, named `key` at every try; raises `SinkError`, `MessageRefused` for what it is."""
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -84,7 +94,7 @@ class UnixSink:
             connected.sendall(record + b"\n" if stream else record)
         except OSError as error:
             self.close()
-            raise SinkError(f"{self.name}: {error}") from None
+            raise too_long(self.name, error) from None
 
     def close(self) -> None:
         """Close the socket."""
@@ -127,7 +137,7 @@ class UdpSink:
             with socket.socket(family, kind, protocol) as sender:
                 sender.sendto(record, address)
         except OSError as error:
-            raise SinkError(f"{self.name}: {error}") from None
+            raise too_long(self.name, error) from None
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from authority.alerts.sinks import TIMEOUT_S, SinkError
+from authority.alerts.sinks import TIMEOUT_S, MessageRefused, SinkError
 
+OF_THE_MESSAGE = frozenset({400, 413, 415, 422})
+"""Statuses by which a receiver says that it cannot take this content (RFC 9110, 15.5); others may be of the hour."""
 _PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64
 
@@ -36,7 +38,10 @@ class WebhookSink:
         self.name = f"webhook:{httpx.URL(url).host}"
 
     def send(self, record: bytes, key: str = "", /) -> None:
-        """Post one record; raises `SinkError` for every answer but 2xx, redirections too."""
+        """Post one record; raises `SinkError` for every answer but 2xx, redirections too.
+
+        An answer of `OF_THE_MESSAGE` is of this record alone: `MessageRefused`.
+        """
         stamp = str(int(self._now()))
         headers = {
             "content-type": "application/json" if record.startswith(b"{") else "text/plain; charset=utf-8",
@@ -50,7 +55,8 @@ class WebhookSink:
             self.close()
             raise SinkError(f"{self.name}: {type(error).__name__}: {error}") from None
         if answer.status_code // 100 != 2:
-            raise SinkError(f"{self.name}: answered {answer.status_code}")
+            refused = MessageRefused if answer.status_code in OF_THE_MESSAGE else SinkError
+            raise refused(f"{self.name}: answered {answer.status_code}")
 
     def close(self) -> None:
         """Close the connection."""

@@ -208,6 +208,27 @@ class AlertDestination(Answer, frozen=True):
     last_error: str | None
     last_error_at: float | None
     stuck: bool
+    set_aside: int
+
+
+class RefusedAlert(Answer, frozen=True):
+    """An alert that a destination refuses for what it is, since when and how often.
+
+    It is tried until it is set aside.
+    """
+
+    id: int
+    destination: str
+    alert_id: int
+    kind: str
+    severity: str
+    text: str
+    raised_at: float
+    since: float
+    tries: int
+    last_at: float
+    cause: str
+    set_aside_at: float | None
 
 
 class DestinationTest(Answer, frozen=True):

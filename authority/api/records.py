@@ -254,10 +254,14 @@ class PolicyInForce(Policy, frozen=True, kw_only=True):
 
 
 class Token(Answer, frozen=True):
-    """A credential of an operator: whose, of what kind, for what, until when."""
+    """A credential of an operator: whose, of what kind, for what, until when.
+
+    `identity` is as whom an identity provider knows the operator, empty where nobody said so.
+    """
 
     name: str
     kind: str
+    identity: str
     scopes: list[str]
     created_at: float
     expires_at: float

@@ -24,7 +24,8 @@ from authority.config import Site, load_site
 from authority.keys import fencing, kek_loss
 from authority.keys.kek import KekProvider
 from authority.keys.kek_shelf import KekShelf, current
-from authority.operators import Scope, create_operator_token, revoke_every_token
+from authority.operators import create_operator_token, revoke_every_token
+from authority.roles import Scope
 from authority.service import YEAR_S, Authority, open_authority, write_token
 from authority.store import Store, schema
 

@@ -11,9 +11,8 @@ import click
 from authority.cli.audit_log import proven
 from authority.cli.client import connect, target_options
 from authority.cli.output import CommandFailed, emit, json_option
-from authority.samples import EVIDENCE
 from protocol.codec import ProtocolViolation, b64url, decode
-from protocol.openings import LARGEST_OPENING, Opening, opened_root
+from protocol.openings import EVIDENCE, LARGEST_OPENING, Opening, opened_root
 
 _REMEDY = "Keep the file and this output: the file, or what the node signed, is not what was measured."
 _UNREADABLE = "Name a file that `keyvigil audit open` wrote."

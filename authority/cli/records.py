@@ -85,6 +85,46 @@ def try_destination(name: str, as_json: bool, **options: Any) -> None:
     emit(done, as_json, lambda _: click.echo(f"{name}: took the test record in {done['seconds']:g} s"))
 
 
+@alert.command("stuck")
+@target_options
+@json_option
+def list_refused(as_json: bool, **options: Any) -> None:
+    """Alerts that a destination refuses for what they are: those still tried, and those set aside."""
+    emit(connect(options).get_all("/v1/refused-alerts"), as_json, _print_refused)
+
+
+def _print_refused(found: list[dict[str, Any]]) -> None:
+    if not found:
+        click.echo("no destination refuses an alert")
+        return
+    rows = [
+        [each["destination"], each["alert_id"], each["kind"], each["tries"], when(each["set_aside_at"]), each["cause"]]
+        for each in found
+    ]
+    table("Refused alerts", ("destination", "alert", "kind", "tries", "set aside", "cause"), rows)
+
+
+def _on_refused(verb: str, help_text: str, said: str) -> None:
+    @alert.command(verb, help=help_text)
+    @click.argument("destination")
+    @click.argument("alert_id", metavar="ALERT", type=click.IntRange(min=1))
+    @click.option("--reason", required=True, help="Why; it goes into the audit log.")
+    @target_options
+    @json_option
+    def act(destination: str, alert_id: int, reason: str, as_json: bool, **options: Any) -> None:
+        body = {"destination": destination, "alert": alert_id, "reason": reason}
+        done = connect(options).post(f"/v1/refused-alerts/{verb}", body)
+        if not done["ok"]:
+            raise CommandFailed(
+                f"{destination} does not take it: {done['error']}", "Mend the receiver, or `alert discard` it."
+            )
+        emit(done, as_json, lambda _: click.echo(f"alert {alert_id}: {said}"))
+
+
+_on_refused("retry", "Send an alert that is set aside at DESTINATION once more, now.", "taken")
+_on_refused("discard", "Let an alert go that is set aside at DESTINATION; it stays in the list.", "let go")
+
+
 @click.group()
 def policy() -> None:
     """The trust policy."""

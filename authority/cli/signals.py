@@ -12,7 +12,7 @@ import click
 from authority.cli.client import connect, segment, target_options
 from authority.cli.output import CommandFailed, emit, json_option, table, when
 from authority.cli.secret_files import secret_file
-from authority.operators import Role, Scope, draw_token, lookup_of
+from authority.roles import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
 _SCOPES = [each.value for each in Scope]
@@ -106,15 +106,23 @@ def token() -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File for the token (0600)."
 )
+@click.option("--identity", help="As whom the identity provider knows them, as `token persons` has it.")
 @target_options
 @json_option
 def create(
-    name: str, role: str | None, scopes: tuple[str, ...], lifetime: int, out: Path, as_json: bool, **options: Any
+    name: str,
+    role: str | None,
+    scopes: tuple[str, ...],
+    lifetime: int,
+    out: Path,
+    identity: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Make a token, of a tap say (`--role tap`); it is drawn here, written to a file, and only its hash is sent."""
     text = draw_token(os.urandom)
     with secret_file(out) as keep:
-        body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+        body = _wanted(name, role, scopes, lifetime, identity)
         made = connect(options).post("/v1/tokens", body | {"sha256": lookup_of(text)})
         keep(text)
     emit(made | {"file": os.fspath(out)}, as_json, lambda value: click.echo(f"token written to {value['file']}"))
@@ -128,6 +136,7 @@ def create(
 @click.option(
     "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
 )
+@click.option("--identity", help="As whom the identity provider knows them, as `token persons` has it.")
 @target_options
 @json_option
 def register_certificate(
@@ -136,13 +145,21 @@ def register_certificate(
     role: str | None,
     scopes: tuple[str, ...],
     lifetime: int,
+    identity: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Let the client certificate in the file CERTIFICATE (PEM) be the operator NAME; its CA is `operator_ca`."""
-    body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+    body = _wanted(name, role, scopes, lifetime, identity)
     made = connect(options).post("/v1/tokens", body | {"certificate_sha256": _thumbprint(certificate)})
     emit(made, as_json, lambda value: click.echo(f"{value['name']}: certificate registered"))
+
+
+def _wanted(
+    name: str, role: str | None, scopes: tuple[str, ...], lifetime: int, identity: str | None
+) -> dict[str, Any]:
+    body = {"name": name, "role": role, "scopes": [str(scope) for scope in scopes], "lifetime_s": lifetime}
+    return body if identity is None else body | {"identity": identity}
 
 
 def _thumbprint(file: Path) -> str:
@@ -164,8 +181,11 @@ def list_tokens(as_json: bool, **options: Any) -> None:
 
 
 def _print_tokens(found: list[dict[str, Any]]) -> None:
-    rows = [[each["name"], each["kind"], " ".join(each["scopes"]), when(each["expires_at"])] for each in found]
-    table("Tokens", ("name", "kind", "scopes", "until"), rows)
+    rows = [
+        [each["name"], each["kind"], " ".join(each["scopes"]), when(each["expires_at"]), each["identity"]]
+        for each in found
+    ]
+    table("Tokens", ("name", "kind", "scopes", "until", "identity"), rows)
 
 
 @token.command("revoke")

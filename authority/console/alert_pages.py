@@ -16,9 +16,9 @@ from authority.console.fleet import PAGE
 from authority.console.fleet_page import choice, labelled
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
-from authority.operators import Scope
 from authority.planes.alert_routes import refuse_acknowledgement, shown
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.store import schema
 from protocol.problems import ErrorCode
@@ -183,11 +183,15 @@ def _reviewed(visit: Visit, alert: dict[str, Any]) -> Markup:
     )
 
 
+def _state(each: dict[str, Any]) -> str:
+    return "stuck" if each["stuck"] else f"{each['set_aside']} set aside" if each["set_aside"] else "flows"
+
+
 def _destinations(going: list[dict[str, Any]], now: float) -> Markup:
     rows = [
         (
             each["name"],
-            words.verdict("stuck" if each["stuck"] else "flows", good=not each["stuck"]),
+            words.verdict(_state(each), good=not each["stuck"] and not each["set_aside"]),
             each["waiting"],
             each["sent"],
             each["failed"],

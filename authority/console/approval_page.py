@@ -13,10 +13,10 @@ from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
 from authority.console.orders import give, order_forms, waiting
-from authority.operators import Scope
 from authority.orders import Action, Order, OrderState
 from authority.references import State
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.trust.brake import BrakeDecision
 from protocol.problems import ErrorCode

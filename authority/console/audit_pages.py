@@ -16,7 +16,7 @@ from authority.console.frame import page
 from authority.console.markup import Child, Markup, h, path
 from authority.console.node_page import node_of, proven
 from authority.console.proofs import Proof
-from authority.operators import Scope
+from authority.roles import Scope
 from authority.store import schema
 
 _ROW = schema.audit

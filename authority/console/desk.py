@@ -16,10 +16,10 @@ from authority.console import entry, frame, sessions
 from authority.console.markup import Markup
 from authority.console.sessions import Session
 from authority.keys.kek import KekError
-from authority.operators import Scope
 from authority.planes.access import SESSION, access
 from authority.planes.limits import read_body
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.store import StoreUnavailable
 from authority.trust import PolicyError
@@ -140,7 +140,7 @@ class Desk:
         asks = request.method == "GET"
         session = await self._session(request)
         if session is None:
-            return entry.page(_local(request) if asks else "", 401)
+            return entry.page(_local(request) if asks else "", 401, doors=self.context.doors)
         form = {} if asks else await checked_form(request, session.csrf)
         if not session.operator.may(scope):
             raise Refused(

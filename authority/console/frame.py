@@ -49,10 +49,11 @@ def page(visit: Visit, section: str, title: str, *content: Child) -> Markup:
     return _document(title, _header(section), main, _footer(visit))
 
 
-def plain(title: str, *content: Child) -> Markup:
-    """A page of nobody."""
+def plain(title: str, *content: Child, head: Child = None) -> Markup:
+    """A page of nobody; `head` is what its head has besides."""
     header = h("header", h("div", _mark(), class_="bar"), class_="top")
-    return _document(title, header, h("main", h("h1", title), *content, id="main", tabindex=-1, class_="narrow"))
+    main = h("main", h("h1", title), *content, id="main", tabindex=-1, class_="narrow")
+    return _document(title, header, main, more=head)
 
 
 def refusal(status: int, said: str, remedy: str) -> Markup:
@@ -72,7 +73,7 @@ def form(visit: Visit, action: str, *content: Child, label: str | None = None) -
     return h("form", hidden(visit), *content, method="post", action=action, aria_label=label)
 
 
-def _document(title: str, *body: Child) -> Markup:
+def _document(title: str, *body: Child, more: Child = None) -> Markup:
     head = h(
         "head",
         h("meta", charset="utf-8"),
@@ -82,6 +83,7 @@ def _document(title: str, *body: Child) -> Markup:
         h("link", rel="icon", href=assets.address("mark.svg"), type="image/svg+xml"),
         h("link", rel="stylesheet", href=assets.address("console.css")),
         h("script", src=assets.address("console.js"), defer=True),
+        more,
     )
     skip = h("a", "Skip to the content", href="#main", class_="skip")
     return h("html", head, h("body", skip, *body), lang="en")

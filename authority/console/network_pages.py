@@ -14,8 +14,8 @@ from authority.console.desk import Desk, Visit
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, path
 from authority.keys import networks, rotations
-from authority.operators import Scope
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from protocol.problems import ErrorCode
 

@@ -19,9 +19,9 @@ from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, joined, path
 from authority.console.orders import give
 from authority.console.proofs import Proof
-from authority.operators import Scope
 from authority.orders import Action, Order
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.store import schema
 from authority.trust import Policy, Story

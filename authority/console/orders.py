@@ -13,8 +13,8 @@ from authority.console import words
 from authority.console.desk import Desk, Visit
 from authority.console.frame import form
 from authority.console.markup import Child, Markup, h, path
-from authority.operators import Scope
 from authority.orders import Carried, Order
+from authority.roles import Scope
 
 View = orders.View
 

@@ -14,8 +14,8 @@ from authority.console.fleet_page import choice, labelled
 from authority.console.frame import form, page
 from authority.console.markup import Child, Markup, h, path
 from authority.console.replay import Replay, Replayer, policy_choices
-from authority.operators import Scope
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust import Policy, parse_policy
 from authority.trust.replay import Comparison

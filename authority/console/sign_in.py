@@ -11,10 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from authority.console import assets, entry, sessions
 from authority.console.desk import COOKIE, HEADERS, Desk, Visit, answer, checked_form
 from authority.console.markup import path
-from authority.operators import Scope
+from authority.console.provider_sign_in import provider_routes
 from authority.planes.access import ANONYMOUS, access
 from authority.planes.limits import RateLimit
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ _log = logging.getLogger(__name__)
 
 
 def sign_in_routes(app: FastAPI, context: OperatorContext) -> None:
-    """GET and POST /console/sign-in, and the files."""
+    """GET and POST /console/sign-in, the ways to identity providers and back, and the files."""
     limit = RateLimit(TRIES, TRIES_A_SECOND)
+    provider_routes(app, context, limit)
 
     @app.get("/", include_in_schema=False)
     @access(ANONYMOUS)
@@ -40,7 +42,7 @@ def sign_in_routes(app: FastAPI, context: OperatorContext) -> None:
         """The form for a token."""
 
         async def work() -> Response:
-            return entry.page(request.query_params.get("next", ""))
+            return entry.page(request.query_params.get("next", ""), doors=context.doors)
 
         return await answer(work)
 
@@ -68,7 +70,7 @@ def sign_out_routes(desk: Desk) -> None:
 
     @desk.form("/sign-out", Scope.READ)
     async def sign_out(visit: Visit) -> Response:
-        """End this session, or all of the token."""
+        """End this session, or all of the token or person."""
         everywhere = visit.text("everywhere") == "yes"
         await visit.read(lambda conn: sessions.end(conn, visit.session, visit.now, everywhere=everywhere))
         response = RedirectResponse(path("sign-in"), 303)
@@ -90,7 +92,7 @@ async def _signed_in(context: OperatorContext, token: str, after: str) -> Respon
         text = await context.store.arun(lambda conn: sessions.begin(conn, rt, token, rt.now()))
     except Refused as error:
         _log.warning("a sign-in at the console was refused: %s", error.detail)
-        return entry.page(after, error.status, error)
+        return entry.page(after, error.status, error, context.doors)
     response = RedirectResponse(entry.inside(after), 303)
     response.delete_cookie(entry.COOKIE, path="/", secure=True, httponly=True, samesite="strict")
     entry.set_cookie(response, COOKIE, text)

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from sqlalchemy import Connection, insert, select, update
 
-from authority.alerts import ledger
+from authority.alerts import ledger, refusals
 from authority.config import Site
 from authority.health.clock import KernelClock, remedy
 from authority.health.findings import Check, Finding
@@ -116,9 +116,10 @@ def probe(conn: Connection, destinations: Iterable[str], now: float, subscribers
 
 
 def sinks(conn: Connection, destinations: Iterable[str], now: float) -> list[Finding]:
-    """Destinations that alerts have waited for too long."""
+    """Destinations that alerts have waited for too long, and those that refuse some."""
     found = []
     for name in destinations:
+        found += _set_aside(conn, name)
         if not ledger.stuck(conn, name, now):
             continue
         entry = ledger.entry(conn, name)
@@ -127,6 +128,15 @@ def sinks(conn: Connection, destinations: Iterable[str], now: float) -> list[Fin
         remedy_text = f"Try it with `keyvigil-authority alert test {name}`, and mend the receiver or its settings."
         found.append(Finding(Check.SINKS, text, remedy_text, hinders=False))
     return found
+
+
+def _set_aside(conn: Connection, name: str) -> list[Finding]:
+    aside = refusals.set_aside(conn, name)
+    if not aside:
+        return []
+    text = f"{aside} alerts are set aside at {name}, which refuses them"
+    how = "See `keyvigil-authority alert stuck`; then `alert retry`, or `alert discard`."
+    return [Finding(Check.SINKS, text, how, hinders=False)]
 
 
 def _subscribers(conn: Connection, subscribers: Iterable[str], now: float) -> list[Finding]:

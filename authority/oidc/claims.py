@@ -10,7 +10,8 @@ from typing import Any
 
 from authority.config import OidcProvider
 from authority.oidc.compact import Compact, TokenRefused
-from authority.operators import PERSON_PREFIX, ROLES, Role, Scope
+from authority.operators import PERSON_PREFIX
+from authority.roles import ROLES, Role, Scope
 from protocol.codec import b64url
 
 NAME_LENGTH = 63
@@ -18,6 +19,7 @@ _SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
 _PLAIN = re.compile(r"[A-Za-z0-9._@|:+=~/-]+")
 _DIGESTED = "sha256:"
 _OF_ACCESS = ("client_id", "jti")
+_NOT_FOR_ACCESS = ("ID", "Refresh", "Logout")
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 
 
@@ -41,10 +43,15 @@ def person_of(token: Compact, chosen: OidcProvider, now: float, certificate_sha2
     _check_kind(token, chosen)
     if claims.get("iss") != chosen.issuer:
         raise TokenRefused("the token is of another issuer")
-    if chosen.audience not in _texts(claims.get("aud")):
+    if chosen.audience not in texts_of(claims.get("aud")):
         raise TokenRefused("the token is for another audience")
-    ends_at = _check_times(claims, chosen, now)
+    ends_at = check_times(claims, chosen, now)
     _check_binding(claims, certificate_sha256)
+    return person_named(claims, chosen, ends_at, now)
+
+
+def person_named(claims: Mapping[str, Any], chosen: OidcProvider, ends_at: float, now: float) -> Person:
+    """Whom the claims of a token that is good until `ends_at` name; raises `TokenRefused`."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or _SUBJECT.fullmatch(subject) is None:
         raise TokenRefused("the token has no subject (sub) of 1 to 255 printable ASCII characters")
@@ -71,7 +78,7 @@ def scopes_of(claims: Mapping[str, Any], chosen: OidcProvider) -> frozenset[Scop
     found: Any = claims
     for step in chosen.claim:
         found = found.get(step) if isinstance(found, dict) else None
-    roles = {chosen.roles[value] for value in _texts(found) if value in chosen.roles}
+    roles = {chosen.roles[value] for value in texts_of(found) if value in chosen.roles}
     return frozenset(scope for role in roles for scope in ROLES[Role(role)])
 
 
@@ -85,11 +92,12 @@ def _check_kind(token: Compact, chosen: OidcProvider) -> None:
             raise TokenRefused("the token lacks client_id or jti, which RFC 9068 demands")
     elif said not in {"jwt", "at+jwt", ""}:
         raise TokenRefused("the token's typ is neither JWT nor at+jwt")
-    if any(name in token.claims for name in _OF_ID_TOKENS) or token.claims.get("typ") in {"ID", "Refresh", "Logout"}:
+    if any(name in token.claims for name in _OF_ID_TOKENS) or token.claims.get("typ") in _NOT_FOR_ACCESS:
         raise TokenRefused("the token is an ID token, or another one that is no access token")
 
 
-def _check_times(claims: Mapping[str, Any], chosen: OidcProvider, now: float) -> float:
+def check_times(claims: Mapping[str, Any], chosen: OidcProvider, now: float) -> float:
+    """When a token ends, in POSIX seconds; raises `TokenRefused` for one that is not good now, or for too long."""
     begun, ends = _time(claims, "iat"), _time(claims, "exp")
     good_from = _time(claims, "nbf") if "nbf" in claims else begun
     if ends + chosen.leeway_s <= now:
@@ -118,7 +126,7 @@ def _check_binding(claims: Mapping[str, Any], certificate_sha256: str) -> None:
         raise TokenRefused("the token is bound to a key (cnf) that this connection does not show")
 
 
-def _texts(value: Any) -> list[str]:
+def texts_of(value: Any) -> list[str]:
     """A claim that is one text or a list of texts."""
     listed = value if isinstance(value, list) else [value]
     return [each for each in listed if isinstance(each, str)]

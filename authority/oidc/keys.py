@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -34,6 +36,9 @@ FAMILIES = {
     "Ed25519": "Ed25519",
 }
 """Algorithms by the keys that they need: all that a site may allow. None is symmetric, and `none` is none."""
+
+_EDWARDS = "Ed25519"
+"""EdDSA with this curve; RFC 9864 names it so and lets `EdDSA`, which leaves the curve open, go. Providers say both."""
 
 Public = RSAKey | ECKey | OKPKey
 
@@ -66,7 +71,8 @@ def read_key_set(document: bytes) -> tuple[SigningKey, ...]:
 
 def fitting(keys: Sequence[SigningKey], token: Compact) -> SigningKey | None:
     """The one key that a token may be signed with; none where there is none, or where it is not clear which."""
-    able = [key for key in keys if key.family == FAMILIES.get(token.alg) and key.alg in {None, token.alg}]
+    family, names = FAMILIES.get(token.alg), {None, _called(token.alg)}
+    able = [key for key in keys if key.family == family and _called(key.alg) in names]
     named = able if token.kid is None else [key for key in able if key.kid == token.kid]
     return named[0] if len(named) == 1 else None
 
@@ -75,9 +81,24 @@ def verify(token: Compact, key: SigningKey) -> None:
     """Check the signature by `key`, with the token's algorithm and no other; raises `TokenRefused`."""
     registry = jws.JWSRegistry(algorithms=[token.alg], strict_check_header=False)
     try:
+        if key.family == _EDWARDS:
+            return _verify_edwards(token, key)
         jws.deserialize_compact(token.text, key.public, registry=registry)
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, InvalidSignature, ProtocolViolation, ValueError, TypeError):
         raise TokenRefused("the token is not signed by the provider") from None
+
+
+def _called(alg: str | None) -> str | None:
+    return _EDWARDS if alg == "EdDSA" else alg
+
+
+def _verify_edwards(token: Compact, key: SigningKey) -> None:
+    """RFC 8037, 3.1: over the header and payload as they were sent, whichever of its names the algorithm has."""
+    signed, _, signature = token.text.rpartition(".")
+    public = key.public.get_op_key("verify")
+    if not isinstance(public, Ed25519PublicKey):
+        raise TypeError("a key of another curve")
+    public.verify(unb64url(signature), signed.encode())
 
 
 def _signing_key(said: Any) -> SigningKey | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from authority import audit
 from authority.oidc.claims import Person
@@ -20,7 +20,7 @@ from protocol.problems import ErrorCode
 
 NOTED_S = 60.0
 """That a person was seen is written down once in so long."""
-_ROW = schema.oidc_person
+_ROW, _SESSION = schema.oidc_person, schema.person_session
 View = dict[str, Any]
 
 
@@ -49,6 +49,7 @@ def shut_out(conn: Connection, name: str, actor: str, now: float) -> bool:
     admitted = (_ROW.c.name == name) & _ROW.c.revoked_at.is_(None)
     done = conn.execute(update(_ROW).where(admitted).values(revoked_at=now, revoked_by=actor)).rowcount > 0
     if done:
+        conn.execute(delete(_SESSION).where(_SESSION.c.person == name))
         audit.append(conn, "oidc-person-shut-out", actor, None, {"name": name}, now)
     return done
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from authority.config import OidcProvider
@@ -27,6 +29,14 @@ class ProviderUnreachable(Exception):
     """There are no keys to verify by, because the provider does not give them; the text says why."""
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where people sign in, and where a code is exchanged; both `https:`."""
+
+    authorization: str
+    token: str
+
+
 class Provider:
     """The keys of `chosen`; `now` gives POSIX seconds."""
 
@@ -35,6 +45,7 @@ class Provider:
         self._keys: tuple[SigningKey, ...] = ()
         self._fetched_at, self._tried_at = float("-inf"), float("-inf")
         self._fault = ""
+        self._places: Places | None = None
         self._fetching = asyncio.Lock()
 
     async def key_for(self, token: Compact) -> SigningKey:
@@ -50,6 +61,14 @@ class Provider:
         if found is None:
             raise TokenRefused("the token is signed with a key that the provider does not publish, or no longer")
         return found
+
+    async def places(self) -> Places:
+        """Where people sign in; raises `ProviderUnreachable`."""
+        if self._older_than(self._fetched_at, self.chosen.keys_s):
+            await self._refresh(RETRY_S)
+        if self._places is None:
+            raise ProviderUnreachable(self._fault or "its metadata names no https endpoints for signing in")
+        return self._places
 
     def _known(self) -> tuple[SigningKey, ...]:
         if self._older_than(self._fetched_at, self.chosen.kept_s):
@@ -84,7 +103,9 @@ class Provider:
             raise KeySetUnreadable("the provider's metadata is of another issuer")
         if not isinstance(place, str) or not place.startswith("https://"):
             raise KeySetUnreadable("the provider's jwks_uri is no https address")
-        return read_key_set(await self._fetch(place))
+        keys = read_key_set(await self._fetch(place))
+        self._places = _places(said)
+        return keys
 
     async def _metadata(self) -> bytes:
         """As OpenID Connect has it, behind the issuer's path; or else as RFC 8414, before it."""
@@ -101,3 +122,10 @@ class Provider:
     def _older_than(self, at: float, seconds: float) -> bool:
         """A clock that went back makes everything old."""
         return not 0 <= self._now() - at < seconds
+
+
+def _places(said: Mapping[str, Any]) -> Places | None:
+    """None where the metadata has none, as that of a provider that machines alone go to."""
+    found = [said.get(name) for name in ("authorization_endpoint", "token_endpoint")]
+    texts = [each for each in found if isinstance(each, str) and each.startswith("https://")]
+    return Places(*texts) if len(texts) == len(found) else None

@@ -13,14 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 
 from authority import api, audit, views
-from authority.alerts import AlertSink, Origin, Record, Severity, SinkError, acknowledge, ledger
+from authority.alerts import AlertSink, Origin, Record, Severity, SinkError, acknowledge, ledger, refusals
 from authority.alerts.destinations import Destination, named
 from authority.alerts.ledger import Queue
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterNumber, PageOf
+from authority.planes.refused_routes import refused_routes
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from protocol.problems import ErrorCode
 
@@ -55,6 +57,7 @@ def alert_routes(
     """`make` gives destinations whose sinks are nobody else's, so that a test disturbs no delivery."""
     _list_routes(app, context, demand)
     _destination_routes(app, context, demand, make, origin)
+    refused_routes(app, context, demand, make, origin)
 
 
 def _list_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
@@ -133,7 +136,8 @@ def _destination_routes(
 def shown(conn: Connection, to: Destination, now: float) -> View:
     """How deliveries to a destination go."""
     kind = {"format": to.form.value, "severity": to.least.value, "durable": to.backlog is None}
-    return {"name": to.name, **kind, **counted(conn, to.name, now, ledger.ALERTS)}
+    aside = refusals.set_aside(conn, to.name)
+    return {"name": to.name, **kind, **counted(conn, to.name, now, ledger.ALERTS), "set_aside": aside}
 
 
 def counted(conn: Connection, name: str, now: float, queue: Queue) -> View:

@@ -9,10 +9,11 @@ from fastapi import Depends, FastAPI, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from authority import api, orders
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterNumber, PageOf
+from authority.roles import Scope
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext

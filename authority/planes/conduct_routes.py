@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Row
 from starlette.responses import Response
 
 from authority import api, signals
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers, second_operator, takes
 from authority.planes.limits import RateLimit, read_body
 from authority.planes.paging import AfterNumber, PageOf
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.trust import Policy, PolicyError
 from protocol.codec import decode, encode
 from protocol.problems import ErrorCode

@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from authority import api, driver_followers
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers, second_operator
 from authority.planes.paging import AfterNumber, PageOf
+from authority.roles import Scope
 from authority.runtime import Push
 
 if TYPE_CHECKING:

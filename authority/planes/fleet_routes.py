@@ -16,12 +16,13 @@ from starlette.responses import Response
 from authority import api, bulk, fleet_orders, revoking, rosters, stale
 from authority.bulk import MOST_TICKETS, MOST_TOKENS, TicketRow, TokenRow
 from authority.enrolling import draw_ticket
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers, second_operator
 from authority.planes.node_query import NodeQuery
 from authority.planes.paging import AfterName, AfterNumber, PageOf
+from authority.roles import Scope
 from authority.rosters import PersonFilter, PersonState
 from authority.runtime import Push
 from authority.trust.staleness import StaleRules

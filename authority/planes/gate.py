@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, AccessUndeclared, declared_access
 from authority.planes.limits import RateLimit, read_body
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 BODY_BYTES = 8 * 1024 * 1024

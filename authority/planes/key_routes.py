@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from authority import api
 from authority.keys import networks
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
+from authority.roles import Scope
 
 if TYPE_CHECKING:
     from authority.planes.operator_context import OperatorContext

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Row
 
 from authority import api, audit, checkpoints, groups, samples
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterName, PageOf
+from authority.roles import Scope
 from authority.runtime import Push
 from protocol.messages import LogConsistency
 

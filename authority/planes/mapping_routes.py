@@ -14,11 +14,12 @@ from starlette.responses import Response
 
 from authority import api, audit
 from authority.keys import mapping, mapping_file, networks
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import NODE, OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.limits import RateLimit, read_body
 from authority.planes.paging import AfterName, PageOf
+from authority.roles import Scope
 from authority.runtime import Push
 from protocol.codec import decode, encode
 from protocol.levels import ResourceClass

@@ -24,6 +24,7 @@ from authority.planes.hub import Hub, Push
 from authority.planes.tls import CERTIFICATE_KEY
 from authority.refusal import Refused
 from authority.results import Subscriber
+from authority.roles import PREFIX
 from authority.runtime import Runtime
 from authority.store import Store
 from authority.trust import Policy
@@ -49,6 +50,11 @@ class OperatorContext:
     watch: Watch | None = None
     sign_on: SignOn | None = None
     subscribers: Callable[[], Sequence[Subscriber]] = list
+
+    @property
+    def doors(self) -> list[str]:
+        """Names of the identity providers by which people sign in at the console."""
+        return [] if self.sign_on is None else self.sign_on.consoles
 
     async def read(self, view: Callable[[Connection], Any]) -> Any:
         """Run `view` in a transaction."""
@@ -89,7 +95,7 @@ class OperatorContext:
         if kind.lower() != "bearer":
             return None
         text = text.strip()
-        if self.sign_on is not None and is_compact(text) and not text.startswith(operators.PREFIX):
+        if self.sign_on is not None and is_compact(text) and not text.startswith(PREFIX):
             return await self._signed_on(self.sign_on, text, thumbprint)
         return await self.store.arun(lambda conn: operators.find_operator(conn, text, now))
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from authority import api, audit, braking, scheduler, standing, views
 from authority.console import console_routes
 from authority.keys import networks
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, check_access_declared
 from authority.planes.alert_routes import alert_routes
@@ -43,6 +43,7 @@ from authority.planes.result_routes import result_routes
 from authority.planes.rotation_routes import rotation_routes
 from authority.planes.token_routes import token_routes
 from authority.planes.watch_routes import watch_routes
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
 from protocol.codec import ProtocolViolation

@@ -9,9 +9,10 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import Connection, Row
 
 from authority import api, owning
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers
+from authority.roles import Scope
 
 if TYPE_CHECKING:
     from authority.planes.operator_context import OperatorContext

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Row
 from starlette.responses import Response
 
 from authority import api, audit, enrolling, views
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers, second_operator
 from authority.planes.paging import AfterName, PageOf
+from authority.roles import Scope
 
 if TYPE_CHECKING:
     from authority.planes.operator_context import OperatorContext

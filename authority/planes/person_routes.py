@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from authority import api
 from authority.oidc import people
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.gate import Demanded
 from authority.planes.paging import AfterName, PageOf
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:

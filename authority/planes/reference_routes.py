@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from authority import api, ear, references, rollouts
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers, second_operator
 from authority.planes.paging import AfterName, AfterNumber, PageOf
 from authority.references import Kind, State
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.rollouts import MOST_STAGED, Wave
 from authority.runtime import Push
 from authority.views import find_node

@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Query
 from sqlalchemy import Connection
 
 from authority import api, audit, results
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.alert_routes import DestinationRequest, counted, tried
 from authority.planes.described import answers
@@ -18,6 +18,7 @@ from authority.planes.gate import Demanded
 from authority.planes.paging import AfterNumber, PageOf
 from authority.refusal import Refused
 from authority.results.delivering import written
+from authority.roles import Scope
 from authority.views import find_node
 from protocol.problems import ErrorCode
 

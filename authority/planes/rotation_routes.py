@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Row
 
 from authority import api
 from authority.keys import rotations
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
 from authority.planes.described import answers
 from authority.planes.paging import AfterName, PageOf
+from authority.roles import Scope
 
 if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext

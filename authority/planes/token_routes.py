@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from authority import api, audit, operators
-from authority.operators import Kind, Operator, Role, Scope
+from authority.operators import Kind, Operator
 from authority.orders import Action, Order
 from authority.planes.access import OPERATOR, access, secret_answer
 from authority.planes.described import answers, second_operator
 from authority.planes.paging import AfterName, PageOf
 from authority.refusal import Refused
+from authority.roles import Role, Scope, draw_token, lookup_of
 from protocol.codec import ProtocolViolation
 from protocol.names import check_name
 from protocol.problems import ErrorCode
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext
 
 View = dict[str, Any]
+Identity = Annotated[str, Field(pattern=r"^oidc:[a-z0-9-]{1,16}/[!-~]{1,57}$", max_length=63)]
+"""As `token persons` names somebody."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OF_WEIGHT = frozenset({Scope.APPROVE, Scope.ADMIN})
 """Whoever makes credentials with these makes a second operator."""
@@ -35,6 +38,7 @@ class TokenRequest(BaseModel):
 
     `sha256` is that of a token that whoever asks has drawn: 32 random bytes in base64url behind `kvo1.`;
     `certificate_sha256` that of a client certificate (DER). With neither, a token is drawn and shown in the answer.
+    `identity` is as whom an identity provider knows the operator: both are one person then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,6 +48,7 @@ class TokenRequest(BaseModel):
     lifetime_s: float = Field(90 * 86400, ge=60, le=366 * 86400)
     sha256: Digest | None = None
     certificate_sha256: Digest | None = None
+    identity: Identity | None = None
 
     def allowed(self) -> list[Scope]:
         """Every scope once, sorted; raises `Refused` when there is none."""
@@ -74,9 +79,10 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
     async def create_token(body: TokenRequest, response: Response, operator: Operator = admin) -> View:
         """A credential with these scopes; a token that is drawn here is shown only here."""
         name, scopes, known = _name(body.name), body.allowed(), body.credential()
-        text = operators.draw_token(rt.random) if known is None else None
-        kind, lookup = known or (Kind.TOKEN, operators.lookup_of(text or ""))
+        text = draw_token(rt.random) if known is None else None
+        kind, lookup = known or (Kind.TOKEN, lookup_of(text or ""))
         given = {"name": name, "kind": kind.value, "scopes": scopes, "lifetime_s": body.lifetime_s, "lookup": lookup}
+        given |= {"identity": body.identity} if body.identity is not None else {}
         if not OF_WEIGHT & {*scopes}:
             made: View = await context.read(lambda conn: operators.register(conn, given, operator.name, rt.now()))
         elif text is not None and rt.policy.approvals.persons > 1:
@@ -87,7 +93,8 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
                 "Draw it yourself and send its `sha256`, as `token create` does.",
             )
         else:
-            order = Order(Action.TOKEN_CREATE, f"{name} ({' '.join(scopes)})", given)
+            whose = f" of {body.identity}" if body.identity is not None else ""
+            order = Order(Action.TOKEN_CREATE, f"{name}{whose} ({' '.join(scopes)})", given)
             made = await context.order(lambda _: order, operator, response)
         return made if text is None else made | {"token": text}
 

@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from authority import api
 from authority.metrics import CONTENT_TYPE
-from authority.operators import Scope
 from authority.planes.access import ANONYMOUS, OPERATOR, access
 from authority.planes.described import answers
 from authority.refusal import Refused
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 
 if TYPE_CHECKING:

@@ -61,6 +61,7 @@ __all__ = [
     "nonce",
     "oidc_person",
     "operator_token",
+    "person_session",
     "policy_version",
     "presentation",
     "profile",
@@ -77,6 +78,7 @@ __all__ = [
 
 console_session = schema_console.console_session(metadata)
 oidc_person = _oidc_person(metadata)
+person_session = schema_console.person_session(metadata)
 driver_follower = _driver_follower(metadata)
 attestation_result, result_subscriber = result_tables(metadata)
 replica, lease, push = replica_tables(metadata)

@@ -80,4 +80,6 @@ operator_token = Table(
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
     Column("kind", String(12), nullable=False, server_default="token"),
+    Column("identity", String(63), nullable=False, server_default=""),
 )
+"""`identity`: as whom an identity provider knows the operator (`oidc:PROVIDER/SUBJECT`), where that was said."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint
 
 from authority.store.schema_base import metadata
 
@@ -67,3 +67,18 @@ log_checkpoint = Table(
     Column("note", Text, nullable=False),
     Column("at", Float, nullable=False),
 )
+
+refused_alert = Table(
+    "refused_alert",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("destination", String(255), nullable=False),
+    Column("alert_id", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("set_aside_at", Float),
+    UniqueConstraint("destination", "alert_id"),
+)
+"""Alerts that a destination refuses for what they are."""

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from authority import braking, operators, standing
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust.brake import BrakeDecision
 from tests.authority.world import World, open_world
@@ -38,7 +39,7 @@ class Fleet:
     def vote(self, decision: BrakeDecision, operator: str) -> bool:
         conn, rt = self.world.conn, self.world.rt
         if not operators.name_is_taken(conn, operator, self.world.clock):
-            operators.create_operator_token(conn, rt, operator, [operators.Scope.OPERATE], 30 * 86400)
+            operators.create_operator_token(conn, rt, operator, [Scope.OPERATE], 30 * 86400)
         return bool(braking.vote(self.world.conn, decision, operator, "", self.world.clock)["engaged"])
 
     def refresh(self) -> None:

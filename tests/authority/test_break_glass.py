@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from authority import break_glass
-from authority.operators import Scope, find_operator
+from authority.operators import find_operator
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from tests.authority.world import World, open_world
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select, update
 
-from authority.operators import PREFIX, Operator, Scope, create_operator_token, find_operator
+from authority.operators import Operator, create_operator_token, find_operator
+from authority.roles import PREFIX, Scope
 from authority.store import schema
 from tests.authority.world import World, open_world
 

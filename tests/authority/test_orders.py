@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from authority import orders, standing
-from authority.operators import Operator, Scope, create_operator_token, revoke_operator_token
+from authority.operators import Operator, create_operator_token, revoke_operator_token
 from authority.orders import Action, Order, OrderState
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust import Policy, default_policy
 from authority.trust.policy import ApprovalRules

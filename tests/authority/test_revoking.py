@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import select, update
 
 from authority import enrolling, orders, profiles, revoking, scheduler
-from authority.operators import Operator, Scope, create_operator_token
+from authority.operators import Operator, create_operator_token
 from authority.orders import Action, Order
 from authority.refusal import Refused
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust import default_policy
 from authority.trust.policy import ApprovalRules

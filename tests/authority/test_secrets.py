@@ -11,7 +11,7 @@ from sqlalchemy import select
 from authority import challenges, enrolling, operators
 from authority.keys import add_member, create_network, rotate_versions
 from authority.keys.versions import open_secret
-from authority.operators import Scope
+from authority.roles import Scope
 from authority.store import schema
 from protocol.levels import ResourceClass
 from protocol.messages import BeginRequest, EnrolStart

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from authority.operators import Operator, Scope
+from authority.operators import Operator
 from authority.pki import CertificateAuthority
 from authority.planes import Hub, node_plane
 from authority.planes.access import NODE, OPERATOR, AccessUndeclared, access, check_access_declared, declared_access
@@ -21,6 +21,7 @@ from authority.planes.gate import Gate, check_scopes_demanded
 from authority.planes.node_plane import NodeContext, create_node_app
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.roles import Scope
 from authority.store import Store
 from tests.authority.planes.plane import HOST, Client, Plane, make_runtime, open_plane
 from tests.security.broken import NOTICED, passes, replaced

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
+from authority.roles import Scope
 from protocol.problems import ErrorCode
 from simulators.lab.processes import command, run
 from tests.system.harness import Site, refused, secret_file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, select
 
-from authority.alerts import Origin, Severity, SinkError, acknowledge, ledger, raise_alert
+from authority.alerts import MessageRefused, Origin, Severity, SinkError, acknowledge, ledger, raise_alert
 from authority.alerts.destinations import Destination
 from authority.alerts.pump import AT_ONCE, AlertPump
 from authority.store import schema
@@ -158,13 +157,13 @@ def test_one_that_cannot_be_written_makes_none_before_it_come_again(outbox: Outb
     row = schema.alert
     outbox.run(lambda conn: conn.execute(row.update().where(row.c.id == 3).values(data="no JSON")))
     for _ in range(3):
-        with pytest.raises(json.JSONDecodeError):
+        with pytest.raises(MessageRefused):
             pump.pump(sink)
     assert sink.keys == ["alert-1", "alert-2"]
     assert [attempts for _, attempts in outbox.rows()] == [0, 0, 3]
     entry = outbox.run(lambda conn: ledger.entry(conn, sink.name))
     assert entry is not None
-    assert entry.last_error == "JSONDecodeError"
+    assert entry.last_error == "it cannot be written: JSONDecodeError"
 
 
 def test_what_a_crash_let_be_forgotten_comes_again_and_is_little(outbox: Outbox) -> None:

@@ -18,7 +18,8 @@ from authority.config import load_site
 from authority.keys import KekError, networks, versions
 from authority.keys.kek import version_context
 from authority.keys.shredding import ShredKeys
-from authority.operators import Scope, create_operator_token, find_operator
+from authority.operators import create_operator_token, find_operator
+from authority.roles import Scope
 from authority.service import open_authority, peek
 from authority.store import schema
 from tests.authority.backup.conftest import MINUTE, Safe, live_versions

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from authority.alerts import raise_alert
+from sqlalchemy import Connection, select
+
+from authority.alerts import raise_alert, refusals
+from authority.alerts.refusals import TRIES, WITHIN_S
+from authority.store import schema
 from tests.authority.cli.conftest import Run, Serving
 
 
@@ -44,3 +48,40 @@ def test_destinations_are_shown_and_tried(serving: Serving, run: Run) -> None:
     unknown = run("alert", "test", "nobody", *serving.options)
     assert unknown.status == 1
     assert "nobody" in unknown.err
+
+
+def set_aside(serving: Serving, destination: str) -> None:
+    def refused(conn: Connection) -> None:
+        for attempt in range(TRIES):
+            refusals.note(conn, destination, 1, "answered 413", attempt * WITHIN_S)
+
+    serving.authority.store.run(refused)
+
+
+def test_what_is_set_aside_is_sent_again_or_let_go(serving: Serving, run: Run) -> None:
+    assert "no destination refuses" in run("alert", "stuck", *serving.options).out
+    raised(serving, "error", "too much")
+    (shown,) = run("alert", "sinks", "--json", *serving.options).value
+    name, log = shown["name"], serving.state / "alerts.log"
+    set_aside(serving, name)
+    (held,) = run("alert", "stuck", "--json", *serving.options).value
+    assert (held["alert_id"], held["cause"], held["tries"]) == (1, "answered 413", TRIES) and held["set_aside_at"]
+    assert run("alert", "sinks", "--json", *serving.options).value[0]["set_aside"] == 1
+    again = ("alert", "retry", name, "1", "--reason", "mended", *serving.options)
+    log.mkdir()
+    refused = run(*again)
+    assert refused.status == 1 and "does not take it" in refused.err
+    log.rmdir()
+    assert run(*again).status == 0 and b"too much" in log.read_bytes()
+    assert run("alert", "stuck", "--json", *serving.options).value == []
+    assert run(*again).status == 1
+    set_aside(serving, name)
+    let_go = ("alert", "discard", name, "1", "--reason", "of no use", *serving.options)
+    assert (run(*let_go).status, run(*let_go).status) == (0, 1)
+    set_aside(serving, "gone")
+    missing = run("alert", "retry", "gone", "1", "--reason", "x", *serving.options)
+    assert missing.status == 1 and "any more" in missing.err
+    row = schema.audit
+    mine = select(row.c.kind).where(row.c.actor == "first-operator").order_by(row.c.seq)
+    kinds = serving.authority.store.run(lambda conn: [*conn.scalars(mine)])
+    assert [kind for kind in kinds if kind.startswith("alert")] == ["alert-sent-again", "alert-discarded"]

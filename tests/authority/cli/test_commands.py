@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import select, update
 
 from authority.cli import cli
-from authority.operators import Scope, create_operator_token
+from authority.operators import create_operator_token
+from authority.roles import Scope
 from authority.store import schema
 from protocol.codec import encode, length_prefixed
 from protocol.ownership import OwnerValues
@@ -44,8 +45,10 @@ def add_node(serving: Serving, name: str = "n1", **values: Any) -> str:
 
 def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
     found: list[tuple[tuple[str, ...], click.Command]] = []
-    for name, command in group.commands.items():
-        here = (*path, name)
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command, here = group.get_command(context, name), (*path, name)
+        assert command is not None
         found += every_command(command, here) if isinstance(command, click.Group) else [(here, command)]
     return found
 

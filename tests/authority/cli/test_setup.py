@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 
 from authority.config import load_site
-from authority.operators import Scope, find_operator
+from authority.operators import find_operator
+from authority.roles import Scope
 from authority.service import open_authority
 from tests.authority.cli.conftest import Run
 

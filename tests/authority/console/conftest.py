@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from authority.operators import Scope
 from authority.planes import operator_server
+from authority.roles import Scope
 from tests.authority.console.chromium import Tab, open_tab
 from tests.authority.console.house import HOST, House, open_house
 from tests.authority.console.racks import DAYS, NOW, furnished

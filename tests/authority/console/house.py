@@ -23,11 +23,13 @@ from authority import policies
 from authority.alerts import FileSink
 from authority.alerts.destinations import Destination
 from authority.keys import FileKek
-from authority.operators import Scope, create_operator_token
+from authority.oidc import SignOn
+from authority.operators import create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.roles import Scope
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import default_policy
@@ -152,7 +154,10 @@ class Browser:
 
 
 @contextmanager
-def open_house(folder: Path, now: float = START) -> Iterator[House]:
+def open_house(
+    folder: Path, now: float = START, believing: Callable[[Callable[[], float]], SignOn] | None = None
+) -> Iterator[House]:
+    """With `believing`, which is given the clock, people sign in at an identity provider."""
     folder.mkdir()
     clock, seed = Clock(now), random.Random(19)
     ca = CertificateAuthority.create(folder / "ca", [HOST], clock())
@@ -171,13 +176,14 @@ def open_house(folder: Path, now: float = START) -> Iterator[House]:
     )
     store, hub = Store("sqlite://"), Hub()
     store.run(lambda conn: policies.note(conn, policy, "authority", clock()))
+    sign_on = None if believing is None else believing(clock)
     going = [Destination("siem", FileSink(folder / "alerts.log"))]
     try:
         yield House(
             ca,
             store,
             rt,
-            create_operator_app(OperatorContext(store, rt, hub, ca.ca_sha256, None, lambda: going)),
+            create_operator_app(OperatorContext(store, rt, hub, ca.ca_sha256, None, lambda: going, sign_on=sign_on)),
             clock,
             hub,
         )

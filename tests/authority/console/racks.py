@@ -14,8 +14,8 @@ from sqlalchemy import Connection, select, update
 from authority import audit, challenges, orders, policies, references, scheduler, standing
 from authority.alerts import acknowledge, raise_alert
 from authority.keys import networks, rotations
-from authority.operators import Scope
 from authority.planes.hub import Connection as Attached
+from authority.roles import Scope
 from authority.runtime import Push
 from authority.store import schema
 from authority.trust import PresentationKind

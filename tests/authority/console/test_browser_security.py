@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from authority.console import sessions
-from authority.operators import Scope
 from authority.planes import operator_server
+from authority.roles import Scope
 from authority.store import schema
 from tests.authority.console.chromium import NEEDED, Tab, open_tab
 from tests.authority.console.hostile import WORDS, Site, elsewhere, furnish

@@ -8,7 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from authority.console import desk, sessions
-from authority.operators import Scope
+from authority.roles import Scope
 from authority.store import schema
 from tests.authority.console.house import APPROVE, OPERATE, ORIGIN, READ, Browser, House, enrol
 

@@ -10,7 +10,7 @@ from sqlalchemy import insert, update
 from authority import audit, references, standing
 from authority.alerts import raise_alert
 from authority.keys import networks
-from authority.operators import Scope
+from authority.roles import Scope
 from authority.store import schema
 from protocol.levels import ResourceClass
 from tests.authority.console.house import READ, Browser, House, add_node, enrol

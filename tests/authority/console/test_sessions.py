@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from authority.console import entry, sessions
 from authority.console.desk import COOKIE
-from authority.operators import Scope, revoke_operator_token
+from authority.operators import revoke_operator_token
+from authority.roles import Scope
 from authority.store import schema
 from tests.authority.console.house import READ, House
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import httpx
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, grants
+from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from authlib.oidc.core import OpenIDCode
@@ -43,19 +45,20 @@ class Account(ClientMixin):  # type: ignore[misc]
     """A client, confidential, of both grants."""
 
     client_id: str
+    callback: str = CALLBACK
     id_token_signed_response_alg = "RS256"
 
     def get_client_id(self) -> str:
         return self.client_id
 
     def get_default_redirect_uri(self) -> str:
-        return CALLBACK
+        return self.callback
 
     def get_allowed_scope(self, scope: str | None) -> str:
         return scope or ""
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri == CALLBACK
+        return redirect_uri == self.callback
 
     def check_client_secret(self, client_secret: str) -> bool:
         return client_secret == SECRET
@@ -86,9 +89,12 @@ class Code(AuthorizationCodeMixin):  # type: ignore[misc]
     scope: str
     nonce: str
     user: Signed
+    callback: str
+    code_challenge: str | None
+    code_challenge_method: str | None
 
     def get_redirect_uri(self) -> str:
-        return CALLBACK
+        return self.callback
 
     def get_scope(self) -> str:
         return self.scope
@@ -119,7 +125,9 @@ def new_key() -> RSAKey:
 class Issuer:
     """`keys` are published, the last one signs; `asked` are the paths of all requests, `lasts_s` is how long tokens do.
 
-    Without `openid` it is an authorization server alone, whose metadata is where RFC 8414 has it.
+    `console` is where the client `vigil-console` comes back to, `login` who has signed in in every browser;
+    with `asks` they have to say so on a page. Without `openid` it is an authorization server alone, whose metadata is
+    where RFC 8414 has it.
     """
 
     url: str
@@ -129,6 +137,9 @@ class Issuer:
     asked: list[str] = field(default_factory=list)
     openid: bool = True
     lasts_s: int = 300
+    console: str = CALLBACK
+    login: str = ""
+    asks: bool = False
 
     def metadata(self) -> dict[str, Any]:
         """Refuses to be what RFC 8414 does not allow."""
@@ -169,12 +180,12 @@ class Issuer:
 
 
 @contextmanager
-def issuing(folder: Path) -> Iterator[Issuer]:
-    """A provider that answers until the end of the block."""
+def issuing(folder: Path, host: str = HOST) -> Iterator[Issuer]:
+    """A provider that answers until the end of the block, on loopback, and is called `host`."""
     app = Flask("issuer")
-    ca = CertificateAuthority.create(folder, [HOST], time.time())
+    ca = CertificateAuthority.create(folder, [host], time.time())
     server = make_server(HOST, 0, app, threaded=True, request_handler=Quiet, ssl_context=server_context(ca))
-    issuer = Issuer(f"https://{HOST}:{server.server_port}/realm", ca, [new_key()])
+    issuer = Issuer(f"https://{host}:{server.server_port}/realm", ca, [new_key()])
     _documents(app, issuer)
     _endpoints(app, issuer)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -206,15 +217,21 @@ def _documents(app: Flask, issuer: Issuer) -> None:
 
 
 def _endpoints(app: Flask, issuer: Issuer) -> None:
-    server = AuthorizationServer(app, Account, lambda *_: None)
+    def account(client_id: str) -> Account:
+        return Account(client_id, issuer.console if client_id == "vigil-console" else CALLBACK)
+
+    server = AuthorizationServer(app, account, lambda *_: None)
     server.scopes_supported = ["openid"]
     server.register_token_generator("default", _access_tokens(issuer))
     server.register_grant(grants.ClientCredentialsGrant)
-    server.register_grant(_code_grant(issuer), [_id_tokens(issuer)])
+    server.register_grant(_code_grant(issuer), [_id_tokens(issuer), CodeChallenge()])
 
     @app.get("/realm/authorize")
     def authorize() -> Any:
-        user = Signed(request.args["login"])
+        if issuer.asks and "login" not in request.args:
+            page = "<!doctype html><link rel=icon href='data:,'><title>Provider</title><a href='?{}'>It is me</a>"
+            return page.format(escape(f"{request.query_string.decode()}&login={issuer.login}"))
+        user = Signed(request.args.get("login", issuer.login))
         return server.create_authorization_response(grant_user=user, grant=server.get_consent_grant(end_user=user))
 
     @app.post("/realm/token")
@@ -239,8 +256,10 @@ def _access_tokens(issuer: Issuer) -> JWTBearerTokenGenerator:
 def _code_grant(issuer: Issuer) -> type[grants.AuthorizationCodeGrant]:
     class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         def save_authorization_code(self, code: str, asked: Any) -> None:
-            nonce = asked.payload.data.get("nonce")
-            issuer.codes[code] = Code(asked.client.client_id, asked.payload.scope, nonce, asked.user)
+            said, client = asked.payload.data, asked.client
+            proof = said.get("code_challenge"), said.get("code_challenge_method")
+            whose = client.client_id, asked.payload.scope, said.get("nonce"), asked.user, client.callback
+            issuer.codes[code] = Code(*whose, *proof)
 
         def query_authorization_code(self, code: str, _client: Account) -> Code | None:
             return issuer.codes.get(code)
@@ -263,7 +282,8 @@ def _id_tokens(issuer: Issuer) -> OpenIDCode:
             return KeySet([issuer.keys[-1]])
 
         def get_client_claims(self, client: Account) -> dict[str, Any]:
-            return {"iss": issuer.url, "aud": [client.client_id, AUDIENCE]}
+            others = [] if client.client_id == "vigil-console" else [AUDIENCE]
+            return {"iss": issuer.url, "aud": [client.client_id, *others]}
 
         def generate_user_info(self, user: Signed, _scope: str) -> dict[str, Any]:
             return {"sub": user.get_user_id(), "groups": GROUPS[user.login]}

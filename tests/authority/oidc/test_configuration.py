@@ -14,8 +14,8 @@ from authority.cli.setup import DEFAULT_POLICY
 from authority.config import AuthorityConfig, ConfigError, Listener, OidcProvider, Site, load_site, render
 from authority.oidc import sign_on
 from authority.oidc.keys import FAMILIES
-from authority.operators import Role
 from authority.planes import Hub
+from authority.roles import Role
 from authority.service import _operator_context, initialise, open_authority
 from tests.authority.oidc.forge import chosen
 from tests.authority.oidc.site import config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from typing import Any
 
 import jwt
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from authority.oidc import LONGEST, ProviderUnreachable, TokenRefused
 from authority.oidc.claims import name_of, person_of
 from authority.oidc.compact import read_compact
-from authority.operators import Scope
+from authority.roles import Scope
 from tests.authority.oidc.forge import (
     CLAIMS,
     EDWARDS,
@@ -34,6 +35,7 @@ from tests.authority.oidc.forge import (
     ec_jwk,
     es,
     hs256,
+    okp_jwk,
     pem,
     person,
     rs256,
@@ -64,6 +66,7 @@ GOOD = {
     "PS256": jwt.encode(CLAIMS, OTHER_RSA, "PS256", HEADER | {"alg": "PS256", "kid": "rsa-2"}),
     "ES256": token({"alg": "ES256", "kid": "p256"}, es(P256, SHA256())),
     "EdDSA": token({"alg": "EdDSA", "kid": "ed"}, EDWARDS.sign),
+    "Ed25519, as RFC 9864 names it": token({"alg": "Ed25519", "kid": "ed"}, EDWARDS.sign),
     "media type in full": token({"typ": "application/at+jwt"}),
     "no kid, and one key that fits": token({"alg": "ES256", "kid": ...}, es(P256, SHA256())),
     "many audiences": token(aud=["other", AUDIENCE]),
@@ -108,6 +111,20 @@ def test_what_the_provider_did_not_sign_is_refused(case: str) -> None:
     text, reason = UNSIGNED[case]
     two = Documents([*KEYS, rsa_jwk(OTHER_RSA, "rsa-3")])
     assert reason in refusal(text, two)
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("published", [None, "EdDSA", "Ed25519"])
+def test_both_names_of_ed25519_are_one_algorithm_and_neither_warns(alg: str, published: str | None) -> None:
+    """Providers of before RFC 9864 say EdDSA, of after it Ed25519, and while they change over each in another place."""
+    named = okp_jwk(EDWARDS, "ed") | ({"alg": published} if published else {})
+    good = token({"alg": alg, "kid": "ed"}, EDWARDS.sign)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert person(good, Documents([named])).subject == "ann"
+    forged = good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB")
+    assert "not signed" in refusal(forged, Documents([named]))
+    assert "not signed" in refusal(token({"alg": alg, "kid": "ed"}, lambda _: b"short"), Documents([named]))
 
 
 def test_where_keys_are_is_never_read_from_a_token() -> None:

@@ -14,9 +14,9 @@ from authority.client import OpenApi
 from authority.config import OidcProvider
 from authority.oidc import ProviderUnreachable, SignOn, TokenRefused
 from authority.oidc.provider import RETRY_S, UNKNOWN_S
-from authority.operators import Scope
 from authority.pki import CertificateAuthority
 from authority.planes import operator_server
+from authority.roles import Scope
 from tests.authority.cli.conftest import Run, run
 from tests.authority.oidc.issuer import LOGINS, Issuer, issuing
 from tests.authority.oidc.site import NETWORK, ask, believing, open_site, provider, status

@@ -16,11 +16,12 @@ from sqlalchemy import select
 
 from authority import audit
 from authority.config import AuthorityConfig, Listener, Site
-from authority.operators import ROLES, Role, Scope, create_operator_token
+from authority.operators import create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
 from authority.planes.operator_context import OperatorContext
 from authority.planes.operator_plane import create_operator_app
+from authority.roles import ROLES, Role, Scope
 from authority.runtime import Runtime
 from authority.store import Store, schema
 from authority.trust import Policy

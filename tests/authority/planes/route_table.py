@@ -32,6 +32,8 @@ CONSOLE: Mapping[Route, frozenset[str]] = {
     ("GET", "/"): EVERYBODY,
     ("GET", "/console/sign-in"): EVERYBODY,
     ("GET", "/console/static/{name}"): EVERYBODY,
+    ("GET", "/console/sign-in/{provider}"): frozenset(),
+    ("GET", "/console/sign-in/{provider}/back"): EVERYBODY,
     **{("GET", f"/console{each}"): frozenset() for each in _SESSION_PAGES},
     **{("POST", f"/console/{each}"): frozenset() for each in _SESSION_FORMS},
 }
@@ -61,6 +63,9 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("GET", "/v1/roster/nodes"): VIEWERS,
     ("GET", "/v1/stale"): VIEWERS,
     ("GET", "/v1/fleet-orders"): VIEWERS,
+    ("GET", "/v1/refused-alerts"): VIEWERS,
+    ("POST", "/v1/refused-alerts/retry"): OPERATORS,
+    ("POST", "/v1/refused-alerts/discard"): OPERATORS,
     ("GET", "/v1/roster/administrators"): VIEWERS,
     ("GET", "/v1/profiles"): VIEWERS,
     ("POST", "/v1/profiles/{record_id}/approve"): OPERATORS,

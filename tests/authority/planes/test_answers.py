@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, insert
 
 from authority import driver_followers, fleet_orders, groups, orders, references, results
-from authority.alerts import raise_alert
+from authority.alerts import raise_alert, refusals
 from authority.oidc import people
 from authority.oidc.claims import Person
-from authority.operators import Scope
 from authority.orders import Action, Order
 from authority.planes.described import declared_answer, operator_routes
+from authority.roles import Scope
 from authority.store import schema, schema_api
 from tests.authority.planes.operator_site import OperatorSite, open_operator_site
 from tests.authority.planes.test_open_api import add_node
@@ -71,6 +71,7 @@ def fill(conn: Connection, site: OperatorSite, node_id: str, now: float) -> None
     results.publish(conn, site.runtime, node_id, results.Cause.STANDING, now)
     people.admit(conn, Person("oidc:corp/ann", "corp", "ann", frozenset({Scope.READ}), now + 60), now)
     fleet_orders.begin(conn, fleet_orders.Kind.REVOKE, "ada", "operator", "left", 3, now)
+    refusals.note(conn, "siem", 1, "answered 413", now)
     asked = Order(Action.NODE_BAN, "n1", {"node_id": node_id}, "stolen")
     row = {"action": asked.action.value, "target": asked.target, "arguments": json.dumps(asked.arguments)}
     who_asked = {"requested_by": "operator", "reason": "stolen", "requested_at": now, "expires_at": now + 3600}

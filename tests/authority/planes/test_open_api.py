@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from authority import repeating
-from authority.operators import Scope
 from authority.planes.gate import OperatorLimits
 from authority.planes.limits import RateLimit
 from authority.planes.problems import MEDIA_TYPE
+from authority.roles import Scope
 from authority.store import Store, schema, schema_api
 from authority.trust import default_policy
 from authority.trust.policy import ApprovalRules
