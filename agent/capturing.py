@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.devices import Devices
-from agent.extension import KeptAtDevice, Modality, PersonAbsent, Purpose
+from agent.extension import KeptAtDevice, Modality, PersonAbsent, Purpose, SecondCamera
 from agent.prompting import Prompter, Step
 from hal import Clock, Deadline, Device, DeviceInfo, Display, Reopening
 from protocol.messages import SensorIdentity
@@ -97,6 +97,16 @@ class Session:
         with self._booth.devices.open_display(self.deadline) as display:
             self._booth.lit[self._name] = self._booth.devices.display_identity_of(display)
             yield display
+
+    @contextmanager
+    def infrared(self) -> Iterator[SecondCamera | None]:
+        """The infrared camera beside the modality's own, where one is configured."""
+        second = self._booth.devices.open_infrared(self.deadline)
+        if second is None:
+            yield None
+            return
+        with second.camera:
+            yield second
 
     def take(self, attempt: int, deadline: Deadline | None = None) -> Sequence[Any]:
         """Sample number `attempt`, by a deadline of its own if it has one.

@@ -84,6 +84,15 @@ class DisplaySection(DeviceSection, frozen=True):
     """The screen that lights the face at a challenge, by a driver of kind "display"."""
 
 
+class InfraredSection(DeviceSection, frozen=True):
+    """An infrared camera beside that of the face, which must see the same face at a challenge.
+
+    `strobe`: its emitter lights some frames and not others, and the difference is looked at.
+    """
+
+    strobe: bool = True
+
+
 class PresentationSection(Section, frozen=True):
     """How a person is asked for. `deadline_margin_s` is kept back from the deadline to match, sign and send.
 
@@ -162,6 +171,7 @@ class Config(Section, frozen=True):
     devices: DevicesSection
     presence: PresenceSection | None = None
     display: DisplaySection | None = None
+    infrared: InfraredSection | None = None
     modalities: ModalitiesSection = msgspec.field(default_factory=ModalitiesSection)
     presentation: PresentationSection = PresentationSection()
     enrolment: EnrolmentSection = EnrolmentSection()

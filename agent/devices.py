@@ -9,8 +9,9 @@ from typing import Any, cast
 import msgspec
 
 from agent.config import Config, DeviceSection
-from agent.extension import Modality
+from agent.extension import Modality, SecondCamera
 from hal import (
+    Camera,
     Capability,
     Deadline,
     Device,
@@ -24,6 +25,7 @@ from hal import (
     MakesDevice,
     NotFound,
     PermissionDenied,
+    Unsupported,
     available_drivers,
     load_driver,
 )
@@ -60,6 +62,7 @@ class Devices:
             ENCLAVE: config.devices.enclave,
         }
         self._display = config.display
+        self._infrared = config.infrared
         self._kinds = {name: modality.kind for name, modality in modalities.items()} | {ENCLAVE: DeviceKind.ENCLAVE}
 
     @property
@@ -73,6 +76,8 @@ class Devices:
             self._driver(name)
         if self._display is not None:
             self._display_driver(self._display)
+        if self._infrared is not None:
+            self._infrared_driver(self._infrared)
 
     def open_enclave(self) -> Enclave:
         """The enclave, claimed; the caller closes it."""
@@ -87,6 +92,23 @@ class Devices:
         if self._display is None:
             raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
         return cast(Display, self._display_driver(self._display).open(self._display.options, deadline))
+
+    def open_infrared(self, deadline: Deadline) -> SecondCamera | None:
+        """The infrared camera beside that of the face, claimed by `deadline`, where one is configured.
+
+        Raises `Unsupported` for one that sees colour, and what drivers raise.
+        """
+        section = self._infrared
+        if section is None:
+            return None
+        camera = cast(Camera, self._infrared_driver(section).open(section.options, deadline))
+        if Capability.INFRARED not in camera.info.capabilities:
+            camera.close()
+            raise Unsupported(
+                f"the camera {camera.info.port} that the configuration names as infrared sees colour",
+                remedy="Name the other node of the module under [infrared]; `keyvigil devices` tells them apart.",
+            )
+        return SecondCamera(camera, section.strobe)
 
     def display(self) -> SensorIdentity | None:
         """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""
@@ -125,6 +147,16 @@ class Devices:
             raise PermissionDenied(
                 f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for {name}",
                 remedy=f"Name a driver of kind {self._kinds[name]} under [devices.{name}].",
+            )
+        return driver
+
+    @staticmethod
+    def _infrared_driver(section: DeviceSection) -> Driver:
+        driver, _ = load_driver(section.driver, section.sha256)
+        if driver.kind != DeviceKind.CAMERA:
+            raise PermissionDenied(
+                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for infrared",
+                remedy="Name a driver of kind camera under [infrared].",
             )
         return driver
 
@@ -171,7 +203,7 @@ def configured_pins(config: Config) -> dict[str, str]:
 
 
 def _sections(config: Config) -> list[DeviceSection]:
-    others = [section for section in (config.presence, config.display) if section is not None]
+    others = [section for section in (config.presence, config.display, config.infrared) if section is not None]
     return [*config.devices.sensors().values(), config.devices.enclave, *others]
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from agent.errors import BiometricError, ConfigError, StraySample
 from agent.pipelines import DIGEST_BYTES, Bindable, Examined, FeatureVector, Match, Pipeline, Purpose, RefusesReplays
-from hal import Deadline, Display
+from hal import Camera, Deadline, Display
 from protocol.messages import ModalityModel
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Pipeline",
     "Purpose",
     "RefusesReplays",
+    "SecondCamera",
     "Sensor",
     "StraySample",
 ]
@@ -65,6 +66,14 @@ class Effort:
     tries: int = 1
     timed: bool = False
     pause_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class SecondCamera:
+    """A camera beside a modality's own; with `strobe` its light comes and goes from frame to frame."""
+
+    camera: Camera
+    strobe: bool
 
 
 class Sensor(Protocol):
@@ -97,6 +106,10 @@ class Sensor(Protocol):
 
     def screen(self) -> AbstractContextManager[Display]:
         """The node's screen, which shows again what it did when the context ends. Raises the errors of `hal`."""
+        ...
+
+    def infrared(self) -> AbstractContextManager[SecondCamera | None]:
+        """An infrared camera beside the modality's own, where the node has one. Raises the errors of `hal`."""
         ...
 
     def digits(self) -> str:

@@ -1,7 +1,7 @@
 """Presentation attacks on the face, played by the simulators against the shipped code: APCER per species and BPCER.
 
     python benchmarks/attacks_face.py [--data DIR] [--presentations 200] [--fps 10] [--json FILE] [--species NAME ...]
-        [--same-row] [--flashes N [--room bright] [--without-gestures]]
+        [--same-row] [--infrared] [--flashes N [--room bright] [--without-gestures]]
 
 A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated.
 The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. Whose
@@ -20,6 +20,8 @@ Bona fide is then another answer of that person to the row.
 With `--flashes` the node has a screen that shows so many colours after the gestures, and the benchmark has the light of
 a room (`ROOMS`). Recordings are of answers under other colours, and begin those at the moment of the node's own; a
 further species, `displayed-video`, does all that is asked for. With `--without-gestures` flashes alone judge.
+
+With `--infrared` the node has an infrared camera beside the other; every second print is of toner, the others of ink.
 """
 
 from __future__ import annotations
@@ -54,8 +56,11 @@ from simulators.attacks import (
     FaceAttack,
     FaceScene,
     FaceStage,
+    InfraredScene,
     LiveFace,
     face_attack,
+    infrared_attack,
+    live_infrared,
 )
 from simulators.personas import Light, Room, Shown, shipped_personas
 from simulators.personas._face import AnimatedFace
@@ -101,6 +106,7 @@ class Try:
     same: bool = False
     picture: int = 0
     hues: tuple[Hue, ...] = ()
+    beside: InfraredScene | None = None
 
 
 @dataclass(frozen=True)
@@ -127,11 +133,11 @@ class Node:
         self._pipeline: Any = self._face.pipeline()
         self.reflections: list[tuple[float, float, float]] = []
 
-    def look(
-        self, scene: FaceScene, gestures: tuple[str, ...], hues: tuple[Hue, ...] = ()
-    ) -> tuple[LiveFrames, FaceStage]:
-        """What it captures of a scene, and the stage after that."""
+    def look(self, scene: FaceScene, gestures: tuple[str, ...], *more: Any) -> tuple[LiveFrames, FaceStage]:
+        """What it captures of a scene, and the stage after that; `more` are hues, and what the second camera sees."""
+        hues, beside = more or ((), None)
         stage = FaceStage(scene, gestures, self._fps, patience_s=PATIENCE_S, flashes=hues, room=self._room)
+        stage.beside = beside
         try:
             frames = self._watched(stage, hues) if self.alone else next(self._face.captures(stage))
         except TimedOut:
@@ -186,12 +192,16 @@ def tries(species: str, people: list[Someone], node: Node, options: argparse.Nam
         hues, lit = flashes(rng, options)
         if species == GENUINE:
             picture = number % len(people)
-            yield Try(LiveFace(people[picture].face, number), drawn, picture=picture, hues=hues)
+            live = LiveFace(people[picture].face, number)
+            beside = live_infrared(live) if options.infrared else None
+            yield Try(live, drawn, picture=picture, hues=hues, beside=beside)
         else:
             means = FaceAttack(victim.face, attacker.face, recorded, number, lit=lit)
             same = species in REPLAYED and drawn == recorded and not hues
             kept = recalled(node, means) if same else None
-            yield Try(face_attack(species, means), drawn, kept, same, hues=hues)
+            prints = "toner" if number % 2 else "ink"
+            beside = infrared_attack(species, means, prints) if options.infrared else None
+            yield Try(face_attack(species, means), drawn, kept, same, hues=hues, beside=beside)
 
 
 def flashes(rng: random.Random, options: argparse.Namespace) -> tuple[tuple[Hue, ...], Light | None]:
@@ -286,7 +296,7 @@ def run(species: str, presentations: Iterable[Try], node: Node, verbose: bool) -
     """Every presentation of one species."""
     counts, genuine, takes = Counts(), species == GENUINE, defaultdict[int, list[bytes]](list)
     for number, one in enumerate(presentations):
-        frames, stage = node.look(one.scene, one.drawn, one.hues)
+        frames, stage = node.look(one.scene, one.drawn, one.hues, one.beside)
         past = [one.kept] if one.kept else takes[one.picture] if genuine else []
         further = "" if frames.refusal or node.alone else node.refuses(frames, past)
         counts.note(one, frames.refusal, further, stage.now)
@@ -312,12 +322,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--flashes", type=int, default=0, help="colours that the node's screen shows")
     parser.add_argument("--room", choices=[*ROOMS], default="office")
     parser.add_argument("--without-gestures", action="store_true", help="flashes alone judge")
+    parser.add_argument("--infrared", action="store_true", help="an infrared camera beside the other")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     if (options.same_row and options.flashes) or (options.without_gestures and not options.flashes):
         parser.error("--flashes goes without --same-row, and --without-gestures with --flashes")
-    options.species = options.species or [GENUINE, *(LIT_SPECIES if options.flashes else FACE_SPECIES)]
+    if options.infrared and (options.same_row or options.without_gestures):
+        parser.error("--infrared goes with gestures, and without --same-row")
+    more = options.flashes or options.infrared
+    options.species = options.species or [GENUINE, *(LIT_SPECIES if more else FACE_SPECIES)]
     return options
 
 
@@ -332,7 +346,7 @@ def main() -> None:
     for species in options.species:
         if options.same_row and species not in {GENUINE, *REPLAYED}:
             continue
-        if options.without_gestures and species in OF_GESTURES:
+        if (options.without_gestures or options.infrared) and species in OF_GESTURES:
             continue
         begun = time.process_time()
         again = (one.again(species) for one in taken)
@@ -344,6 +358,7 @@ def main() -> None:
         show(species, found, time.process_time() - begun)
         if options.json:
             report = {"simulation": True, "fps": options.fps, "all_same_row": options.same_row, "species": results}
+            report |= {"infrared": True} if options.infrared else {}
             if options.flashes:
                 report |= {"flashes": options.flashes, "room": options.room, "alone": options.without_gestures}
             options.json.write_text(json.dumps(report, indent=2))
@@ -356,7 +371,7 @@ def show(species: str, found: dict[str, Any], cpu: float) -> None:
         for errors, name in (("errors", "interval95"), ("errors_with_memory", "interval95_with_memory"))
     )
     print(
-        f"{species:20s} {kind} gestures alone {alone}, with memory {remembered}, "
+        f"{species:20s} {kind} {alone}, with memory {remembered}, "
         f"same row {found['same_row_passed']} of {found['same_row']}, median {found['seconds_p50']} s, CPU {cpu:.0f} s",
         flush=True,
     )

@@ -257,9 +257,25 @@ FLASH_FRAMES: Final = 3
 """Frames of a straight face under each colour."""
 FLASH_STEP_SECONDS: Final = 3.0
 """How long such frames may take to come."""
+FLASH_USABLE: Final = 0.3
+"""Share of the face that must not be burnt out under any colour for the rest to be left out of the comparison."""
 FLASH_STRENGTH: Final = 0.015
 """Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
 FLASH_AGREEMENT: Final = 0.85
 """How well the changes are explained by the colours shown, at most 1."""
-FLASH_RELIEF: Final = 0.4
+FLASH_RELIEF: Final = 0.25
 """Share of the light that follows the face's own structure: 1 on skin and paper, 0 on what gives its own light."""
+
+# Infrared cameras (docs/biometrics/liveness.md)
+INFRARED_LIGHT: Final = 12.0
+"""Grey levels that the emitter must add to a face."""
+INFRARED_BESIDE: Final = 0.6
+"""Largest share of that light on what is beside the head: a wall a metre behind gets a ninth of it."""
+INFRARED_ROLL: Final = 10.0
+"""Degrees by which the two cameras may differ on a tilt."""
+INFRARED_YAW: Final = 0.1
+"""By how much they may differ on how far the nose moved, in eye distances; a turn is 0.15 and more."""
+INFRARED_SHIFT: Final = 0.6
+"""By how many eye distances they may differ on how far a head moved: they see it from two places."""
+INFRARED_SIZE: Final = 1.4
+"""By what factor they may differ on how much nearer it came."""

@@ -84,6 +84,8 @@ def safe_config(config: Config) -> dict[str, Any]:
     return {
         "node": {"name": config.node.name, "state_dir": config.node.state_dir, "authority": config.node.authority},
         "devices": {name: _safe_device(section) for name, section in devices.items()},
+        "display": None if config.display is None else _safe_device(config.display),
+        "infrared": None if config.infrared is None else _safe_device(config.infrared),
         "presence": None if presence is None else _safe_device(presence) | {"required": presence.required},
         "modalities": {
             name: {"sha256": section.sha256, "options": _safe_options(section.options)}
@@ -148,8 +150,9 @@ def _safe_hook(hook: Any) -> Any:
 def _option_tables(config: Config) -> Iterator[Mapping[str, Any]]:
     for device in [*config.devices.sensors().values(), config.devices.enclave]:
         yield device.options
-    if config.presence is not None:
-        yield config.presence.options
+    for section in (config.presence, config.display, config.infrared):
+        if section is not None:
+            yield section.options
     for modality in config.modalities.values():
         yield modality.options
     for sink in config.sinks:

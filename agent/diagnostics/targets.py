@@ -46,8 +46,10 @@ class Target:
 
 
 def configured_targets(config: Config) -> list[Target]:
-    """The enclave and every sensor of the configuration."""
+    """The enclave and every sensor of the configuration, its infrared camera and its screen."""
     sections: dict[str, DeviceSection] = {**config.devices.sensors(), ENCLAVE: config.devices.enclave}
+    beside = {"infrared": config.infrared, "display": config.display}
+    sections |= {name: section for name, section in beside.items() if section is not None}
     return [Target(name, section.driver, section.options, section.sha256) for name, section in sections.items()]
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from agent.biometrics import liveness
 from agent.biometrics._dlib import DlibEngine
-from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Show, Watch
+from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Show, Step, Watch
+from agent.biometrics.liveness.infrared import ENOUGH, MOST, UNSEEN, Witness, read_pair
 from agent.biometrics.liveness.light import COLOURS, NEUTRAL
-from agent.extension import Sensor
+from agent.extension import SecondCamera, Sensor
 from agent.modalities._own import BindablePipeline
 from agent.pipelines import Examined, Purpose
 from hal import Camera, Display
 from protocol.flashes import Hue
 from protocol.gestures import Gesture
+
+Observer = Callable[[Watch, Step], str]
+"""The sentence that somebody else who looks on has against a step; empty if none."""
 
 SENTENCES: Mapping[Gesture, str] = {
     Gesture.BLINK: "Close both eyes for a second, then open them.",
@@ -64,18 +68,42 @@ class Questioner:
             if any(watch.begun for watch in watches):
                 return LiveFrames.of((), _WENT_AWAY)
             watches.append(Watch(self.engine, gestures, self.step_s, self.beginning_s, hues))
-            with ExitStack() as lights:
-                return looked_on(watches[-1], camera, sensor, lights)
+            with ExitStack() as held:
+                second = held.enter_context(sensor.infrared())
+                return looked_on(watches[-1], camera, sensor, held, self._observer(second, sensor))
 
         sensor.tell("look", "Look straight into the camera and wait for what it asks.")
         return sensor.use(work)
 
+    def _observer(self, second: SecondCamera | None, sensor: Sensor) -> Observer:
+        """What the infrared camera says of each step, where there is one."""
+        if second is None:
+            return lambda _watch, _step: ""
+        witness, camera = Witness(self.engine, strobe=second.strobe), second.camera
 
-def looked_on(watch: Watch, camera: Camera, sensor: Sensor, lights: ExitStack) -> LiveFrames:
-    """Frames with the verdict of `watch`; the screen, where it is needed, is entered into `lights`."""
+        def observe(watch: Watch, step: Step) -> str:
+            due = isinstance(step, Prompt | Passed) or (isinstance(step, Show) and step.hue is None)
+            if not (due or watch.answered):
+                return ""
+            if watch.head is None:
+                return UNSEEN
+            most = MOST if due else ENOUGH
+            pair = read_pair(lambda: camera.read(sensor.deadline), strobe=second.strobe, most=most)
+            return witness.straight(watch.head, pair) if due else witness.moving(watch.head, pair)
+
+        return observe
+
+
+def looked_on(
+    watch: Watch, camera: Camera, sensor: Sensor, lights: ExitStack, observer: Observer = lambda _watch, _step: ""
+) -> LiveFrames:
+    """Frames with the verdict of `watch`, and of `observer` on each step; the screen is entered into `lights`."""
     screen: Display | None = None
     while True:
-        match watch.see(camera.read(sensor.deadline)):
+        step = watch.see(camera.read(sensor.deadline))
+        if (objection := observer(watch, step)) and not isinstance(step, Refused):
+            return watch.frames(objection)
+        match step:
             case Prompt(gesture):
                 sensor.tell(gesture.value, SENTENCES[gesture], gestures=[gesture.value])
             case Show(hue):

@@ -15,21 +15,24 @@ from authority.cli.output import CommandFailed, emit, json_option, printable
 
 @click.command()
 @target_options
+@click.option(
+    "--ready", is_flag=True, help="Ask only whether it answers and nothing hinders it, as a container's check."
+)
 @json_option
-def health(as_json: bool, **options: Any) -> None:
+def health(as_json: bool, ready: bool, **options: Any) -> None:
     """Examine the authority; ends with status 1 when something is not in order.
 
-    Where it does not answer, its state folder is examined instead.
+    Where it does not answer, its state folder is examined instead; not with --ready, which then fails.
     """
     state: Path = options["state"]
     try:
         report = connect(options).get("/v1/health")
     except CommandFailed as failure:
-        if failure.status:
+        if failure.status or ready:
             raise
         report = _of_folder(state)
     emit(report, as_json, _print_report)
-    if not report["healthy"]:
+    if not report["ready" if ready else "healthy"]:
         sys.exit(1)
 
 

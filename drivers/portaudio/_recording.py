@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from drivers.portaudio._backend import OPEN_STREAMS, Backend, forgo_termination, translate
-from hal import Clock, Deadline, DeviceError, Disconnected, TimedOut
+from hal import Clock, Deadline, DeviceError, Disconnected, PermissionDenied, TimedOut
 
 _LOG = logging.getLogger(__name__)
 _STALL_SECONDS = 1.0
@@ -18,6 +18,8 @@ _JOIN_SECONDS = 1.0
 _QUEUE_SECONDS = 10
 _RETRY_SECONDS = 0.1
 _OLDEST_SECONDS = 2.0
+_NO_CALLBACK = "this process may make no code at run time, which PortAudio's binding needs to be called back"
+_CALLBACK_REMEDY = "Give the agent's unit the drop-in microphone.conf (docs/packages.md): MemoryDenyWriteExecute=no."
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Recording:
                 self._record()
         except self._backend.PortAudioError as error:
             self._fail(translate(error, f"microphone {name!r}"))
+        except MemoryError:
+            self._fail(PermissionDenied(f"microphone {name!r}: {_NO_CALLBACK}", remedy=_CALLBACK_REMEDY))
         finally:
             self._fail(Disconnected(f"microphone {name!r} stopped"))
 

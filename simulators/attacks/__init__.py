@@ -16,6 +16,19 @@ from simulators.attacks._face_scenes import (
     LiveFace,
     face_attack,
 )
+from simulators.attacks._infrared_scenes import InfraredScene, infrared_attack, live_infrared
 from simulators.attacks._stage import FaceStage
 
-__all__ = ["FACE_SPECIES", "LIT_SPECIES", "REPLAYED", "FaceAttack", "FaceScene", "FaceStage", "LiveFace", "face_attack"]
+__all__ = [
+    "FACE_SPECIES",
+    "LIT_SPECIES",
+    "REPLAYED",
+    "FaceAttack",
+    "FaceScene",
+    "FaceStage",
+    "InfraredScene",
+    "LiveFace",
+    "face_attack",
+    "infrared_attack",
+    "live_infrared",
+]

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hal import Colour, Deadline, Frame, TimedOut
+from agent.extension import SecondCamera
+from hal import Capability, Colour, Deadline, DeviceInfo, DeviceKind, Frame, TimedOut, Transport
 from simulators.attacks._face_scenes import FaceScene
+from simulators.attacks._infrared_scenes import InfraredScene
 from simulators.personas import Asked, Light, Room, Shown
 
 PROMPT_S = 0.04
 """What a prompt takes to be shown, seconds."""
+
+INFRARED_FPS = 30.0
+"""Of the infrared camera: its emitter lights fifteen of them."""
 
 FILL_S = 0.02
 """What the filling of a screen takes."""
@@ -26,7 +32,8 @@ class FaceStage:
     """What a face's captures run with (`agent.extension.Sensor`): `fps` pictures a second, `patience_s` for a sample.
 
     Time passes by reading and prompting alone. `told` are the words of the prompts, `sentences` what people read.
-    With a `room` there is a screen, which shows `flashes`; `shown` is what it has shown.
+    With a `room` there is a screen, which shows `flashes`; `shown` is what it has shown. With `beside` there is an
+    infrared camera, whose emitter lights every other frame if it is a `strobe`.
     """
 
     scene: FaceScene
@@ -43,6 +50,13 @@ class FaceStage:
     flashes: Sequence[str] = ()
     room: Room | None = None
     shown: list[Shown] = field(default_factory=list)
+    beside: InfraredScene | None = None
+    strobe: bool = True
+
+    @contextmanager
+    def infrared(self) -> Iterator[SecondCamera | None]:
+        """An infrared camera before `beside`, if that is there."""
+        yield None if self.beside is None else SecondCamera(InfraredStage(self), self.strobe)
 
     @contextmanager
     def screen(self) -> Iterator[FaceStage]:
@@ -102,3 +116,39 @@ class FaceStage:
         if self.room is None or not self.shown:
             return self.scene.picture(self.now, self.asked)
         return self.scene.picture(self.now, self.asked, Light(self.room, self.shown))
+
+
+class InfraredStage:
+    """The second camera of a stage, on the same simulated time: a `hal.Camera` of 30 frames a second."""
+
+    def __init__(self, stage: FaceStage) -> None:
+        self._stage = stage
+        self._number = 0
+
+    @property
+    def info(self) -> DeviceInfo:
+        """A simulated camera."""
+        abilities = frozenset({Capability.INFRARED})
+        return DeviceInfo(DeviceKind.CAMERA, "stage", Transport.VIRTUAL, "beside", capabilities=abilities)
+
+    def read(self, deadline: Deadline) -> Frame:
+        """The next frame."""
+        deadline.check("an infrared frame")
+        stage = self._stage
+        stage.now += 1 / INFRARED_FPS
+        self._number += 1
+        lit = not stage.strobe or self._number % 2 == 0
+        assert stage.beside is not None
+        grey = stage.beside.see(stage.now, stage.asked, lit)
+        return Frame(np.repeat(grey[:, :, np.newaxis], 3, axis=2), self._number, stage.monotonic_ns(), infrared=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -30,11 +30,11 @@ import msgspec
 from simulators.lab import hook
 from simulators.lab.control import ControlServer
 from simulators.lab.faults import FaultBoard, OrderedFault
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.models import MODELS, Served
 from simulators.lab.processes import LabError
 from simulators.lab.station import personas_of
 
-CONTROL_SOCKET = "control"
 READY_FILE = "bench.json"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 """A device's name is that of its folder too."""

@@ -7,6 +7,9 @@ import json
 import socket
 import sys
 
+CONTROL_SOCKET = "control"
+"""Name of the socket in the folder of a station or bench."""
+
 
 def ask(path: str, command: dict[str, object], timeout: float = 120.0) -> dict[str, object]:
     """The station's answer to one command."""

@@ -13,8 +13,8 @@ import click
 from authority.cli.output import table
 from hal import available_drivers
 from simulators.lab import hook
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.processes import LabError
-from simulators.lab.station import CONTROL_SOCKET
 
 ANSWER_S = 30.0
 

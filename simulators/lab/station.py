@@ -27,12 +27,12 @@ from simulators.devices.uru4000_model import Uru4000Model
 from simulators.devices.usb import serve_usbip
 from simulators.lab.control import ControlServer
 from simulators.lab.faults import FaultBoard, OrderedFault
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.person import Attendant, Manner
 from simulators.lab.processes import LabError
 from simulators.personas import Asked, Persona, PersonaError, folder_personas, shipped_personas
 
 READY_FILE = "station.json"
-CONTROL_SOCKET = "control"
 HURRY = 2.0
 """The simulated microphone delivers two seconds of sound in one, so that a story takes half the patience."""
 

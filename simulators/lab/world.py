@@ -19,9 +19,10 @@ from authority.cli.client import OperatorClient, target
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
 from simulators.lab.drivers_of import driver_hashes
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.ports import free_port
 from simulators.lab.processes import Child, LabError, command, run
-from simulators.lab.station import CONTROL_SOCKET, READY_FILE, Endpoints, StationConfig
+from simulators.lab.station import READY_FILE, Endpoints, StationConfig
 
 T = TypeVar("T")
 START_S = 60.0

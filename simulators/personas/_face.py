@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simulators.personas._fields import Field, rng_of
 from simulators.personas._gestures import Asked, acted
+from simulators.personas._infrared import infrared_picture
 from simulators.personas._light import Light, reach_of
 from simulators.personas._mien import Mien
 from simulators.personas._portrait import Image, Point, Portrait
@@ -56,6 +57,14 @@ class AnimatedFace:
         pose = acted(moving, asked, seconds, self.seed * TAKES + take % TAKES, care)
         lamp = None if light is None else (light, seconds)
         return self.render(pose, care, round(seconds * 1000) + take * 1000 * int(TAKE_SECONDS), lamp)
+
+    def infrared(self, seconds: float, asked: Sequence[Asked], take: int, *, lit: bool) -> NDArray[np.uint8]:
+        """The same moment for an infrared camera beside: uint8 `[480, 640]`, by its emitter's light if `lit`."""
+        pose = acted(self.pose(seconds + take * TAKE_SECONDS), asked, seconds, self.seed * TAKES + take % TAKES)
+        view, instant = self._view(pose, 0.0), round(seconds * 1000) + take * 1000 * int(TAKE_SECONDS)
+        seen = _viewed(self._posed(pose, instant / 1000), view)
+        reach = _viewed(self._turned_reach(pose), view)
+        return infrared_picture(seen, reach, rng_of(self.seed, instant, int(lit), 12), lit=lit)
 
     def pose(self, seconds: float) -> Pose:
         """Small natural motion: a few degrees, a few pixels, a blink every four seconds or so."""

@@ -91,13 +91,13 @@ class Light:
         if not added.any() and np.all(gains == 1.0):
             return picture
         by, over = (np.asarray(part, np.float32)[..., None] * added.astype(np.float32) for part in (reach, veil))
-        bright = cv2.LUT(picture, _decoding()) * (1.0 + by) + over
+        bright = cv2.LUT(picture, decoding()) * (1.0 + by) + over
         return encoded(bright * gains.astype(np.float32))
 
 
 def linear(colour: Sequence[int]) -> Vector:
     """Linear light of an sRGB colour, each part 0 to 1 (IEC 61966-2-1)."""
-    return np.asarray(_decoding()[np.asarray(colour, np.uint8)], np.float64)
+    return np.asarray(decoding()[np.asarray(colour, np.uint8)], np.float64)
 
 
 def encoded(bright: NDArray[np.float32]) -> Image:
@@ -127,7 +127,7 @@ def _soft(distance: Field) -> Field:
 
 
 @cache
-def _decoding() -> NDArray[np.float32]:
+def decoding() -> NDArray[np.float32]:
     """Linear light of the 256 values of an sRGB part."""
     value = np.arange(256) / 255
     low, high = value / 12.92, ((value + 0.055) / 1.055) ** 2.4

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from agent.config import Config, parse_config
 from agent.daemon import Daemon
 from agent.deliveries import DeliveryDesk
 from agent.enclave import EnclaveGate
+from agent.extension import Modality
 from agent.identity import Identity, IdentityStore, LogTrust, TlsKey
 from agent.joining import Joining, anonymous_connector
 from agent.link import Link
@@ -73,6 +74,8 @@ class Site:
     holder: Holder
     prompter: QuietPrompter = field(default_factory=QuietPrompter)
     scene: Scene = field(default_factory=lambda: Scene({name: list(line) for name, line in GENUINE.items()}))
+    hues: list[str] | msgspec.UnsetType = msgspec.UNSET
+    senses: Mapping[str, Modality] = field(default_factory=modalities)
 
     def __post_init__(self) -> None:
         self.devices = FakeDevices(self.scene)
@@ -89,7 +92,8 @@ class Site:
 
     def activation(self, challenge: str = "c1", deadline_s: float = 30.0) -> Activation:
         with self.gate.use() as enclave:
-            return self.holder.activation(enclave, self.key, challenge_id=challenge, gestures=[], deadline_s=deadline_s)
+            made = self.holder.activation(enclave, self.key, challenge_id=challenge, gestures=[], deadline_s=deadline_s)
+        return msgspec.structs.replace(made, flashes=self.hues)
 
     def daemon(self) -> Daemon:
         abort = threading.Event()
@@ -102,7 +106,7 @@ class Site:
             config=self.config,
             link=link,
             devices=self.devices,  # type: ignore[arg-type]
-            modalities=modalities(),
+            modalities=self.senses,
             pipelines=pipelines(),
             vault=ProfileVault(self.state, os.urandom),
             gate=self.gate,

@@ -26,6 +26,7 @@ from hal import (
     DeviceInfo,
     DeviceKind,
     Disconnected,
+    Display,
     FingerprintImage,
     Frame,
     NotFound,
@@ -122,8 +123,13 @@ def modalities(**options: Mapping[str, Any]) -> dict[str, Modality]:
     return {name: make(chosen.get(name, {})) for name, make in makers.items()}
 
 
+LAMP = SensorIdentity(kind="display", driver="fake-screen", driver_sha256="0" * 64, transport="virtual", port="port-1")
+
+
 class FakeDevices:
-    """Devices before one scene; `missing` ones are not attached."""
+    """Devices before one scene; `missing` ones are not attached. There is a screen if `lamp` is one."""
+
+    lamp: Display | None = None
 
     def __init__(self, scene: Scene, modalities: Sequence[str] = ("fingerprint", "face", "voice")) -> None:
         self.scene = scene
@@ -135,6 +141,21 @@ class FakeDevices:
         if name in self.scene.gone:
             raise NotFound(f"the {name} device is not attached")
         return DEVICES[name](name, self.scene)
+
+    def open_infrared(self, deadline: Deadline) -> None:
+        return None
+
+    def display(self) -> SensorIdentity | None:
+        return None if self.lamp is None else LAMP
+
+    def open_display(self, deadline: Deadline) -> Display:
+        deadline.check("opening")
+        if self.lamp is None:
+            raise NotFound("no screen is configured")
+        return self.lamp
+
+    def display_identity_of(self, display: Display) -> SensorIdentity:
+        return LAMP
 
     def identify(self, name: str) -> SensorIdentity:
         if name in self.missing:

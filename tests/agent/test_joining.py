@@ -41,6 +41,7 @@ from protocol.problems import ErrorCode
 from protocol.tokens import JoinToken
 from simulators.devices.dbus import PrivateBus
 from simulators.devices.logind_service import LogindService
+from tests.agent.people import LAMP
 from tests.agent.scripted_authority import Refusal, ScriptedAuthority, TestCa, served
 from tests.agent.world import SELECTION, Tpm, spki
 
@@ -52,8 +53,13 @@ class OneCamera:
 
     modalities = ["face"]  # noqa: RUF012
 
+    lamp: SensorIdentity | None = None
+
     def identify(self, name: str) -> SensorIdentity:
         return SENSOR
+
+    def display(self) -> SensorIdentity | None:
+        return self.lamp
 
     def identity_of(self, name: str, device: Device) -> SensorIdentity:
         return msgspec.structs.replace(SENSOR, kind="enclave", driver="tpm2", port=device.info.port)
@@ -189,6 +195,15 @@ def test_a_presence_sensor_is_named_among_the_devices(world: World) -> None:
     request = world.registrar.request
     assert request is not None
     assert [(device.kind, device.transport) for device in request.devices][1] == ("presence", "virtual")
+
+
+def test_a_screen_is_named_among_the_devices(world: World) -> None:
+    devices = OneCamera()
+    devices.lamp = LAMP
+    replace(world.joining, devices=devices).join(world.registrar.token)
+    request = world.registrar.request
+    assert request is not None
+    assert [device.kind for device in request.devices] == ["camera", "display", "enclave"]
 
 
 def test_every_file_of_the_identity_is_private(world: World) -> None:

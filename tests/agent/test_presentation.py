@@ -70,11 +70,14 @@ class Stage:
         activation = changes.pop("begun", None) or self.activation(**changes.pop("activation", {}))
         senses, compared = changes.pop("modalities", modalities()), changes.pop("pipelines", pipelines())
         report, watch = changes.pop("report", None), changes.pop("watch", None) or Stopwatch()
+        lamp = changes.pop("lamp", None)
         settings = PresentationSection(**changes)
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
+        devices.lamp = lamp
         booth = Booth(
             "node-a", "alice", "challenge", devices, senses, self.prompter, self.clock, "4719", ("blink", "left")
         )
+        booth = replace(booth, flashes=tuple(activation.hues))
         deadline = Deadline.after(activation.deadline_s, self.clock)
         presentation = Presentation(
             identity=identity(kos_for(self.delivery), self.delivery),

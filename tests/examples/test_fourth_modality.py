@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from simulators.lab import hook as lab_hook
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.processes import Child
-from simulators.lab.station import CONTROL_SOCKET
 from simulators.lab.world import Node, World, wait_for
 from tests.conftest import ROOT
 from tests.examples.conftest import EXAMPLE

@@ -17,7 +17,8 @@ import pytest
 
 from hal import Deadline, Disconnected, NotFound, TimedOut, load_driver
 from simulators.lab import hook
-from simulators.lab.bench import CONTROL_SOCKET, READY_FILE, BenchConfig, load_bench, run_bench
+from simulators.lab.bench import READY_FILE, BenchConfig, load_bench, run_bench
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.processes import Child, LabError, command
 from simulators.lab.show import announce
 from simulators.lab.world import wait_for

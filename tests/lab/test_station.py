@@ -16,9 +16,10 @@ import pytest
 from simulators.devices.swtpm import SwtpmFactory
 from simulators.lab import hook
 from simulators.lab.control import ControlServer
+from simulators.lab.hook import CONTROL_SOCKET
 from simulators.lab.ports import free_port
 from simulators.lab.processes import LabError
-from simulators.lab.station import CONTROL_SOCKET, Station, StationConfig, StreamLens, personas_of
+from simulators.lab.station import Station, StationConfig, StreamLens, personas_of
 from simulators.personas import Asked
 
 PEOPLE = ["persona-a", "persona-b", "persona-c", "persona-d"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,9 +29,13 @@ def tree(folder: Path, mode: int, order: list[str]) -> Path:
 
 
 def pack(folder: Path, mode: int, order: list[str], out: Path) -> bytes:
-    root = tree(folder, mode, order)
+    before = os.umask(0o666 & ~mode | 0o022)
+    try:
+        root = tree(folder, mode, order)
+        _add_control(AUTHORITY, root, "1-1")
+    finally:
+        os.umask(before)
     _set_modes(root)
-    _add_control(AUTHORITY, root, "1-1")
     return _pack(AUTHORITY, root, out, "1-1", WHEN).read_bytes()
 
 

@@ -44,6 +44,9 @@ _BELOW = 1.0
 _USABLE = (12, 245)
 """Values of a part that are neither black nor burnt out."""
 
+_WHOLE = 0.9
+"""Share of what makes a pixel of the aligned face that must be usable."""
+
 _LEAST_BACKGROUND = 0.02
 """Share of the frame that must be usable background; with less, the camera's white balance is not seen."""
 
@@ -52,25 +55,21 @@ _LEAST_BACKGROUND = 0.02
 class Lit:
     """`face` is float32 `[32, 32, 3]`, red, green and blue in linear light, level and of one size.
 
-    `background` is the mean `[3]` of what is beside the head, none where hardly any is to be seen.
+    `background` is the mean `[3]` of what is beside the head, none where hardly any is to be seen. `usable` are the
+    pixels of the face that are not burnt out, bool `[32, 32]`.
     """
 
     face: Face = field(repr=False)
     background: Vector | None = field(repr=False)
+    usable: NDArray[np.bool_] = field(repr=False, default_factory=lambda: np.ones((SIDE, SIDE), bool))
 
-    @property
-    def colour(self) -> Vector:
-        """The mean `[3]` of the face."""
-        return np.asarray(self.face.reshape(-1, 3).mean(axis=0), np.float64)
-
-    @property
-    def level(self) -> Vector:
-        """Logarithms `[3]` of the face's light over that of the background.
+    def level(self, usable: NDArray[np.bool_]) -> Vector:
+        """Logarithms `[3]` of the light of the `usable` part of the face over that of the background.
 
         Exposure and white balance multiply both alike, and fall out.
         """
-        beside = np.ones(3) if self.background is None else self.background
-        return np.asarray(np.log(np.maximum(self.colour, 1e-4)) - np.log(np.maximum(beside, 1e-4)), np.float64)
+        colour, beside = self.face[usable].mean(axis=0), np.ones(3) if self.background is None else self.background
+        return np.asarray(np.log(np.maximum(colour, 1e-4)) - np.log(np.maximum(beside, 1e-4)), np.float64)
 
 
 def lit(rgb: NDArray[np.uint8], head: Head) -> Lit:
@@ -80,7 +79,9 @@ def lit(rgb: NDArray[np.uint8], head: Head) -> Lit:
     matrix[:, 2] += np.array([SIDE / 2 - head.x, SIDE / 3 - head.y])
     around = cv2.warpAffine(rgb, _finer(matrix), (4 * SIDE, 4 * SIDE), flags=cv2.INTER_LINEAR)
     face = cv2.resize(cv2.LUT(around, decoding()), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return Lit(np.asarray(face, np.float32), _background(rgb, head))
+    whole = (around.max(axis=2) < _USABLE[1]).astype(np.float32)
+    usable = cv2.resize(whole, (SIDE, SIDE), interpolation=cv2.INTER_AREA) > _WHOLE
+    return Lit(np.asarray(face, np.float32), _background(rgb, head), np.asarray(usable, bool))
 
 
 def decode(colour: Colour) -> Vector:

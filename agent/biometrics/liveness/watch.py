@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent.biometrics import parameters
 from agent.biometrics._dlib import Box, DlibEngine
 from agent.biometrics.live_frames import LiveFrames
-from agent.biometrics.liveness.cues import Cue
+from agent.biometrics.liveness.cues import Cue, Head
 from agent.biometrics.liveness.flashes import FlashTrial
 from agent.biometrics.liveness.light import lit
 from agent.biometrics.liveness.reflection import Reflection
@@ -53,6 +53,7 @@ class Watch:
         self._trial = Trial(gestures, step_s, beginning_s)
         self._hues = tuple(hues)
         self._flashes: FlashTrial | None = None
+        self._head: Head | None = None
         self._straight: list[_Moment] = []
         self._within: list[_Moment] = []
 
@@ -64,6 +65,7 @@ class Watch:
     def see(self, frame: Frame) -> Step:
         """What follows from the next frame; raises `BiometricError` for a malformed one, `ModelError`."""
         cue = self._tracker.see(frame)
+        self._head = cue.head
         step = self._step(frame, cue)
         if isinstance(step, Again):
             self._tracker.forget()
@@ -82,6 +84,16 @@ class Watch:
     def reflection(self) -> Reflection | None:
         """What was measured of the colours, once all were shown."""
         return None if self._flashes is None else self._flashes.reflection
+
+    @property
+    def head(self) -> Head | None:
+        """The head in the newest frame."""
+        return self._head
+
+    @property
+    def answered(self) -> bool:
+        """Whether the newest frame completed the gesture asked for."""
+        return self._trial.answered and self._flashes is None
 
     def frames(self, refusal: str = "") -> LiveFrames:
         """What recognition gets."""

@@ -77,6 +77,8 @@ def test_the_command_asks_who_serves_and_else_looks_itself(serving: Serving, run
     assert checks <= {"clock"} and said.status == bool(checks)
     away = run("health", "--state", serving.state, "--url", "https://127.0.0.1:1", "--json")
     assert away.status == 1 and "serving" in {each["check"] for each in away.value["findings"]}
+    assert run("health", *serving.options, "--ready").status == 0
+    assert run("health", "--state", serving.state, "--url", "https://127.0.0.1:1", "--ready").status == 1
     people = run("health", "--state", serving.state, "--url", "https://127.0.0.1:1")
     assert "FAILS  serving" in people.out and "remedy: Start it" in people.out
     (serving.state / "operator.token").write_text("kvo1.nobody\n")

@@ -1,0 +1,1 @@
+"""What `tools/boot-packages` runs inside the machine that it boots."""
