@@ -258,7 +258,7 @@ FLASH_FRAMES: Final = 3
 FLASH_STEP_SECONDS: Final = 3.0
 """How long such frames may take to come."""
 FLASH_USABLE: Final = 0.3
-"""Share of the face that may not be burnt out under any colour."""
+"""Share of the face that must not be burnt out under any colour for the rest to be left out of the comparison."""
 FLASH_STRENGTH: Final = 0.015
 """Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
 FLASH_AGREEMENT: Final = 0.85

@@ -10,7 +10,7 @@ from typing import Any
 from agent.biometrics import liveness
 from agent.biometrics._dlib import DlibEngine
 from agent.biometrics.liveness import LiveFrames, Passed, Prompt, Refused, Show, Step, Watch
-from agent.biometrics.liveness.infrared import ENOUGH, MOST, Witness, read_pair
+from agent.biometrics.liveness.infrared import ENOUGH, MOST, UNSEEN, Witness, read_pair
 from agent.biometrics.liveness.light import COLOURS, NEUTRAL
 from agent.extension import SecondCamera, Sensor
 from agent.modalities._own import BindablePipeline
@@ -83,8 +83,10 @@ class Questioner:
 
         def observe(watch: Watch, step: Step) -> str:
             due = isinstance(step, Prompt | Passed) or (isinstance(step, Show) and step.hue is None)
-            if watch.head is None or not (due or watch.answered):
+            if not (due or watch.answered):
                 return ""
+            if watch.head is None:
+                return UNSEEN
             most = MOST if due else ENOUGH
             pair = read_pair(lambda: camera.read(sensor.deadline), strobe=second.strobe, most=most)
             return witness.straight(watch.head, pair) if due else witness.moving(watch.head, pair)

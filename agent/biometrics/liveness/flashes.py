@@ -54,10 +54,11 @@ class FlashTrial:
         window = self._windows[-1]
         head = self._continuity.trusted(cue).head
         since = 0.0 if window.since_ns is None else (cue.at_ns - window.since_ns) / 1e9
-        if since > parameters.FLASH_SETTLE_SECONDS and head is not None and light is not None:
-            window.frames += [light] if self._posture.is_quiet(head) else []
-        if len(window.frames) >= parameters.FLASH_FRAMES and since >= parameters.FLASH_SECONDS:
-            return self._next()
+        quiet = head is not None and self._posture.is_quiet(head)
+        if light is not None and quiet and since > parameters.FLASH_SETTLE_SECONDS:
+            window.frames.append(light)
+            if len(window.frames) >= parameters.FLASH_FRAMES and since >= parameters.FLASH_SECONDS:
+                return self._next()
         return Refused(NOT_STILL) if since > parameters.FLASH_STEP_SECONDS else Wait()
 
     def _next(self) -> Step:

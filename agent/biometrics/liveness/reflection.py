@@ -43,23 +43,26 @@ Mask = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Reflection:
     """`strength` is the mean change of colour, in nepers. `agreement` (to 1) is how well all of it is explained by the
-    colours shown, `named` the hue that each change is nearest to, none if too much was burnt out. `relief` is 1 where
-    dark parts of the face took as much of the light for their brightness as bright ones, 0 where they took as much as
-    those.
+    colours shown, `named` the hue that each change is nearest to, `relief` is 1 where dark parts of the face
+    took as much of the light for their brightness as bright ones, 0 where they took as much as those. `burnt` tells
+    that so much was burnt out that it is in the measures, and spoils them.
     """
 
     strength: float
     agreement: float
     named: tuple[Hue, ...]
     relief: float
+    burnt: bool = False
 
     def refusal(self, shown: Sequence[Hue]) -> str:
         """The sentence against it, empty if there is none."""
-        if not self.named:
-            return BURNT
+        refusal = self._refusal(tuple(shown))
+        return BURNT if refusal and self.burnt else refusal
+
+    def _refusal(self, shown: tuple[Hue, ...]) -> str:
         if self.strength < parameters.FLASH_STRENGTH:
             return DIM
-        if self.named != tuple(shown) or self.agreement < parameters.FLASH_AGREEMENT:
+        if self.named != shown or self.agreement < parameters.FLASH_AGREEMENT:
             return OTHER
         return FLAT if self.relief < parameters.FLASH_RELIEF else ""
 
@@ -67,8 +70,8 @@ class Reflection:
 def reflected(shown: Sequence[Hue], before: Window, windows: Sequence[Window], after: Window) -> Reflection:
     """What the frames under each hue of `shown` tell, against those under the neutral colour before and after."""
     usable = _usable([*before, *(one for window in windows for one in window), *after])
-    if usable.mean() < parameters.FLASH_USABLE:
-        return Reflection(0.0, 0.0, (), 0.0)
+    burnt = float(usable.mean()) < parameters.FLASH_USABLE
+    usable = np.ones_like(usable) if burnt else usable
     changes = _changes(usable, before, windows, after)
     gains = _gains(shown, changes)
     expected = np.array([_CENTRE @ (gains * _STEPS[hue]) for hue in shown])
@@ -77,6 +80,7 @@ def reflected(shown: Sequence[Hue], before: Window, windows: Sequence[Window], a
         strength=float(np.linalg.norm(changes, axis=1).mean()),
         agreement=float(np.sum(changes * expected)) / norm if norm > 0.0 else 0.0,
         named=tuple(_nearest(change, gains) for change in changes),
+        burnt=burnt,
         relief=_relief(usable, _Added.of(shown, gains, [*before, *after], windows)),
     )
 

@@ -94,6 +94,7 @@ def test_somebody_signs_in_by_keyboard_and_out_again(place: Place, tab: Tab) -> 
     assert tab.value("document.title") == "Sign in · Keyvigil"
 
 
+@pytest.mark.slow
 def test_a_redirection_in_place_of_the_page_would_find_no_session(
     place: Place, tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,26 @@ def test_a_face_that_is_turned_or_away_is_waited_for_and_then_refused() -> None:
     assert (long.now - long.shown[-1][1]) / SECOND == pytest.approx(parameters.FLASH_STEP_SECONDS, abs=0.2)
 
 
+def test_no_colour_ends_on_a_frame_without_the_face() -> None:
+    """What is shown next, and what else is looked at then, is for somebody who is there."""
+    screen = Screen(fps=20.0)
+    gone: list[bool] = []
+
+    def often_away(_: int, since: float) -> Head | None:
+        gone.append(0.5 < since < 0.75)
+        return None if gone[-1] else STRAIGHT
+
+    step: Step = screen.trial.begin()
+    while not isinstance(step, Passed | Refused):
+        if isinstance(step, Show):
+            assert not (gone and gone[-1])
+            screen.shown.append((step.hue, screen.now))
+            screen.trial.shown(screen.now)
+        step = screen._frame(often_away)
+    assert isinstance(step, Passed)
+    assert not gone[-1]
+
+
 def test_another_face_in_the_middle_is_told() -> None:
     other = replace(STRAIGHT, steady=0.1)
     assert Screen().play(lambda place, _: other if place == 3 else STRAIGHT) == Refused(REPLACED)

@@ -113,8 +113,12 @@ def test_what_is_burnt_out_is_left_out() -> None:
 def test_a_face_half_burnt_out_is_judged_by_its_other_half() -> None:
     assert Studio(burnt=0.5).refusal(ROW) == ""
     assert Studio(burnt=0.5).refusal(ROW, flash_row(11, 4)) == OTHER
-    assert Studio(burnt=0.9).refusal(ROW) == BURNT
-    assert Studio(burnt=0.9).look(ROW).strength == 0.0
+    assert Studio(burnt=0.5).refusal(ROW, flash_row(11, 4)) != BURNT
+
+
+def test_of_a_face_that_is_mostly_burnt_out_that_is_said() -> None:
+    assert Studio(burnt=0.98).refusal(ROW) == BURNT
+    assert Studio(burnt=0.75).refusal(ROW, flash_row(11, 4)) == BURNT
 
 
 @pytest.mark.parametrize("wall", [0, 255])
