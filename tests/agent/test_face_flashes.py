@@ -103,6 +103,7 @@ def test_a_recording_under_other_colours_is_refused_and_under_the_same_would_pas
     assert by_flashes(staged(face_attack("injected-with-noise", same))) == ""
 
 
+@pytest.mark.slow
 def test_a_live_picture_on_another_screen_is_found_by_its_relief_alone(
     people: list[AnimatedFace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_live_picture_on_another_screen_is_found_by_its_relief_alone(
     assert by_flashes(staged(scene)) == ""
 
 
+@pytest.mark.slow
 def test_another_face_under_the_colours_is_told(people: list[AnimatedFace], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where neither the jump from one frame to the next nor the light is looked at."""
 
