@@ -116,6 +116,6 @@ def test_no_request_goes_by_what_a_whole_fleet_has_in_common(plans: Plans, step:
 
 
 @of_sqlite
-@pytest.mark.parametrize("index", OF_REQUESTS)
+@pytest.mark.parametrize("index", sorted(OF_REQUESTS))
 def test_every_index_of_theirs_is_there_for_something(plans: Plans, index: str) -> None:
     assert any(index in step for steps in plans.of.values() for step in steps)
