@@ -57,12 +57,12 @@ _MORE: Mapping[str, Sequence[str]] = {
 class _Commands(click.Group):
     """Loads a command's module when it is called: the database's alone take half a second to import."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [*_COMMANDS]
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_COMMANDS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            return super().get_command(ctx, cmd_name)
         command = _loaded(_COMMANDS[cmd_name])
         for place in _MORE.get(cmd_name, ()):
             assert isinstance(command, click.Group)

@@ -136,6 +136,9 @@ class OneEnclave:
             kind="enclave", driver=self.driver, driver_sha256="1" * 64, transport=info.transport.value, port=info.port
         )
 
+    def display(self) -> SensorIdentity | None:
+        return None
+
 
 @dataclass
 class Joined:
