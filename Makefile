@@ -5,8 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Tests within one process wait more than they work; those of whole systems keep the processors busy by themselves.
-WAITING ?= -n $(shell echo $$(( $$(nproc) < 4 ? $$(nproc) + 1 : 4 ))) --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-all lint lock bench packages sbom clean
 
@@ -25,8 +23,7 @@ demo: setup
 	$(BIN)/keyvigil-lab demo $(DEMO_ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "system and not slow and not hardware" $(TEST_ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest $(WAITING) -m "not system and not slow and not hardware" $(TEST_ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not hardware" $(TEST_ARGS)
 
 test-all: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not hardware" $(TEST_ARGS)

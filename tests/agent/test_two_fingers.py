@@ -81,6 +81,7 @@ def test_a_damaged_template_is_an_error(pipeline: TwoFingers) -> None:
             pipeline.match(damaged, features(pipeline, "thumb", "index"))
 
 
+@pytest.mark.slow
 def test_real_impressions_match_and_a_copy_of_either_is_refused() -> None:
     """Through the shipped pipeline, whose digests the pair must pass on; a new pair is the negative control."""
     pipeline = Fingerprint({"fingers": 2, "extractor": "fast"}).pipeline()

@@ -153,6 +153,7 @@ def test_no_one_is_enrolled_at_sensors_that_are_not_there(site: Site, scratch: P
     assert len(list((node.folder / "state" / "profiles").iterdir())) == before
 
 
+@pytest.mark.slow
 def test_a_summons_waits_until_the_sensors_are_back(site: Site, scratch: Path, unplugged: str) -> None:
     """Nothing is begun before sensors that are not there, so that nothing fails."""
     (node,) = site.world.nodes

@@ -47,6 +47,7 @@ def certificate(machine: Insider) -> Certificate:
     return store.certificate(store.load())
 
 
+@pytest.mark.slow
 def test_a_certificate_is_renewed_without_a_gap(brisk: Site, machine: Insider, agent: Child) -> None:
     mark, first = brisk.since(), certificate(machine)
     seen: list[float] = []
@@ -74,6 +75,7 @@ def _renewals_per_lifetime(brisk: Site, mark: Since) -> float:
     return brisk.policy.certificate.lifetime_s / min(later - at for at, later in pairwise(times))
 
 
+@pytest.mark.slow
 def test_a_certificate_is_not_renewed_in_mid_presentation(brisk: Site, machine: Insider, agent: Child) -> None:
     """Evidence names the certificate that it is sent with: a renewal in between would make it another node's."""
     mark, first = brisk.since(), certificate(machine)

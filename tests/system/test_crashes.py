@@ -61,6 +61,7 @@ def test_evidence_reaches_an_authority_that_was_killed_in_mid_challenge(site: Si
     wait_for("the agent's return", lambda: site.connections() == 1 or None, 20)
 
 
+@pytest.mark.slow
 def test_an_agent_comes_back_to_an_authority_that_was_stopped(site: Site) -> None:
     site.authority.server.stop()
     site.restart_authority()

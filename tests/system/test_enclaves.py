@@ -16,7 +16,7 @@ from simulators.lab.world import Node, World, wait_for
 from tests.system.conftest import PERSON, POLICY, QUICK
 from tests.system.harness import Site, refused
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 MIXED_POLICY = POLICY.replace("activation_s = 12", "activation_s = 40").replace(
     "[challenge]", "[recency]\nprior_weight = 0.5\n[caps]\npkcs11_enclave = 750\n[challenge]"
@@ -59,7 +59,7 @@ def configure(node: Node, driver: str, options: str) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", ["node-s", pytest.param("node-p", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["node-s", "node-p"])
 def test_a_node_without_a_tpm_works_up_to_its_cap(mixed: tuple[Site, dict[str, Node]], name: str):
     site, nodes = mixed
     node, (kind, cap) = nodes[name], CAPS[name]

@@ -137,6 +137,7 @@ def test_voices_are_cut_and_noised_copies_are_noticed_and_strangers_are_impostor
     assert noisy["setbacks"]["duplicate_samples"] == 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_report(voices: Path):
     pipeline = VoicePipeline()
 
