@@ -75,9 +75,9 @@ class Devices:
         for name in self._sections:
             self._driver(name)
         if self._display is not None:
-            self._display_driver(self._display)
+            _display_driver(self._display)
         if self._infrared is not None:
-            self._infrared_driver(self._infrared)
+            _infrared_driver(self._infrared)
 
     def open_enclave(self) -> Enclave:
         """The enclave, claimed; the caller closes it."""
@@ -91,7 +91,10 @@ class Devices:
         """The screen, claimed by `deadline`; the caller closes it. Raises `NotFound` where none is configured."""
         if self._display is None:
             raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
-        return cast(Display, self._display_driver(self._display).open(self._display.options, deadline))
+        return cast(
+            Display,
+            _display_driver(self._display).open(self._display.options, deadline),
+        )
 
     def open_infrared(self, deadline: Deadline) -> SecondCamera | None:
         """The infrared camera beside that of the face, claimed by `deadline`, where one is configured.
@@ -101,7 +104,7 @@ class Devices:
         section = self._infrared
         if section is None:
             return None
-        camera = cast(Camera, self._infrared_driver(section).open(section.options, deadline))
+        camera = cast(Camera, _infrared_driver(section).open(section.options, deadline))
         if Capability.INFRARED not in camera.info.capabilities:
             camera.close()
             raise Unsupported(
@@ -114,7 +117,7 @@ class Devices:
         """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""
         if self._display is None:
             return None
-        found = self._display_driver(self._display).list(self._display.options)
+        found = _display_driver(self._display).list(self._display.options)
         if not found:
             raise NotFound(f"the screen of driver {self._display.driver!r} is not there")
         return sensor_identity(found[0], available_drivers()[self._display.driver])
@@ -141,40 +144,35 @@ class Devices:
         return sensor_identity(info, available_drivers()[self._section(name).driver])
 
     def _driver(self, name: str) -> Driver:
-        section = self._section(name)
-        driver, _ = load_driver(section.driver, section.sha256)
-        if driver.kind != self._kinds[name]:
-            raise PermissionDenied(
-                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for {name}",
-                remedy=f"Name a driver of kind {self._kinds[name]} under [devices.{name}].",
-            )
-        return driver
-
-    @staticmethod
-    def _infrared_driver(section: DeviceSection) -> Driver:
-        driver, _ = load_driver(section.driver, section.sha256)
-        if driver.kind != DeviceKind.CAMERA:
-            raise PermissionDenied(
-                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for infrared",
-                remedy="Name a driver of kind camera under [infrared].",
-            )
-        return driver
-
-    @staticmethod
-    def _display_driver(section: DeviceSection) -> Driver:
-        driver, _ = load_driver(section.driver, section.sha256)
-        if driver.kind != DeviceKind.DISPLAY:
-            raise PermissionDenied(
-                f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for the screen",
-                remedy="Name a driver of kind display under [display].",
-            )
-        return driver
+        return pinned_driver(self._section(name), self._kinds[name], name, f"devices.{name}")[0]
 
     def _section(self, name: str) -> DeviceSection:
         section = self._sections.get(name)
         if section is None:
             raise NotFound(f"no device is configured for {name}", remedy=f"Add [devices.{name}] to the configuration.")
         return section
+
+
+def pinned_driver(section: DeviceSection, kind: str, use: str, table: str) -> tuple[Driver, DriverEntry]:
+    """The driver that the configuration's `[table]` names for `use`; raises `PermissionDenied` for one of another kind.
+
+    And what `load_driver` raises, where its code is not the pinned one.
+    """
+    driver, entry = load_driver(section.driver, section.sha256)
+    if driver.kind != kind:
+        raise PermissionDenied(
+            f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for {use}",
+            remedy=f"Name a driver of kind {kind} under [{table}].",
+        )
+    return driver, entry
+
+
+def _display_driver(section: DeviceSection) -> Driver:
+    return pinned_driver(section, DeviceKind.DISPLAY, "the screen", "display")[0]
+
+
+def _infrared_driver(section: DeviceSection) -> Driver:
+    return pinned_driver(section, DeviceKind.CAMERA, "infrared", "infrared")[0]
 
 
 def sensor_identity(info: DeviceInfo, entry: DriverEntry) -> SensorIdentity:

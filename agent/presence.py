@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from agent.config import Config, PresenceSection
-from agent.devices import sensor_identity
+from agent.devices import pinned_driver, sensor_identity
 from agent.errors import NobodyPresent
 from agent.log import event, printable
 from hal import (
@@ -16,14 +16,10 @@ from hal import (
     Deadline,
     DeviceError,
     DeviceKind,
-    Driver,
-    DriverEntry,
     NotFound,
-    PermissionDenied,
     Presence,
     PresenceSensor,
     Transport,
-    load_driver,
 )
 from protocol.messages import PresenceClaim, SensorIdentity
 
@@ -62,7 +58,7 @@ def require_presence(
 def check_presence_driver(config: Config) -> None:
     """Raise `NotFound` or `PermissionDenied` unless the configured driver is there with its pinned hash."""
     if config.presence is not None:
-        _sensor_driver(config.presence)
+        pinned_driver(config.presence, DeviceKind.PRESENCE, "presence", "presence")
 
 
 def presence_identity(config: Config) -> SensorIdentity | None:
@@ -70,7 +66,7 @@ def presence_identity(config: Config) -> SensorIdentity | None:
     section = config.presence
     if section is None:
         return None
-    driver, entry = _sensor_driver(section)
+    driver, entry = pinned_driver(section, DeviceKind.PRESENCE, "presence", "presence")
     found = driver.list(section.options)
     if not found:
         raise NotFound(f"the presence sensor of driver {section.driver!r} is not there")
@@ -78,7 +74,7 @@ def presence_identity(config: Config) -> SensorIdentity | None:
 
 
 def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[], None] | None) -> Witnessed | Absence:
-    driver, entry = _sensor_driver(section)
+    driver, entry = pinned_driver(section, DeviceKind.PRESENCE, "presence", "presence")
     with driver.open(section.options, deadline) as device:
         transport = device.info.transport
         if transport is Transport.VIRTUAL:
@@ -88,13 +84,3 @@ def _confirm(section: PresenceSection, deadline: Deadline, on_ready: Callable[[]
         return found
     claim = PresenceClaim(kind=found.kind, driver=section.driver, driver_sha256=entry.sha256, transport=transport.value)
     return Witnessed(found.kind, found.detail, found.checked_ns, claim)
-
-
-def _sensor_driver(section: PresenceSection) -> tuple[Driver, DriverEntry]:
-    driver, entry = load_driver(section.driver, section.sha256)
-    if driver.kind != DeviceKind.PRESENCE:
-        raise PermissionDenied(
-            f"driver {section.driver!r} drives a {driver.kind}, but the configuration names it for presence",
-            remedy="Name a driver of kind presence under [presence].",
-        )
-    return driver, entry
