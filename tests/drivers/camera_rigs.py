@@ -121,7 +121,7 @@ def counting() -> FrameSource:
     return lambda _: counting_picture(next(numbers), HEIGHT, WIDTH)
 
 
-def soon(seconds: float = 5.0) -> Deadline:
+def soon(seconds: float = 15.0) -> Deadline:
     return Deadline.after(seconds)
 
 
@@ -138,7 +138,7 @@ def settled(rig: Rig) -> bool:
     return comes_true(rig.quiet)
 
 
-def comes_true(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def comes_true(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
     """Wait for something that another thread or process is about to do."""
     limit = time.monotonic() + seconds
     while not condition() and time.monotonic() < limit:

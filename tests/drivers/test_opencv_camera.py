@@ -29,7 +29,7 @@ from hal import (
 from simulators.devices.camera_stream import CameraStream
 
 HEIGHT, WIDTH = 48, 64
-SOON = 5.0
+SOON = 15.0
 
 
 class OffsetClock(SystemClock):

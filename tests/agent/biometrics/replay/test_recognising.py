@@ -156,7 +156,7 @@ def test_nothing_to_see_or_hear_is_never_a_replay() -> None:
 
 
 def test_features_carry_the_trace_and_neither_repr_nor_template_does() -> None:
-    pipeline = OwnPipeline.of("fingerprint")
+    pipeline = OwnPipeline.of("fingerprint", extractor="fast")
     taken = [pipeline.examine([impression(number)], "enrolment").features for number in range(4)]
     assert all(isinstance(one, Features) and one.trace for one in taken)
     assert "trace" not in repr(taken[0])
