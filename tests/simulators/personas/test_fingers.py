@@ -13,7 +13,7 @@ from simulators.personas._pattern import PatternClass
 from tests.simulators.personas.conftest import FingerMatcher
 
 FINGERS = 8
-IMPRESSIONS = 6
+IMPRESSIONS = 4
 KINDS = tuple(PatternClass)
 
 
