@@ -113,6 +113,25 @@ class Devices:
             )
         return SecondCamera(camera, section.strobe)
 
+    def infrared(self) -> SensorIdentity | None:
+        """Identity of the infrared camera, if one is configured; raises `NotFound` when it is not there."""
+        section = self._infrared
+        if section is None:
+            return None
+        found = _infrared_driver(section).list(section.options)
+        if not found or Capability.INFRARED not in found[0].capabilities:
+            raise NotFound(
+                f"the infrared camera of driver {section.driver!r} is not attached",
+                remedy="Connect it, name its node under [infrared] as `keyvigil devices` does, or take [infrared] out.",
+            )
+        return sensor_identity(found[0], available_drivers()[section.driver])
+
+    def infrared_identity_of(self, camera: Camera) -> SensorIdentity:
+        """Identity of the open infrared camera; raises `NotFound` where none is configured."""
+        if self._infrared is None:
+            raise NotFound("no infrared camera is configured", remedy="Add [infrared] to the configuration.")
+        return sensor_identity(camera.info, available_drivers()[self._infrared.driver])
+
     def display(self) -> SensorIdentity | None:
         """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""
         if self._display is None:

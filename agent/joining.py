@@ -136,6 +136,8 @@ class Joining:
             sensors.append(presence)
         if (display := self.devices.display()) is not None:
             sensors.append(display)
+        if (infrared := self.devices.infrared()) is not None:
+            sensors.append(infrared)
         with self.gate.use() as enclave:
             prover = self._prover(enclave)
             endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")

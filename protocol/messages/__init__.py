@@ -20,6 +20,7 @@ from protocol.messages._answering import (
     Verdict,
 )
 from protocol.messages._base import (
+    MOST_LOOKS,
     PROTOCOL_VERSION,
     CertifiedPublic,
     FlashClaim,
@@ -79,6 +80,7 @@ __all__ = [
     "LARGEST_ROSTER",
     "LONGEST_EVENT_LOG",
     "MOST_GESTURES",
+    "MOST_LOOKS",
     "MOST_MEASURED",
     "MOST_TRAITS",
     "PROTOCOL_VERSION",

@@ -139,6 +139,9 @@ class OneEnclave:
     def display(self) -> SensorIdentity | None:
         return None
 
+    def infrared(self) -> SensorIdentity | None:
+        return None
+
 
 @dataclass
 class Joined:

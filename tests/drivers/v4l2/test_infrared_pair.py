@@ -63,6 +63,23 @@ def test_v4l2_a_camera_that_is_not_there_is_told() -> None:
         devices("/dev/video9").open_infrared(soon())
 
 
+def test_v4l2_it_is_known_by_the_node_that_is_named_when_it_is_attached_and_when_it_is_open() -> None:
+    with v4l2("GREY") as (_, bed):
+        named = devices(bed.node)
+        second = named.open_infrared(soon())
+        assert second is not None
+        with second.camera as camera:
+            assert named.infrared() == named.infrared_identity_of(camera)
+        assert named.infrared() != named.identify("face"), "the driver of the face is another"
+
+
+@pytest.mark.parametrize(("fourcc", "source"), [("YUYV", ""), ("GREY", "/dev/video9")])
+def test_v4l2_a_camera_that_sees_colour_or_is_not_there_is_not_attached(fourcc: str, source: str) -> None:
+    with v4l2(fourcc) as (_, bed), pytest.raises(NotFound) as caught:
+        devices(source or bed.node).infrared()
+    assert "[infrared]" in caught.value.remedy
+
+
 def test_v4l2_a_diagnosis_tests_the_second_camera_too() -> None:
     config = parse_config((COMPLETE + section("/dev/video9")).encode())
     assert "infrared" in [target.name for target in configured_targets(config)]
