@@ -113,18 +113,16 @@ class Devices:
             )
         return SecondCamera(camera, section.strobe)
 
-    def infrared(self) -> SensorIdentity | None:
-        """Identity of the infrared camera, if one is configured; raises `NotFound` when it is not there."""
-        section = self._infrared
-        if section is None:
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
+        """Identity of the infrared camera, if one is configured; raises what `open_infrared` does.
+
+        It is opened for that: its driver lists the other half of the same module as well.
+        """
+        second = self.open_infrared(deadline)
+        if second is None:
             return None
-        found = _infrared_driver(section).list(section.options)
-        if not found or Capability.INFRARED not in found[0].capabilities:
-            raise NotFound(
-                f"the infrared camera of driver {section.driver!r} is not attached",
-                remedy="Connect it, name its node under [infrared] as `keyvigil devices` does, or take [infrared] out.",
-            )
-        return sensor_identity(found[0], available_drivers()[section.driver])
+        with second.camera as camera:
+            return self.infrared_identity_of(camera)
 
     def infrared_identity_of(self, camera: Camera) -> SensorIdentity:
         """Identity of the open infrared camera; raises `NotFound` where none is configured."""

@@ -63,7 +63,8 @@ class OneCamera:
 
     second: SensorIdentity | None = None
 
-    def infrared(self) -> SensorIdentity | None:
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
+        deadline.check("opening")
         return self.second
 
     def identity_of(self, name: str, device: Device) -> SensorIdentity:
