@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from agent.config import Config, DeviceSection
+from agent.dimming import Dimmed
 from agent.extension import Modality, SecondCamera
 from hal import (
     Camera,
@@ -91,10 +92,8 @@ class Devices:
         """The screen, claimed by `deadline`; the caller closes it. Raises `NotFound` where none is configured."""
         if self._display is None:
             raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
-        return cast(
-            Display,
-            _display_driver(self._display).open(self._display.options, deadline),
-        )
+        screen = cast(Display, _display_driver(self._display).open(self._display.options, deadline))
+        return Dimmed(screen, self._display.brightness)
 
     def open_infrared(self, deadline: Deadline) -> SecondCamera | None:
         """The infrared camera beside that of the face, claimed by `deadline`, where one is configured.

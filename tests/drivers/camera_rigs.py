@@ -15,10 +15,11 @@ import cv2
 import pytest
 
 from drivers.opencv_camera import OpenCvCamera, OpenCvCameraDriver
-from hal import Deadline, Frame, Transport
+from hal import Deadline, DeviceError, Frame, Transport
 from simulators.devices.camera_stream import CameraStream, FrameSource
 from simulators.devices.faults import Faulty
 from simulators.devices.v4l2 import PRELOAD, V4l2Testbed, counting_picture
+from tests.on_time import on_time
 
 HEIGHT, WIDTH = 240, 320
 FPS = 60.0
@@ -143,3 +144,13 @@ def comes_true(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     while not condition() and time.monotonic() < limit:
         time.sleep(0.002)
     return condition()
+
+
+def until_it_fails(camera: OpenCvCamera, seconds: float) -> DeviceError:
+    """What a read raised that failed in time; frames that were under way come first."""
+    while True:
+        with on_time(seconds):
+            try:
+                camera.read(Deadline.after(seconds))
+            except DeviceError as error:
+                return error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from hal import Deadline, DeviceError
 from simulators.devices.dbus import PrivateBus
+from tests.on_time import on_time
 
 PLENTY = 20.0
 LIMIT = 1.0
@@ -26,22 +26,11 @@ def soon() -> Deadline:
 
 
 def refused(kind: type[DeviceError], work: Callable[[Deadline], Any], seconds: float = LIMIT) -> DeviceError:
-    """The error that `work` raises; it must come inside the deadline + 10 %, and name a remedy.
-
-    What this thread waited for a processor meanwhile is the machine's doing, and does not count.
-    """
-    started, waited = time.monotonic(), _waited_for_processor()
-    with pytest.raises(kind) as caught:
+    """The error that `work` raises; it must come inside the deadline + 10 %, and name a remedy."""
+    with on_time(seconds), pytest.raises(kind) as caught:
         work(Deadline.after(seconds))
-    took = time.monotonic() - started - (_waited_for_processor() - waited)
-    assert took < seconds * 1.1
     assert caught.value.remedy
     return caught.value
-
-
-def _waited_for_processor() -> float:
-    """Seconds that this thread was ready to run and did not (Documentation/scheduler/sched-stats.rst)."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def members(bus: PrivateBus) -> set[str]:

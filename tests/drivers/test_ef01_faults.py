@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from simulators.devices.faults import Fault, FaultOrder
 from simulators.devices.serial_faults import played
 from simulators.devices.serial_wire import Message
 from tests.drivers.ef01_rig import Ef01Station, ef01_station, grey_noise
+from tests.on_time import on_time
 
 NOBODY = 65_534
 FINGER_ONLY = 1
@@ -40,14 +40,9 @@ def station(tmp_path: Path) -> Iterator[Ef01Station]:
 
 
 def refused(error: type[DeviceError], seconds: float, work: Callable[[Deadline], object]) -> DeviceError:
-    """The error of `work`, which must come by the deadline and a tenth.
-
-    A busy machine may take another tenth of a second to wake a thread.
-    """
-    began = time.monotonic()
-    with pytest.raises(error) as raised:
+    """The error of `work`, which must come by the deadline and a tenth."""
+    with on_time(seconds), pytest.raises(error) as raised:
         work(Deadline.after(seconds))
-    assert time.monotonic() - began <= seconds * 1.1 + 0.1
     assert raised.value.remedy
     return raised.value
 

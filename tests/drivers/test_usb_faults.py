@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -27,6 +26,7 @@ from simulators.devices.press_sensor import PressSensorModel
 from simulators.devices.usb import LIES
 from tests.drivers.usb_rig import MODELS, TRANSPORTS, UsbRig, usb_rig
 from tests.leaks import leaked, open_descriptors
+from tests.on_time import on_time
 
 SECONDS = 0.3
 SILENT = FaultOrder(Fault.SLOW, seconds=3600)
@@ -54,17 +54,11 @@ def near(model: PressSensorModel) -> Iterator[UsbRig]:
 
 @contextmanager
 def refused(*kinds: type[DeviceError], seconds: float = SECONDS) -> Iterator[None]:
-    """The block ends with one of `kinds`, which has a remedy, inside the deadline and a tenth of it.
-
-    A busy machine may take another tenth of a second to wake a thread.
-    """
-    started = time.monotonic()
-    with pytest.raises(kinds) as caught:
+    """The block ends with one of `kinds`, which has a remedy, inside the deadline and a tenth of it."""
+    with on_time(seconds), pytest.raises(kinds) as caught:
         yield
-    spent = time.monotonic() - started
     assert type(caught.value) in kinds
     assert caught.value.remedy
-    assert spent <= 1.1 * seconds + 0.1
 
 
 def named(value: object) -> str:
@@ -165,13 +159,12 @@ def test_altered_bytes_are_an_error_of_the_tree_or_an_image(near: UsbRig, rate: 
     outcomes = set()
     for seed in range(8):
         near.model.inject(FaultOrder(Fault.CORRUPT, rate=rate, seed=seed))
-        started = time.monotonic()
-        try:
-            with near.open(SECONDS) as reader:
-                outcomes.add(reader.capture(Deadline.after(SECONDS)).pixels.shape)
-        except DeviceError as error:
-            outcomes.add(type(error))
-        assert time.monotonic() - started <= 2.2 * SECONDS + 0.1
+        with on_time(2 * SECONDS):
+            try:
+                with near.open(SECONDS) as reader:
+                    outcomes.add(reader.capture(Deadline.after(SECONDS)).pixels.shape)
+            except DeviceError as error:
+                outcomes.add(type(error))
         near.model.mend()
     assert outcomes
     near.works()

@@ -25,6 +25,7 @@ NEEDED = pytest.mark.skipif(PROGRAM is None, reason="no browser: apt-get install
 """On every module that opens one: it is said before a fleet is made for it."""
 WIDE = (1280, 900)
 MOST_TABS = 300
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @dataclass
@@ -38,14 +39,19 @@ class Tab:
     complaints: list[str] = field(default_factory=list)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        answer = self._answer(method, parameters)
+        assert "error" not in answer, (method, answer)
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _answer(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         self.socket.send(json.dumps(message | ({"sessionId": self.session} if self.session else {})))
         while True:
             answer = self._next()
             if answer.get("id") == self.number:
-                assert "error" not in answer, (method, answer)
-                return answer["result"]
+                return answer
 
     def go(self, url: str) -> None:
         loads = self.loads
@@ -55,6 +61,15 @@ class Tab:
     def wait_for_load(self, loads: int) -> None:
         while self.loads == loads:
             self._next()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page was drawn once more.
+
+        Only then has the focus gone where `autofocus` or a fragment sends it: that is part of updating the rendering,
+        which may be after the load (HTML, section 8.1.7.3). A page that was left meanwhile has nothing to wait for.
+        """
+        self._answer("Runtime.evaluate", {"expression": DRAWN, "awaitPromise": True})
 
     def value(self, expression: str) -> Any:
         """What a script gives; a promise is waited for."""
@@ -72,6 +87,8 @@ class Tab:
         self.call("Input.dispatchKeyEvent", type="keyUp", **known)
         if leads_on:
             self.wait_for_load(loads)
+        elif text:
+            self.settle()
 
     def write(self, text: str) -> None:
         self.call("Input.insertText", text=text)
