@@ -112,6 +112,23 @@ class Devices:
             )
         return SecondCamera(camera, section.strobe)
 
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
+        """Identity of the infrared camera, if one is configured; raises what `open_infrared` does.
+
+        It is opened for that: its driver lists the other half of the same module as well.
+        """
+        second = self.open_infrared(deadline)
+        if second is None:
+            return None
+        with second.camera as camera:
+            return self.infrared_identity_of(camera)
+
+    def infrared_identity_of(self, camera: Camera) -> SensorIdentity:
+        """Identity of the open infrared camera; raises `NotFound` where none is configured."""
+        if self._infrared is None:
+            raise NotFound("no infrared camera is configured", remedy="Add [infrared] to the configuration.")
+        return sensor_identity(camera.info, available_drivers()[self._infrared.driver])
+
     def display(self) -> SensorIdentity | None:
         """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""
         if self._display is None:

@@ -59,6 +59,7 @@ profile = Table(
     Column("erased_at", Float),
     Column("gone_at", Float),
     Column("tagged", Text, nullable=False, default="[]", server_default="[]"),
+    Column("infrared", Text, nullable=False, default="", server_default=""),
     Index("ix_profile_admin_record_id", "admin", "record_id"),
 )
 
