@@ -152,7 +152,7 @@ def test_it_is_one_order_for_two_persons_where_the_policy_asks_for_that(
 ) -> None:
     world.policy = msgspec.structs.replace(default_policy(), approvals=rules)
     for name in ("ann", "bob"):
-        create_operator_token(world.conn, world.rt, name, [*OPERATE], 86400)
+        create_operator_token(world.conn, world.rt, name, [*OPERATE], 86400, f"person:{name}")
     enrol(world, "n1")
     enrol(world, "n2")
     order = Order(Action.ADMIN_REVOKE, revoking.check_known(world.conn, "ada"), {"admin": "ada"}, "left")

@@ -53,7 +53,7 @@ def fresh(site: OperatorSite, subject: str = "ann", group: str = "vigil-operator
 
 
 def stands(site: OperatorSite, name: str) -> bool:
-    return site.store.run(lambda conn: is_in_force(conn, name, site.clock[0]))
+    return site.store.run(lambda conn: is_in_force(conn, name, site.clock[0], site.clock[0]))
 
 
 def person(site: OperatorSite, name: str) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def test_an_order_does_not_outlive_the_standing_of_whoever_gave_it(site: Operato
             lambda conn: conn.execute(update(schema.oidc_person).values(stands_until=site.clock[0])) and None
         )
     refused = ask(site, fresh(site, "bob"), "POST", f"{asked.headers['location']}/approve", json={})
-    assert refused.status_code == 409 and "no longer good" in refused.json()["detail"]
+    assert refused.status_code == 409
+    assert ("is rejected" if end == "shutting out" else "no longer good") in refused.json()["detail"]
 
 
 def test_a_restore_ends_what_persons_ordered(tmp_path: Path) -> None:
@@ -107,6 +108,23 @@ def test_votes_on_the_brake_are_a_persons(site: OperatorSite) -> None:
         voted = ask(site, fresh(site, subject), "POST", "/v1/brake/hold", json={"reason": "seen"})
         assert voted.status_code == 200
         assert voted.json()["engaged"] is (subject == "bob")
+
+
+def test_what_was_ordered_and_voted_before_being_shut_out_does_not_come_back_with_the_person(
+    site: OperatorSite,
+) -> None:
+    add_node(site, "n-back")
+    site.store.run(lambda conn: conn.execute(schema.brake.delete()) and None)
+    asked = ask(site, fresh(site), "POST", "/v1/nodes/n-back/ban", json={"reason": "stolen"})
+    ask(site, fresh(site), "POST", "/v1/brake/hold", json={"reason": "seen"})
+    for verb in ("shut-out", "readmit"):
+        assert site.ask("POST", f"/v1/persons/{verb}", json={"name": ANN}).status_code == 200
+    assert status(site, fresh(site)) == 200 and stands(site, ANN)
+    refused = ask(site, fresh(site, "bob"), "POST", f"{asked.headers['location']}/approve", json={})
+    assert refused.status_code == 409 and "is rejected" in refused.json()["detail"]
+    assert ask(site, fresh(site, "bob"), "POST", "/v1/brake/hold", json={}).json()["engaged"] is False
+    again = ask(site, fresh(site), "POST", "/v1/brake/hold", json={"reason": "seen"})
+    assert again.json()["engaged"] is True  # the control
 
 
 def test_whoever_is_shut_out_stays_out_until_readmitted(site: OperatorSite) -> None:
