@@ -177,6 +177,15 @@ def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     return conn.execute(update(schema.operator_token).where(_of(name, now)).values(revoked_at=now)).rowcount > 0
 
 
+def revoke_tokens_of(conn: Connection, identity: str, now: float) -> list[str]:
+    """End every credential that names this person at once; their names."""
+    row = schema.operator_token
+    theirs = (row.c.identity == identity) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    names = [*conn.scalars(select(row.c.name).where(theirs).order_by(row.c.name))]
+    conn.execute(update(row).where(theirs).values(revoked_at=now))
+    return names
+
+
 def revoke_every_token(conn: Connection, now: float) -> int:
     """End every token at once, and what other persons ordered and voted for; how many tokens were in force."""
     conn.execute(update(schema.oidc_person).values(stands_until=now))

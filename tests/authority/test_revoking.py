@@ -92,6 +92,17 @@ def test_a_ticket_of_before_is_void_and_a_new_one_is_refused(world: World) -> No
         enrolling.create_ticket(world.conn, world.rt, "ada", node, 3600, world.clock)
 
 
+def test_a_void_ticket_stays_void_when_the_clock_is_set_back(world: World) -> None:
+    node = node_id(world, "n1")
+    ticket, pin = enrolling.create_ticket(world.conn, world.rt, "ada", node, 3600, world.clock)
+    revoke(world)
+    world.clock -= 60
+    with pytest.raises(Refused, match="ticket or its PIN"):
+        enrolling.start_enrolment(
+            world.conn, world.rt, node, EnrolStart(ticket=ticket, pin=pin, admin="ada"), world.clock
+        )
+
+
 def test_what_waits_for_approval_or_is_being_enrolled_ends_too(world: World) -> None:
     for name, state in (("n1", profiles.OPEN), ("n2", profiles.PENDING)):
         mine = schema.profile.c.record_id == enrol(world, name)

@@ -12,9 +12,10 @@ from sqlalchemy import select, update
 
 from authority.config import OidcProvider
 from authority.oidc import people
-from authority.operators import is_in_force, revoke_every_token
+from authority.operators import create_operator_token, is_in_force, revoke_every_token
 from authority.planes.gate import OperatorLimits
 from authority.planes.limits import RateLimit
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust import default_policy
 from authority.trust.policy import ApprovalRules, Policy
@@ -144,6 +145,20 @@ def test_whoever_is_shut_out_stays_out_until_readmitted(site: OperatorSite) -> N
 def test_of_persons_who_are_not_there_nothing_is_done(site: OperatorSite, verb: str) -> None:
     assert site.ask("POST", f"/v1/persons/{verb}", json={"name": "oidc:corp/none"}).status_code == 404
     assert ask(site, fresh(site), "POST", f"/v1/persons/{verb}", json={"name": BOB}).status_code == 403
+
+
+def test_tokens_of_a_person_end_when_they_are_shut_out(site: OperatorSite) -> None:
+    """They were the way back in: Ann's token went on approving, in the name of somebody who is shut out."""
+    assert status(site, fresh(site)) == 200
+    rt = site.runtime
+    for name, identity in (("ann-cli", ANN), ("bob-cli", BOB)):
+        given = (rt, name, [Scope.ADMIN], 3600.0, identity)
+        site.tokens[name] = site.store.run(lambda conn, given=given: create_operator_token(conn, *given))
+    oneself = site.ask("POST", "/v1/persons/shut-out", "ann-cli", json={"name": ANN})
+    assert (oneself.status_code, site.ask("GET", "/v1/nodes", "ann-cli").status_code) == (409, 200)
+    assert site.ask("POST", "/v1/persons/shut-out", json={"name": ANN}).status_code == 200
+    assert site.ask("GET", "/v1/nodes", "ann-cli").status_code == 401
+    assert site.ask("GET", "/v1/nodes", "bob-cli").status_code == 200  # the control
 
 
 def test_nobody_shuts_themselves_out(site: OperatorSite) -> None:
