@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from agent.devices import Devices
 from agent.extension import KeptAtDevice, Modality, PersonAbsent, Purpose, SecondCamera
 from agent.prompting import Prompter, Step
-from hal import Clock, Deadline, Device, DeviceInfo, Display, Reopening
+from hal import Clock, Deadline, Device, DeviceInfo, Display, PermissionDenied, Reopening
 from protocol.messages import SensorIdentity
 
 T = TypeVar("T")
@@ -20,11 +20,21 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The infrared camera beside a sensor: which one, whether it strobes, and how often it looked on and agreed."""
+
+    sensor: SensorIdentity
+    strobe: bool
+    looks: int = 0
+
+
+@dataclass(frozen=True)
 class Booth:
     """The sensors with one person before them: prompts first, then captures; every wait has a deadline.
 
     `seen` holds the identity of each sensor that was used, by modality, `lit` that of the screen that lit the person
-    for it. For as long as the booth lasts, another device in the place of a sensor is refused.
+    for it, `beside` the infrared camera. For as long as the booth lasts, another device in the place of a sensor or of
+    that camera is refused.
     """
 
     node: str
@@ -40,6 +50,7 @@ class Booth:
     random: Callable[[int], bytes] = os.urandom
     seen: dict[str, SensorIdentity] = field(default_factory=dict)
     lit: dict[str, SensorIdentity] = field(default_factory=dict)
+    beside: dict[str, Beside] = field(default_factory=dict)
     _known: dict[str, DeviceInfo] = field(default_factory=dict)
 
     @contextmanager
@@ -56,6 +67,21 @@ class Booth:
         if modality not in self._known:
             self._known[modality] = device.info
             self.seen[modality] = self.devices.identity_of(modality, device)
+
+    def note_beside(self, modality: str, second: SecondCamera) -> None:
+        """Remember what looks on from now; raises `PermissionDenied` for another camera than before."""
+        before, sensor = self.beside.get(modality), self.devices.infrared_identity_of(second.camera)
+        if before is not None and before.sensor != sensor:
+            raise PermissionDenied(
+                f"another infrared camera stands beside that of the {modality}: {sensor.port}",
+                remedy="Put the one back that was there, and begin again.",
+            )
+        self.beside[modality] = Beside(sensor, second.strobe)
+
+    def looked(self, modality: str) -> None:
+        """Count a look of the infrared camera that agreed."""
+        before = self.beside[modality]
+        self.beside[modality] = replace(before, looks=before.looks + 1)
 
     def known(self, modality: str) -> DeviceInfo | None:
         """The device that this person's earlier samples of the modality came from."""
@@ -106,7 +132,8 @@ class Session:
             yield None
             return
         with second.camera:
-            yield second
+            self._booth.note_beside(self._name, second)
+            yield replace(second, looked=lambda: self._booth.looked(self._name))
 
     def take(self, attempt: int, deadline: Deadline | None = None) -> Sequence[Any]:
         """Sample number `attempt`, by a deadline of its own if it has one.

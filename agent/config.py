@@ -81,7 +81,12 @@ class PresenceSection(DeviceSection, frozen=True):
 
 
 class DisplaySection(DeviceSection, frozen=True):
-    """The screen that lights the face at a challenge, by a driver of kind "display"."""
+    """The screen that lights the face at a challenge, by a driver of kind "display".
+
+    `brightness` is the share of its light that is used: less of it in a dim room.
+    """
+
+    brightness: Annotated[float, msgspec.Meta(ge=0.05, le=1)] = 1.0
 
 
 class InfraredSection(DeviceSection, frozen=True):

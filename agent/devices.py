@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from agent.config import Config, DeviceSection
+from agent.dimming import Dimmed
 from agent.extension import Modality, SecondCamera
 from hal import (
     Camera,
@@ -91,10 +92,8 @@ class Devices:
         """The screen, claimed by `deadline`; the caller closes it. Raises `NotFound` where none is configured."""
         if self._display is None:
             raise NotFound("no screen is configured", remedy="Add [display] to the configuration.")
-        return cast(
-            Display,
-            _display_driver(self._display).open(self._display.options, deadline),
-        )
+        screen = cast(Display, _display_driver(self._display).open(self._display.options, deadline))
+        return Dimmed(screen, self._display.brightness)
 
     def open_infrared(self, deadline: Deadline) -> SecondCamera | None:
         """The infrared camera beside that of the face, claimed by `deadline`, where one is configured.
@@ -112,6 +111,23 @@ class Devices:
                 remedy="Name the other node of the module under [infrared]; `keyvigil devices` tells them apart.",
             )
         return SecondCamera(camera, section.strobe)
+
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
+        """Identity of the infrared camera, if one is configured; raises what `open_infrared` does.
+
+        It is opened for that: its driver lists the other half of the same module as well.
+        """
+        second = self.open_infrared(deadline)
+        if second is None:
+            return None
+        with second.camera as camera:
+            return self.infrared_identity_of(camera)
+
+    def infrared_identity_of(self, camera: Camera) -> SensorIdentity:
+        """Identity of the open infrared camera; raises `NotFound` where none is configured."""
+        if self._infrared is None:
+            raise NotFound("no infrared camera is configured", remedy="Add [infrared] to the configuration.")
+        return sensor_identity(camera.info, available_drivers()[self._infrared.driver])
 
     def display(self) -> SensorIdentity | None:
         """Identity of the screen, if one is configured; raises `NotFound` when it is not there."""

@@ -256,6 +256,7 @@ class Enrolment:
             templates={name: one for name, one in enrolled.items() if not isinstance(one, Bound)},
             bound={name: one for name, one in enrolled.items() if isinstance(one, Bound)},
             past=guide.past,
+            infrared=next((one.sensor for name, one in guide.booth.beside.items() if name in chosen), msgspec.UNSET),
         )
         key, guard, floor = self._seal(session, draft)
         return EnrolFinish(
@@ -264,6 +265,7 @@ class Enrolment:
             floor=floor,
             modalities=draft.modalities,
             sensors=draft.sensors,
+            infrared=draft.infrared,
             consent_version=consent.version,
             consent_sha256=consent.sha256,
             consent_at=consent.at,

@@ -70,10 +70,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class SecondCamera:
-    """A camera beside a modality's own; with `strobe` its light comes and goes from frame to frame."""
+    """A camera beside a modality's own; with `strobe` its light comes and goes from frame to frame.
+
+    `looked` is to be called after each look in which it saw the same as the modality's own.
+    """
 
     camera: Camera
     strobe: bool
+    looked: Callable[[], None] = lambda: None
 
 
 class Sensor(Protocol):
@@ -109,7 +113,10 @@ class Sensor(Protocol):
         ...
 
     def infrared(self) -> AbstractContextManager[SecondCamera | None]:
-        """An infrared camera beside the modality's own, where the node has one. Raises the errors of `hal`."""
+        """An infrared camera beside the modality's own, where the node has one. Raises the errors of `hal`.
+
+        It is pinned with the sensor when it is opened at enrolment, and in evidence when it looked on at a challenge.
+        """
         ...
 
     def digits(self) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.capturing import Booth
+from agent.capturing import Beside, Booth
 from agent.config import PresentationSection
 from agent.errors import AgentError
 from agent.extension import PersonAbsent
@@ -50,6 +50,11 @@ class Gathering:
     def lit(self) -> Mapping[str, SensorIdentity]:
         """Identity of the screen that lit the person, by the modality that it was for."""
         return self._booth.lit
+
+    @property
+    def beside(self) -> Mapping[str, Beside]:
+        """The infrared camera that looked on, by the modality that it was for."""
+        return self._booth.beside
 
     def all(self, modalities: Sequence[str]) -> dict[str, Sample]:
         """Samples of every modality that gave any.

@@ -31,7 +31,7 @@ from agent.identity import (
 )
 from agent.presence import presence_identity
 from agent.prover import Prover, identity_key, kind_of
-from hal import CertifiedKey, Enclave, Endorsement, KeyUse
+from hal import CertifiedKey, Deadline, Enclave, Endorsement, KeyUse
 from protocol.codec import ProtocolViolation
 from protocol.digests import join_digest, renew_digest
 from protocol.levels import EnclaveKind
@@ -52,6 +52,9 @@ DELIVERY_KEY_AUTH = b""
 
 ConnectAnonymously = Callable[[str | None], AuthorityClient]
 """Makes a client that trusts the given CA (PEM), or nobody and everybody when `None`."""
+
+OPEN_S = 10.0
+"""To open the infrared camera, which is known by that alone."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Joining:
             sensors.append(presence)
         if (display := self.devices.display()) is not None:
             sensors.append(display)
+        if (infrared := self.devices.infrared(Deadline.after(OPEN_S))) is not None:
+            sensors.append(infrared)
         with self.gate.use() as enclave:
             prover = self._prover(enclave)
             endorsement = enclave.endorsement() if prover.attests else Endorsement(b"")

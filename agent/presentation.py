@@ -40,10 +40,12 @@ from protocol.evidence import (
     replay_tag,
 )
 from protocol.messages import (
+    MOST_LOOKS,
     Activation,
     EvidenceSubmission,
     FailureSubmission,
     FlashClaim,
+    InfraredClaim,
     PresenceClaim,
     QuoteEvidence,
 )
@@ -274,6 +276,7 @@ class Presentation:
             agent=f"keyvigil/{__version__}",
             presence=self.presence or msgspec.UNSET,
             flashes=self._flashes(shown),
+            infrared=self._infrared(shown),
             replay=[replay_tag(tag_key, one.model, one.features) if one.digest else b"" for one in matched],
         )
 
@@ -287,6 +290,14 @@ class Presentation:
         return FlashClaim(
             count=count, driver=screen.driver, driver_sha256=screen.driver_sha256, transport=screen.transport
         )
+
+    def _infrared(self, shown: _Shown) -> InfraredClaim | msgspec.UnsetType:
+        """What looked on beside the camera of a modality that matched, for as long as it agreed."""
+        cameras = [one for name, one in self.gathering.beside.items() if name in shown.offers and one.looks]
+        if not cameras:
+            return msgspec.UNSET
+        one = cameras[0]
+        return InfraredClaim(sensor=one.sensor, strobe=one.strobe, looks=min(one.looks, MOST_LOOKS))
 
     def _failure(self, matched: int) -> Answer:
         challenge, nonce = self.activation.challenge_id, self.activation.nonce

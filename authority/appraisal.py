@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 from msgspec import UnsetType
 from sqlalchemy import Connection, Row
 
-from authority import driver_followers, profiles, samples
+from authority import driver_followers, faces, profiles, samples
 from authority.admitting import VIRTUAL
 from authority.attesting import ClockWentBack, RegistrationUnreadable, StateChanged, check_quote
 from authority.enclaves import enclave_key
@@ -28,9 +28,6 @@ from protocol.codec import ProtocolViolation, b64url, decode
 from protocol.digests import evidence_digest
 from protocol.evidence import EvidenceClaims, read_claims
 from protocol.messages import EvidenceSubmission, ModalityModel, SensorIdentity
-
-FACE = "face"
-"""The modality that flashes light."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,12 @@ class Presented:
 
 @dataclass(frozen=True)
 class _Enrolled:
-    """What the enrolment left: the profile's P-256 key, and every modality's model with its sensor."""
+    """What the enrolment left: the profile's P-256 key, every modality's model with its sensor, and the camera that
+    looks on in infrared, if there is one."""
 
     key: ec.EllipticCurvePublicKey
     sensors: dict[ModalityModel, SensorIdentity]
+    infrared: SensorIdentity | None
 
 
 class _Unsound(Exception):
@@ -79,7 +78,8 @@ def appraise(
     strong, _ = _counted(rt, claims, enrolled, presented)
     weak = len(strong) < rt.policy.challenge.min_modalities
     basis = Basis(tuple(model.model for model in strong), tuple(names), presented.elapsed_s)
-    return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis)
+    note = _objection(rt, claims, enrolled, presented)
+    return Accepted(speed, quality_value(claims.quality), claims.counter, weak, basis, note)
 
 
 def _check(
@@ -105,11 +105,12 @@ def _enrolled(presented: Presented) -> _Enrolled:
         key = enclave_key(presented.node.enclave_kind, profile.public)
         models = decode(profile.modalities, list[ModalityModel])
         sensors = dict(zip(models, decode(profile.sensors, list[SensorIdentity]), strict=True))
+        infrared = decode(profile.infrared, SensorIdentity) if profile.infrared else None
     except (TpmFormatError, ValueError) as error:
         raise RegistrationUnreadable(f"the registered profile cannot be read: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise RegistrationUnreadable("the registered profile has no P-256 key")
-    return _Enrolled(key, sensors)
+    return _Enrolled(key, sensors, infrared)
 
 
 def _check_signature(token: str, key: ec.EllipticCurvePublicKey) -> None:
@@ -147,7 +148,8 @@ def _check_content(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, pre
     if any(model not in enrolled.sensors for model in claims.modalities):
         raise _Unsound("a modality or its model is not the enrolled one")
     if sum(map(len, _counted(rt, claims, enrolled, presented))) < rt.policy.challenge.min_modalities:
-        raise _Unsound("too few modalities")
+        found = _objection(rt, claims, enrolled, presented)
+        raise _Unsound(f"too few modalities; {found}" if found else "too few modalities")
     if is_too_fast(rt.policy, presented.elapsed_s):
         raise _Unsound("the answer came sooner than a person can give one")
     if rt.policy.challenge.require_presence:
@@ -160,11 +162,17 @@ def _check_sensors(conn: Connection, claims: EvidenceClaims, enrolled: _Enrolled
     if len(claims.sensors) != len(pinned):
         raise _Unsound("a sensor is not the one that was pinned at enrolment")
     for said, known in zip(claims.sensors, pinned, strict=True):
-        if driver_followers.is_pinned(conn, said, known):
-            continue
-        if msgspec.structs.replace(known, driver_sha256=said.driver_sha256) == said:
-            raise _Unsound(f"the code of driver {known.driver} is another than at enrolment: see `driver follow`")
-        raise _Unsound("a sensor is not the one that was pinned at enrolment")
+        _check_pinned(conn, "a sensor", said, known)
+    if enrolled.infrared is not None and not isinstance(claims.infrared, UnsetType):
+        _check_pinned(conn, "the infrared camera", claims.infrared.sensor, enrolled.infrared)
+
+
+def _check_pinned(conn: Connection, what: str, said: SensorIdentity, known: SensorIdentity) -> None:
+    if driver_followers.is_pinned(conn, said, known):
+        return
+    if msgspec.structs.replace(known, driver_sha256=said.driver_sha256) == said:
+        raise _Unsound(f"the code of driver {known.driver} is another than at enrolment: see `driver follow`")
+    raise _Unsound(f"{what} is not the one that was pinned at enrolment")
 
 
 def _counted(
@@ -173,17 +181,13 @@ def _counted(
     """Strong and weak modalities that the policy accepts."""
     rules = rt.policy.enrolment
     accepted = [model for model in claims.modalities if not rules.objection(model.modality, model.traits_known)]
-    if rt.policy.challenge.require_flashes and not _is_lit(rt, claims, presented):
-        accepted = [model for model in accepted if model.modality != FACE]
+    if _objection(rt, claims, enrolled, presented):
+        accepted = [model for model in accepted if model.modality != faces.FACE]
     return split(accepted, enrolled.sensors)
 
 
-def _is_lit(rt: Runtime, claims: EvidenceClaims, presented: Presented) -> bool:
-    """Whether the face was judged by all the flashes that are drawn, of no simulated screen outside the lab."""
-    flashes = claims.flashes
-    if isinstance(flashes, UnsetType) or flashes.count < rt.policy.challenge.flashes:
-        return False
-    return flashes.transport != VIRTUAL or bool(presented.node.lab)
+def _objection(rt: Runtime, claims: EvidenceClaims, enrolled: _Enrolled, presented: Presented) -> str:
+    return faces.objection(rt.policy, claims, enrolled.infrared, lab=bool(presented.node.lab))
 
 
 def _check_presence(claims: EvidenceClaims, presented: Presented) -> None:

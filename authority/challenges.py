@@ -314,9 +314,11 @@ def _decide(
                 now,
                 weak=found.weak,
                 basis=found.basis,
+                note=found.note,
             )
             shared = groups.fan_out(conn, rt, node_id, token, found, now)
-            result = replace(result, pushes=result.pushes + shared)
+            explanation = f"{result.explanation}; {found.note}" if found.note else result.explanation
+            result = replace(result, pushes=result.pushes + shared, explanation=explanation)
             outcome, reason, claim = Outcome.ACCEPTED, "", ear.RECOGNISED
         case Rejected():
             _close(conn, challenge_id, ChallengeState.FAILED, now)

@@ -54,6 +54,7 @@ __all__ = [
 PIN_DIGITS = 8
 PIN_TRIES = 5
 ENROLMENT_S = 900.0
+_CAMERA = "camera"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def finish_enrolment(
         "public": request.profile_key.public,
         "modalities": encode(request.modalities).decode(),
         "sensors": encode(request.sensors).decode(),
+        "infrared": "" if isinstance(request.infrared, UnsetType) else encode(request.infrared).decode(),
         "consent": json.dumps(agreed),
         "guard_public": b"" if isinstance(request.guard, UnsetType) else request.guard.public,
         "guard_change": b"" if isinstance(request.guard, UnsetType) else request.guard.change_key,
@@ -345,10 +347,14 @@ def _check_content(rt: Runtime, request: EnrolFinish) -> None:
 
 
 def _check_sensors(conn: Connection, node: Row[Any], request: EnrolFinish, now: float) -> None:
-    """One sensor for each modality, in the same order; a simulated one at a lab node only."""
+    """One sensor for each modality, in the same order, and what looks on in infrared; simulated at a lab node only."""
     if len(request.sensors) != len(request.modalities):
         raise Refused(ErrorCode.MALFORMED, 422, "there is one sensor for each modality, in the same order")
-    virtual = [sensor.driver for sensor in request.sensors if sensor.transport == VIRTUAL]
+    beside = [] if isinstance(request.infrared, UnsetType) else [request.infrared]
+    if any(one.kind != _CAMERA or one in request.sensors for one in beside):
+        remedy = "Name another camera than the face's own under [infrared] in the node's configuration."
+        raise Refused(ErrorCode.MALFORMED, 422, "the infrared camera is no second camera", remedy)
+    virtual = [sensor.driver for sensor in [*request.sensors, *beside] if sensor.transport == VIRTUAL]
     if virtual and not node.lab:
         cause = f"simulated sensors: {', '.join(virtual)}"
         audit.append(conn, "enrolment-refused", node.id, node.id, {"cause": cause}, now)

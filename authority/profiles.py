@@ -52,7 +52,8 @@ def erase(conn: Connection, row: Row[Any], actor: str, now: float) -> list[Push]
     if row.state == ERASED:
         return []
     mine = schema.profile.c.record_id == row.record_id
-    nothing = {**_NO_SHARES, "modalities": "[]", "sensors": "[]", "consent": "{}", "guard_public": b"", "nonce": b""}
+    nothing = {**_NO_SHARES, "modalities": "[]", "sensors": "[]", "infrared": "", "consent": "{}"}
+    nothing |= {"guard_public": b"", "nonce": b""}
     conn.execute(update(schema.profile).where(mine).values(state=ERASED, erased_at=now, **nothing))
     samples.forget(conn, row.record_id)
     audit.append(conn, "erased", actor, row.node_id, {"admin": row.admin, "record": row.record_id}, now)

@@ -85,13 +85,14 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     *,
     weak: bool = False,
     basis: Basis = NO_BASIS,
+    note: str = "",
     shared: bool = False,
 ) -> Standing:
     """Enter a decided presentation and draw the consequences.
 
     `speed` and `quality` are thousandths and given for an accepted one; its verified quote also ends a failed machine
-    attestation. `weak` and `basis` as in `Accepted`; `shared` when somebody presented themselves at the sensor node of
-    the node's group. The caller closes the challenge's row.
+    attestation. `weak`, `basis` and `note` as in `Accepted`; `shared` when somebody presented themselves at the sensor
+    node of the node's group. The caller closes the challenge's row.
     """
     kind = PresentationKind(kind)
     values = {"node_id": node_id, "challenge_id": challenge_id, "at": now, "kind": kind.value, "shared": shared}
@@ -102,6 +103,8 @@ def record_presentation(  # noqa: PLR0913, PLR0917 - one event with all that it 
     detail |= {"weak": weak, "models": basis.models, "policy": rt.policy.identity}
     if shared:
         detail["shared"] = True
+    if note:
+        detail["note"] = note
     audit.append(conn, "presentation", _AUTHORITY, node_id, detail, now)
     if kind is PresentationKind.ACCEPTED:
         _attested(conn, node_id, now)

@@ -24,7 +24,8 @@ NO_BASIS = Basis()
 class Accepted:
     """The evidence holds. `speed` and `quality` are thousandths, `counter` the token's.
 
-    `weak`: without a device that only says yes or no, it would have had too few modalities.
+    `weak`: without a device that only says yes or no, it would have had too few modalities. `note` is a sentence about
+    what of it counts for nothing, empty where everything counts.
     """
 
     speed: int
@@ -32,6 +33,7 @@ class Accepted:
     counter: int
     weak: bool = False
     basis: Basis = NO_BASIS
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Presentation attacks on the face, played by the simulators against the shipped code: APCER per species and BPCER.
 
     python benchmarks/attacks_face.py [--data DIR] [--presentations 200] [--fps 10] [--json FILE] [--species NAME ...]
-        [--same-row] [--infrared] [--flashes N [--room bright] [--without-gestures]]
+        [--same-row] [--infrared] [--flashes N [--room bright] [--brightness 0.3] [--without-gestures]]
 
 A *simulation* in the terms of ISO/IEC 30107-3: attacks and bona fide presentations are rendered, time is simulated.
 The faces are the shipped personas and, with `--data`, the animated photographs of every subject of a face set. Whose
@@ -35,7 +35,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ class Node:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._face, self._fps = Face({}), options.fps
-        self._room = ROOMS[options.room] if options.flashes else None
+        self._room = room(options) if options.flashes else None
         self.alone = options.without_gestures
         self._pipeline: Any = self._face.pipeline()
         self.reflections: list[tuple[float, float, float]] = []
@@ -213,7 +213,13 @@ def flashes(rng: random.Random, options: argparse.Namespace) -> tuple[tuple[Hue,
     begun = 1.0 if options.without_gestures else 16.0
     row = [NEUTRAL, *(COLOURS[hue] for hue in flash_row(other, count)), NEUTRAL]
     shown = [Shown((one.red, one.green, one.blue), begun + COLOUR_S * place) for place, one in enumerate(row)]
-    return flash_row(drawn, count), Light(ROOMS[options.room], shown)
+    return flash_row(drawn, count), Light(room(options), shown)
+
+
+def room(options: argparse.Namespace) -> Room:
+    """The light there is, with a screen that gives so much of its own."""
+    chosen = ROOMS[options.room]
+    return replace(chosen, screen=options.brightness * chosen.screen)
 
 
 def recalled(node: Node, means: FaceAttack) -> bytes | None:
@@ -321,6 +327,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--same-row", action="store_true", help="recordings of answers that the node took, same row")
     parser.add_argument("--flashes", type=int, default=0, help="colours that the node's screen shows")
     parser.add_argument("--room", choices=[*ROOMS], default="office")
+    parser.add_argument("--brightness", type=float, default=1.0, help="share of the screen's light that is used")
     parser.add_argument("--without-gestures", action="store_true", help="flashes alone judge")
     parser.add_argument("--infrared", action="store_true", help="an infrared camera beside the other")
     parser.add_argument("--json", type=Path)

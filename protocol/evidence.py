@@ -10,7 +10,7 @@ import msgspec
 
 from protocol.bounds import Number
 from protocol.codec import ProtocolViolation, b64url, decode, encode, length_prefixed, unb64url
-from protocol.messages import FlashClaim, Message, ModalityModel, PresenceClaim, SensorIdentity
+from protocol.messages import FlashClaim, InfraredClaim, Message, ModalityModel, PresenceClaim, SensorIdentity
 
 EAT_PROFILE = "tag:keyvigil,2026:evidence/1"
 ELAPSED_BOUNDS_S = (10, 20, 30, 45, 60)
@@ -27,7 +27,8 @@ class EvidenceClaims(Message, frozen=True):
 
     `presence` is there only where the node asked whether somebody is at it, and somebody was. `replay` has a replay tag
     for each modality, empty for one whose samples are not told apart; a node of before there were any sends none.
-    `flashes` is there only where the face was judged by the colours that a screen shows.
+    `flashes` is there only where the face was judged by the colours that a screen shows, `infrared` only where a second
+    camera saw it in infrared; nodes of before there were either send neither.
     """
 
     eat_profile: str
@@ -48,6 +49,7 @@ class EvidenceClaims(Message, frozen=True):
     presence: PresenceClaim | msgspec.UnsetType = msgspec.UNSET
     replay: list[bytes] | msgspec.UnsetType = msgspec.UNSET
     flashes: FlashClaim | msgspec.UnsetType = msgspec.UNSET
+    infrared: InfraredClaim | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def tags(self) -> dict[str, bytes]:

@@ -89,7 +89,10 @@ class Questioner:
                 return UNSEEN
             most = MOST if due else ENOUGH
             pair = read_pair(lambda: camera.read(sensor.deadline), strobe=second.strobe, most=most)
-            return witness.straight(watch.head, pair) if due else witness.moving(watch.head, pair)
+            against = witness.straight(watch.head, pair) if due else witness.moving(watch.head, pair)
+            if not against:
+                second.looked()
+            return against
 
         return observe
 

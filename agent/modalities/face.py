@@ -64,6 +64,10 @@ class Face:
 
             yield Questioner(shared_engine(), self._options.step_s, self._options.beginning_s).question(sensor)
             return
+        if self._options.liveness:
+            # Opened so that it is pinned with the sensor; it looks on at challenges only.
+            with sensor.infrared():
+                pass
         count = 1 if sensor.purpose == "enrolment" else self._options.frames
         sensor.tell("look", "Look into the camera.")
         while True:

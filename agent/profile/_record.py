@@ -28,7 +28,8 @@ class RecordHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """What a record says in clear; its exact bytes are the associated data of the encryption.
 
     `codes` names the code of each bound modality, `share` is the number of the release share that opens this record,
-    `key` the profile key as the enclave wrapped it, `sealed_pepper` the enclave's blob over 32 bytes.
+    `key` the profile key as the enclave wrapped it, `sealed_pepper` the enclave's blob over 32 bytes, `infrared` the
+    second camera beside that of the face, left out where there was none.
     """
 
     version: int
@@ -43,6 +44,7 @@ class RecordHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     share: int
     key: ProfileKey
     sealed_pepper: bytes
+    infrared: SensorIdentity | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def context(self) -> bytes:

@@ -69,6 +69,7 @@ class ProfileDraft:
     templates: Mapping[str, bytes] = field(repr=False)
     bound: Mapping[str, Bound] = field(repr=False)
     past: Past = field(default_factory=dict, repr=False)
+    infrared: SensorIdentity | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,7 @@ def _header(draft: ProfileDraft, sealing: Sealing, sealed_pepper: bytes) -> Reco
         modalities=draft.modalities,
         codes={name: one.code for name, one in draft.bound.items()},
         sensors=draft.sensors,
+        infrared=draft.infrared,
         consent_version=draft.consent_version,
         created_at=draft.created_at,
         share=sealing.shares.number,

@@ -72,7 +72,8 @@ class ChallengeRules(_Section, frozen=True):
     """When people are summoned, how long a summons and an activated challenge wait, and what an answer must carry.
 
     `min_s`, `max_s` and `grace_s` count in attended time; `checkin_s` lies between two summonses that a node asks for.
-    `flashes` are drawn for nodes with a screen; with `require_flashes` a face counts only where they were judged.
+    `flashes` are drawn for nodes with a screen; with `require_flashes` a face counts only where they were judged, with
+    `require_infrared` only where the infrared camera of its enrolment looked on.
     """
 
     min_s: float = HOUR_S
@@ -83,6 +84,7 @@ class ChallengeRules(_Section, frozen=True):
     gestures: int = 4
     flashes: int = 0
     require_flashes: bool = False
+    require_infrared: bool = False
     require_presence: bool = False
     checkin_s: float = 600.0
 

@@ -40,12 +40,13 @@ class OpenCvCameraDriver:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
     def list(self, options: Mapping[str, Any]) -> Sequence[DeviceInfo]:
-        """The V4L2 capture nodes of this machine, and the source that `options` names if it is there."""
+        """The V4L2 capture nodes of this machine; first the source that `options` names, if it is there."""
         found = [*list_nodes(self._places)]
         if "source" in options:
             source = self._source(CameraOptions.parse(options))
             if source.is_present() and not any(device.port == source.info.port for device in found):
                 found.append(source.info)
+            found.sort(key=lambda device: device.port != source.info.port)
         return found
 
     def open(self, options: Mapping[str, Any], deadline: Deadline | None = None) -> OpenCvCamera:

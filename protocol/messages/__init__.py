@@ -20,9 +20,11 @@ from protocol.messages._answering import (
     Verdict,
 )
 from protocol.messages._base import (
+    MOST_LOOKS,
     PROTOCOL_VERSION,
     CertifiedPublic,
     FlashClaim,
+    InfraredClaim,
     Message,
     PresenceClaim,
     QuoteEvidence,
@@ -78,6 +80,7 @@ __all__ = [
     "LARGEST_ROSTER",
     "LONGEST_EVENT_LOG",
     "MOST_GESTURES",
+    "MOST_LOOKS",
     "MOST_MEASURED",
     "MOST_TRAITS",
     "PROTOCOL_VERSION",
@@ -104,6 +107,7 @@ __all__ = [
     "GroupSubmission",
     "GroupSummons",
     "IndexRequest",
+    "InfraredClaim",
     "JoinChallenge",
     "JoinProof",
     "JoinRequest",

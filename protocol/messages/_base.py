@@ -64,6 +64,20 @@ class FlashClaim(Message, frozen=True):
     transport: Word
 
 
+MOST_LOOKS = 100_000
+
+
+class InfraredClaim(Message, frozen=True):
+    """A second camera, in infrared, that saw the same face: which one, and how often it looked and found it so.
+
+    With `strobe` its own light was seen to come and go on the face. The device is pinned at enrolment, as a sensor is.
+    """
+
+    sensor: SensorIdentity
+    strobe: bool
+    looks: Annotated[int, msgspec.Meta(ge=1, le=MOST_LOOKS)]
+
+
 class PresenceClaim(Message, frozen=True):
     """How a node told that somebody is at it: `kind` ("seat", "button"), by which driver, over which transport."""
 

@@ -88,7 +88,8 @@ class EnrolFinish(Message, frozen=True):
     """PUT /v1/enrolments/{enrolment_id}; everything certified is certified over `enrol_digest`.
 
     A TPM's profile key names in its policy the PIN index `guard`, which counts wrong answers; `floor` is the counter
-    below whose value no approval of a machine state counts. Neither is there without a TPM.
+    below whose value no approval of a machine state counts. Neither is there without a TPM. `infrared` is the second
+    camera beside that of the face, which is pinned with the sensors; a node without one leaves it out.
     """
 
     profile_key: CertifiedPublic
@@ -99,6 +100,7 @@ class EnrolFinish(Message, frozen=True):
     consent_at: Instant
     guard: CertifiedGuard | msgspec.UnsetType = msgspec.UNSET
     floor: CertifiedIndex | msgspec.UnsetType = msgspec.UNSET
+    infrared: SensorIdentity | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnrolResult(Message, frozen=True):

@@ -33,7 +33,7 @@ class FaceStage:
 
     Time passes by reading and prompting alone. `told` are the words of the prompts, `sentences` what people read.
     With a `room` there is a screen, which shows `flashes`; `shown` is what it has shown. With `beside` there is an
-    infrared camera, whose emitter lights every other frame if it is a `strobe`.
+    infrared camera, whose emitter lights every other frame if it is a `strobe`; `looks` counts how often it agreed.
     """
 
     scene: FaceScene
@@ -52,11 +52,15 @@ class FaceStage:
     shown: list[Shown] = field(default_factory=list)
     beside: InfraredScene | None = None
     strobe: bool = True
+    looks: int = 0
 
     @contextmanager
     def infrared(self) -> Iterator[SecondCamera | None]:
         """An infrared camera before `beside`, if that is there."""
-        yield None if self.beside is None else SecondCamera(InfraredStage(self), self.strobe)
+        yield None if self.beside is None else SecondCamera(InfraredStage(self), self.strobe, self._looked)
+
+    def _looked(self) -> None:
+        self.looks += 1
 
     @contextmanager
     def screen(self) -> Iterator[FaceStage]:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.extension import Modality
+from agent.extension import Modality, SecondCamera
 from agent.modalities.face import Face
 from agent.modalities.fingerprint import Fingerprint
 from agent.modalities.voice import Voice
@@ -21,6 +21,7 @@ from agent.pipelines import Examined, Match
 from agent.prompting import Feedback, ResultNote, Step, SummonsCall
 from hal import (
     AudioBlock,
+    Camera,
     Capability,
     Deadline,
     DeviceInfo,
@@ -127,9 +128,11 @@ LAMP = SensorIdentity(kind="display", driver="fake-screen", driver_sha256="0" * 
 
 
 class FakeDevices:
-    """Devices before one scene; `missing` ones are not attached. There is a screen if `lamp` is one."""
+    """Devices before one scene; `missing` ones are not attached. There is a screen if `lamp` is one, and an infrared
+    camera if `second` is."""
 
     lamp: Display | None = None
+    second: Camera | None = None
 
     def __init__(self, scene: Scene, modalities: Sequence[str] = ("fingerprint", "face", "voice")) -> None:
         self.scene = scene
@@ -142,8 +145,12 @@ class FakeDevices:
             raise NotFound(f"the {name} device is not attached")
         return DEVICES[name](name, self.scene)
 
-    def open_infrared(self, deadline: Deadline) -> None:
-        return None
+    def open_infrared(self, deadline: Deadline) -> SecondCamera | None:
+        deadline.check("opening")
+        return None if self.second is None else SecondCamera(self.second, strobe=True)
+
+    def infrared_identity_of(self, camera: Camera) -> SensorIdentity:
+        return second_sensor(camera.info.port)
 
     def display(self) -> SensorIdentity | None:
         return None if self.lamp is None else LAMP
@@ -164,6 +171,11 @@ class FakeDevices:
 
     def identity_of(self, name: str, device: Any) -> SensorIdentity:
         return sensor(name)
+
+
+def second_sensor(port: str = "beside") -> SensorIdentity:
+    """The infrared camera that stands at a port."""
+    return SensorIdentity(kind="camera", driver="fake-second", driver_sha256="0" * 64, transport="virtual", port=port)
 
 
 def sensor(name: str) -> SensorIdentity:

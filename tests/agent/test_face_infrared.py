@@ -42,13 +42,18 @@ def attacked(people: list[AnimatedFace], species: str, print_of: str = "ink", in
 
 
 def test_somebody_before_both_cameras_passes(face: Face, people: list[AnimatedFace]) -> None:
+    """A look at each prompt and one at the end are the least that evidence can say."""
     live = LiveFace(people[1], 1)
-    assert answered(face, FaceStage(live, ROW, 6.0, patience_s=60.0, beside=live_infrared(live))) == ""
+    stage = FaceStage(live, ROW, 6.0, patience_s=60.0, beside=live_infrared(live))
+    assert answered(face, stage) == ""
+    assert stage.looks > len(ROW)
 
 
 @pytest.mark.parametrize("species", ["displayed-video", "still-photo"])
 def test_a_screen_and_a_print_of_ink_show_no_face(face: Face, people: list[AnimatedFace], species: str) -> None:
-    assert answered(face, attacked(people, species)) == UNSEEN
+    stage = attacked(people, species)
+    assert answered(face, stage) == UNSEEN
+    assert stage.looks == 0
 
 
 def test_a_print_of_toner_is_lit_all_over(

@@ -61,6 +61,12 @@ class OneCamera:
     def display(self) -> SensorIdentity | None:
         return self.lamp
 
+    second: SensorIdentity | None = None
+
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
+        deadline.check("opening")
+        return self.second
+
     def identity_of(self, name: str, device: Device) -> SensorIdentity:
         return msgspec.structs.replace(SENSOR, kind="enclave", driver="tpm2", port=device.info.port)
 
@@ -204,6 +210,16 @@ def test_a_screen_is_named_among_the_devices(world: World) -> None:
     request = world.registrar.request
     assert request is not None
     assert [device.kind for device in request.devices] == ["camera", "display", "enclave"]
+
+
+def test_an_infrared_camera_is_named_among_the_devices(world: World) -> None:
+    devices = OneCamera()
+    devices.second = msgspec.structs.replace(SENSOR, port="video2")
+    replace(world.joining, devices=devices).join(world.registrar.token)
+    request = world.registrar.request
+    assert request is not None
+    assert [device.kind for device in request.devices] == ["camera", "camera", "enclave"]
+    assert [device.port for device in request.devices][:2] == ["video0", "video2"]
 
 
 def test_every_file_of_the_identity_is_private(world: World) -> None:

@@ -70,10 +70,10 @@ class Stage:
         activation = changes.pop("begun", None) or self.activation(**changes.pop("activation", {}))
         senses, compared = changes.pop("modalities", modalities()), changes.pop("pipelines", pipelines())
         report, watch = changes.pop("report", None), changes.pop("watch", None) or Stopwatch()
-        lamp = changes.pop("lamp", None)
+        lamp, second = changes.pop("lamp", None), changes.pop("second", None)
         settings = PresentationSection(**changes)
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
-        devices.lamp = lamp
+        devices.lamp, devices.second = lamp, second
         booth = Booth(
             "node-a", "alice", "challenge", devices, senses, self.prompter, self.clock, "4719", ("blink", "left")
         )

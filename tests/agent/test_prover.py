@@ -29,7 +29,7 @@ from authority.planes import Hub, create_node_app, node_server
 from authority.store import Store
 from authority.tpm import CertifiedUse
 from authority.trust.policy import EnclaveRules
-from hal import Device, Driver, Enclave, KeyUse, Unsupported
+from hal import Deadline, Device, Driver, Enclave, KeyUse, Unsupported
 from protocol.codec import ProtocolViolation, encode
 from protocol.levels import EnclaveKind
 from protocol.messages import SensorIdentity
@@ -137,6 +137,9 @@ class OneEnclave:
         )
 
     def display(self) -> SensorIdentity | None:
+        return None
+
+    def infrared(self, deadline: Deadline) -> SensorIdentity | None:
         return None
 
 

@@ -7,9 +7,17 @@ import json
 import msgspec
 import pytest
 
-from protocol.codec import ProtocolViolation, b64url, encode
+from protocol.codec import ProtocolViolation, b64url, decode, encode
 from protocol.evidence import EvidenceClaims, encode_token, read_claims, replay_tag
-from protocol.messages import FlashClaim, ModalityModel, PresenceClaim, SensorIdentity
+from protocol.messages import (
+    CertifiedPublic,
+    EnrolFinish,
+    FlashClaim,
+    InfraredClaim,
+    ModalityModel,
+    PresenceClaim,
+    SensorIdentity,
+)
 from tests.protocol.vectors import load
 
 V = load("claims")
@@ -48,7 +56,7 @@ def test_an_older_token_has_neither() -> None:
     assert claims.presence is msgspec.UNSET
     assert not claims.sensors[0].weak
     assert claims.tags == {}
-    for word in (b"strength", b"presence", b"replay", b"flashes"):
+    for word in (b"strength", b"presence", b"replay", b"flashes", b"infrared"):
         assert word not in encode(claims)
 
 
@@ -86,6 +94,29 @@ def test_a_malformed_claim_of_flashes_is_refused(flashes: object) -> None:
     assert read_claims(forged(flashes=LIT)).flashes == FlashClaim(**LIT)  # type: ignore[arg-type]
     with pytest.raises(ProtocolViolation):
         read_claims(forged(flashes=flashes))
+
+
+SEEN = {"sensor": V["both"]["claims"]["sensors"][0], "strobe": True, "looks": 5}
+
+
+@pytest.mark.parametrize(
+    "infrared",
+    [None, True, 5, {}, SEEN | {"looks": 0}, SEEN | {"looks": 100_001}, SEEN | {"strobe": 1}, SEEN | {"more": 1}]
+    + [SEEN | {"sensor": sensor} for sensor in (None, {}, "opencv", SEEN["sensor"] | {"more": 1})],
+)
+def test_a_malformed_claim_of_infrared_is_refused(infrared: object) -> None:
+    assert read_claims(forged(infrared=SEEN)).infrared == msgspec.convert(SEEN, InfraredClaim)
+    with pytest.raises(ProtocolViolation):
+        read_claims(forged(infrared=infrared))
+
+
+def test_an_enrolment_without_a_second_camera_is_said_as_it_was_before_there_were_any() -> None:
+    key = CertifiedPublic(public=b"", attest=b"", signature=b"")
+    said = {"consent_version": "1", "consent_sha256": "0" * 64, "consent_at": 1.0}
+    plain = EnrolFinish(profile_key=key, modalities=[], sensors=[STRONG], **said)  # type: ignore[arg-type]
+    pinned = msgspec.structs.replace(plain, infrared=STRONG)
+    assert b"infrared" not in encode(plain)
+    assert [decode(encode(each), EnrolFinish) for each in (plain, pinned)] == [plain, pinned]
 
 
 @pytest.mark.parametrize("strength", [None, "", "strong", True, False, 1])

@@ -89,7 +89,8 @@ def test_where_they_are_not_demanded_a_face_counts_without(drawing_site: Site, e
 @pytest.mark.parametrize("flashes", [UNSAID, FEWER])
 def test_where_they_are_demanded_a_face_without_counts_for_nothing(demanding: Site, enrolled: Machine, flashes):
     assert outcome(demanding, enrolled, flashes) is Outcome.REJECTED
-    assert reasons(demanding) == ["too few modalities"]
+    unlit = "the face does not count: it was not judged by the colours that the policy demands"
+    assert reasons(demanding) == [f"too few modalities; {unlit}"]
     assert outcome(demanding, enrolled, SCREEN) is Outcome.ACCEPTED
 
 

@@ -63,6 +63,23 @@ def test_v4l2_a_camera_that_is_not_there_is_told() -> None:
         devices("/dev/video9").open_infrared(soon())
 
 
+def test_v4l2_it_is_told_by_the_same_words_when_a_node_joins_and_when_it_looks_on() -> None:
+    with v4l2("GREY") as (rig, bed):
+        named = devices(bed.node)
+        second = named.open_infrared(soon())
+        assert second is not None
+        with second.camera as camera:
+            looking = named.infrared_identity_of(camera)
+        assert named.infrared(soon()) == looking
+        assert looking.driver_sha256 == available_drivers()["opencv"].sha256
+        rig.open().close()
+
+
+def test_v4l2_another_infrared_camera_is_not_taken_for_the_one_that_is_named() -> None:
+    with v4l2("GREY"), pytest.raises(NotFound):
+        devices("/dev/video9").infrared(soon())
+
+
 def test_v4l2_a_diagnosis_tests_the_second_camera_too() -> None:
     config = parse_config((COMPLETE + section("/dev/video9")).encode())
     assert "infrared" in [target.name for target in configured_targets(config)]
