@@ -6,18 +6,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from authority.refusal import Refused
-from authority.store import postgresql, sqlite
+from authority.store import postgresql, schema, sqlite
 from authority.store.unavailable import StoreUnavailable
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ def _unobserved(waited_s: float, took_s: float) -> None:
 
 
 class Store:
-    """A database at `url`, migrated to the newest schema when opened.
+    """A database at `url`, migrated to the newest schema when opened; a new one of SQLite is made with it.
 
     `sqlite:///PATH` or `sqlite://` for memory, which is one process's own, or `postgresql://…` (a libpq URI, without a
     password), which is `shared` by replicas. `before` is called first in every transaction of an action. `observe` is
@@ -124,17 +127,39 @@ class Store:
         return conn
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         with self._begun() as conn:
             if self.shared:
                 postgresql.prepare_migration(conn)
-            config.attributes["connection"] = conn
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise StoreUnavailable(str(error), "Run the version of Keyvigil that this database is of.") from None
+            context = MigrationContext.configure(conn)
+            if not self.shared and not inspect(conn).get_table_names():
+                schema.metadata.create_all(conn, checkfirst=False)
+                context.stamp(_scripts(), "head")
+            elif context.get_current_heads() != (_scripts().get_current_head(),):
+                _upgrade(conn)
             conn.commit()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, read once: that takes longer than all else about a database which is up to date."""
+    scripts = ScriptDirectory.from_config(_config())
+    scripts.get_current_head()
+    return scripts
+
+
+def _upgrade(conn: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = conn
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnavailable(str(error), "Run the version of Keyvigil that this database is of.") from None
 
 
 def _said(cause: BaseException | None) -> str:

@@ -31,11 +31,11 @@ alert_destination = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("cursor", Integer, nullable=False, default=0),
-    Column("sent", Integer, nullable=False, default=0),
-    Column("failed", Integer, nullable=False, default=0),
-    Column("dropped", Integer, nullable=False, default=0),
+    Column("sent", Integer, nullable=False, default=0, server_default="0"),
+    Column("failed", Integer, nullable=False, default=0, server_default="0"),
+    Column("dropped", Integer, nullable=False, default=0, server_default="0"),
     Column("last_sent_at", Float),
-    Column("last_error", Text, nullable=False, default=""),
+    Column("last_error", Text, nullable=False, default="", server_default=""),
     Column("last_error_at", Float),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -244,15 +245,56 @@ def test_a_database_of_a_newer_version_is_left_alone(store: Store, path: Path):
     assert "version of Keyvigil" in caught.value.remedy
 
 
+@pytest.fixture
+def migrated(path: Path) -> Iterator[Store]:
+    """A store whose database every migration went over, as those of earlier versions."""
+    _upgrade(path, "head")
+    opened = Store(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+def _upgrade(path: Path, revision: str) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as conn:
+        config = Config()
+        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+        conn.commit()
+    engine.dispose()
+
+
 def differences(conn: Connection) -> list[object]:
     return compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), schema.metadata)
 
 
-def test_the_migrations_make_exactly_the_schema(store: Store):
-    assert store.run(differences) == []
-    store.run(lambda conn: conn.exec_driver_sql("ALTER TABLE node DROP COLUMN reason"))
-    store.run(lambda conn: conn.exec_driver_sql("DROP INDEX ix_challenge_state_expires"))
-    assert len(store.run(differences)) == 2
+def test_the_migrations_make_exactly_the_schema(migrated: Store):
+    assert migrated.run(differences) == []
+    migrated.run(lambda conn: conn.exec_driver_sql("ALTER TABLE node DROP COLUMN reason"))
+    migrated.run(lambda conn: conn.exec_driver_sql("DROP INDEX ix_challenge_state_expires"))
+    assert len(migrated.run(differences)) == 2
+
+
+def statements(conn: Connection) -> dict[str, list[str]]:
+    """What SQLite keeps of every table and index, by its name: its parts in no order, numbers without quotes."""
+    rows = conn.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    told = {name: re.sub(r"'(\d+)'", r"\1", sql.replace('"', "")) for name, sql in rows}
+    return {name: sorted(re.split(r",\s*(?![^()]*\))", " ".join(sql.split()))) for name, sql in told.items()}
+
+
+def test_a_new_database_is_as_the_migrations_make_it(migrated: Store):
+    new = Store("sqlite://")
+    made, wanted = new.run(statements), migrated.run(statements)
+    assert made.keys() == wanted.keys()
+    for name in made:
+        assert [part.strip("() ") for part in made[name]] == [part.strip("() ") for part in wanted[name]], name
+    revision = "SELECT version_num FROM alembic_version"
+    told = [each.run(lambda conn: conn.exec_driver_sql(revision).scalars().all()) for each in (new, migrated)]
+    assert told[0] == told[1] and len(told[0]) == 1
+    new.run(lambda conn: conn.exec_driver_sql("ALTER TABLE node DROP COLUMN reason"))
+    assert new.run(statements)["node"] != made["node"], "the control: a difference is seen"
+    new.close()
 
 
 def described(conn: Connection, table: Table) -> str:
@@ -264,12 +306,12 @@ def described(conn: Connection, table: Table) -> str:
     return json.dumps([found.get_pk_constraint(table.name), unique, foreign, columns])
 
 
-def test_the_migrations_make_the_same_constraints(store: Store):
+def test_the_migrations_make_the_same_constraints(migrated: Store):
     engine = create_engine("sqlite://")
     with engine.connect() as wanted:
         schema.metadata.create_all(wanted)
         for table in schema.metadata.sorted_tables:
-            assert store.run(lambda conn, table=table: described(conn, table)) == described(wanted, table)
+            assert migrated.run(lambda conn, table=table: described(conn, table)) == described(wanted, table)
 
 
 def test_nodes_of_the_first_schema_become_tpm_nodes(path: Path):
