@@ -76,11 +76,13 @@ def _wanted(config: Config, reports: Sequence[DeviceReport]) -> Iterator[Finding
             remedy = "Plug it in, or correct its options in the configuration."
             what = f"the driver {target.driver} does not see the configured device"
             yield Finding("device.attached", Severity.ERROR, what, remedy, target.name)
-        elif target.strobe is not None and not any(
-            Capability.INFRARED in info.capabilities for info in report.attached
-        ):
+        elif target.strobe is not None and not any(map(_sees_infrared, report.attached)):
             what = f"none of the cameras that the driver {target.driver} sees is one of infrared"
             yield Finding("device.attached", Severity.ERROR, what, WITHOUT_INFRARED, target.name)
+
+
+def _sees_infrared(info: DeviceInfo) -> bool:
+    return Capability.INFRARED in info.capabilities
 
 
 def _unused(unclaimed: Sequence[Unclaimed]) -> Iterator[Finding]:

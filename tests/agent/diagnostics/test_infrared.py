@@ -1,4 +1,4 @@
-"""What is said of an infrared camera: that it is one, that its emitter's light comes and goes, or that it is missing."""
+"""What is said of an infrared camera: that it is one, how its emitter's light is, or that it is missing."""
 
 from __future__ import annotations
 
