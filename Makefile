@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Hundreds of processes read the same modules: where bytecode may not be kept, each compiles them, and pytest all tests.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test test-all lint lock bench packages sbom clean
 

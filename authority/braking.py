@@ -10,10 +10,12 @@ from authority import audit
 from authority.alerts import Severity, raise_alert
 from authority.alerts.transitions import Change
 from authority.operators import is_in_force, person_behind
+from authority.refusal import Refused
 from authority.runtime import Runtime
 from authority.store import schema
 from authority.trust.brake import FALLEN, BrakeDecision, decided, trips, worsens
 from protocol.levels import NodeState
+from protocol.problems import ErrorCode
 
 _AUTHORITY = "authority"
 _NOT_OF_THE_FLEET = (NodeState.PENDING.value, NodeState.BANNED.value, NodeState.RETIRED.value)
@@ -42,14 +44,19 @@ def engaged(conn: Connection) -> Row[Any] | None:
     return conn.execute(select(row).where(row.c.ended_at.is_(None))).first()
 
 
-def vote(conn: Connection, decision: BrakeDecision, operator: str, reason: str, now: float) -> dict[str, Any]:
-    """An operator's vote; with the second one of the same mind it takes effect. Gives `status`."""
+def vote(
+    conn: Connection, rt: Runtime, decision: BrakeDecision, operator: str, reason: str, now: float
+) -> dict[str, Any]:
+    """An operator's vote; with the second one of the same mind it takes effect. Gives `status`; raises `Refused`."""
+    if _voter(conn, rt, operator, now) is None:
+        detail = f"nobody said whose the token {operator} is, and the policy asks for two persons"
+        raise Refused(ErrorCode.FORBIDDEN, 403, detail, 'See docs/api.md, "Two persons", on `token whose`.')
     current = engaged(conn)
     number = _NOT_ENGAGED if current is None else current.id
     row = schema.brake_vote
     conn.execute(insert(row).values(brake=number, operator=operator, decision=decision.value, reason=reason, at=now))
     audit.append(conn, f"brake-vote-{decision.value}", operator, None, {"brake": number, "reason": reason}, now)
-    match decided(_votes(conn, number, now)), current:
+    match decided(_votes(conn, rt, number, now)), current:
         case BrakeDecision.HOLD, None:
             _engage(conn, operator, reason or "two operators", now)
         case BrakeDecision.RELEASE, Row():
@@ -104,10 +111,22 @@ def _release(conn: Connection, number: int, actor: str, now: float) -> None:
     raise_alert(conn, Severity.WARNING, "brake-released", None, text, {"by": actor}, now)
 
 
-def _votes(conn: Connection, number: int, now: float) -> list[tuple[str, BrakeDecision]]:
+def take_back(conn: Connection, name: str) -> None:
+    """Void the votes of somebody who is no longer trusted, so that they count no more when they come back."""
+    conn.execute(schema.brake_vote.delete().where(schema.brake_vote.c.operator == name))
+
+
+def _votes(conn: Connection, rt: Runtime, number: int, now: float) -> list[tuple[str, BrakeDecision]]:
     """Votes of the last day, by the person, of operators whose token is still good: a thief's word goes with it."""
     row = schema.brake_vote
-    query = select(row.c.operator, row.c.decision).where((row.c.brake == number) & (row.c.at > now - VOTE_S))
+    query = select(row.c.operator, row.c.decision, row.c.at).where((row.c.brake == number) & (row.c.at > now - VOTE_S))
     votes = conn.execute(query.order_by(row.c.seq)).all()
-    good = [(operator, decision) for operator, decision in votes if is_in_force(conn, operator, now)]
-    return [(person_behind(conn, operator, now), BrakeDecision(decision)) for operator, decision in good]
+    good = [(operator, decision) for operator, decision, at in votes if is_in_force(conn, operator, at, now)]
+    told = ((_voter(conn, rt, operator, now), BrakeDecision(decision)) for operator, decision in good)
+    return [(voter, decision) for voter, decision in told if voter is not None]
+
+
+def _voter(conn: Connection, rt: Runtime, operator: str, now: float) -> str | None:
+    """Whom a vote counts for; one who is not named is nobody where the policy asks for two persons (decision 0082)."""
+    alone = rt.policy.approvals.persons == 1
+    return person_behind(conn, operator, now) or (operator if alone else None)

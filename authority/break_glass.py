@@ -47,7 +47,8 @@ def use(conn: Connection, rt: Runtime, secret: bytes, operator: str, reason: str
         raise Refused(ErrorCode.UNAUTHENTICATED, 401, "this credential admits nobody", "Use another sealed one.")
     mine = _row.c.id == found.id
     conn.execute(update(_row).where(mine).values(ended_at=now, operator=operator, reason=reason))
-    token = create_operator_token(conn, rt, f"break-glass-{found.id}", [Scope.ADMIN], ADMITTED_S)
+    name, whose = f"break-glass-{found.id}", f"glass:{found.id}"
+    token = create_operator_token(conn, rt, name, [Scope.ADMIN], ADMITTED_S, whose)
     audit.append(conn, "break-glass-used", operator, None, detail, now)
     text = f"the glass was broken by {operator}: {reason}; every right for an hour"
     raise_alert(conn, "critical", "break-glass-used", None, text, detail, now)

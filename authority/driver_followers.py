@@ -59,16 +59,22 @@ def allow(conn: Connection, old: str, new: str, reason: str, actor: str, now: fl
 
 
 def withdraw(conn: Connection, number: int, reason: str, actor: str, now: float) -> None:
-    """Let it stand in no longer: nodes that run it fail until they run another. Raises `Refused`."""
+    """Let it stand in no longer: nodes that run it fail until they run another. Raises `Refused`.
+
+    Where it still does by way of others, the alert says so: those have to be withdrawn as well.
+    """
     row = conn.execute(select(_ROW).where(_ROW.c.id == number)).first()
     if row is None:
         raise Refused(ErrorCode.NOT_FOUND, 404, f"there is no follower {number}", "See `driver list`.")
     if row.withdrawn_at is not None:
         return
     conn.execute(update(_ROW).where(_ROW.c.id == number).values(withdrawn_by=actor, withdrawn_at=now))
-    detail = {"follower": number, "old": row.old, "new": row.new, "reason": reason}
+    left = row.new in _followers(conn, row.old)
+    detail = {"follower": number, "old": row.old, "new": row.new, "reason": reason, "still_follows": left}
     audit.append(conn, "driver-withdrawn", actor, None, detail, now)
     text = f"driver code {row.new[:12]}… may no longer stand in for {row.old[:12]}…"
+    if left:
+        text = f"driver code {row.new[:12]}… still stands in for {row.old[:12]}… by way of others: see `driver list`"
     raise_alert(conn, Severity.WARNING, "driver-withdrawn", None, text, detail | {"by": actor}, now)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from authority import audit
 from authority.roles import Scope, draw_token, lookup_of
@@ -38,11 +38,19 @@ class Operator:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequence[Scope], lifetime_s: float) -> str:
-    """A new token for `name`; this text is its only copy."""
+def create_operator_token(
+    conn: Connection, rt: Runtime, name: str, scopes: Sequence[Scope], lifetime_s: float, identity: str = ""
+) -> str:
+    """A new token for `name`, of whom is said by `identity`; this text is its only copy."""
     text = draw_token(rt.random)
     now = rt.now()
-    row = {"lookup": lookup_of(text), "name": name, "scopes": json.dumps([*scopes]), "created_at": now}
+    row = {
+        "lookup": lookup_of(text),
+        "name": name,
+        "scopes": json.dumps([*scopes]),
+        "created_at": now,
+        "identity": identity,
+    }
     conn.execute(insert(schema.operator_token).values(**row, expires_at=now + lifetime_s))
     return text
 
@@ -50,7 +58,8 @@ def create_operator_token(conn: Connection, rt: Runtime, name: str, scopes: Sequ
 def register(conn: Connection, given: Mapping[str, Any], actor: str, now: float) -> dict[str, Any]:
     """Note a credential of which only the hash is known here: `name`, `kind`, `scopes`, `lifetime_s`, `lookup`.
 
-    `identity`, where it is given, is as whom an identity provider knows its operator (`oidc:PROVIDER/SUBJECT`).
+    `identity`, where it is given, is whose it is: `oidc:PROVIDER/SUBJECT` as an identity provider knows them, or
+    `person:NAME`.
     Raises `Refused` for a name or a credential that is taken.
     """
     name, scopes, kind = given["name"], given["scopes"], Kind(given["kind"])
@@ -81,6 +90,11 @@ def find_by_certificate(conn: Connection, sha256: str, now: float) -> Operator |
     return _found(conn, Kind.CERTIFICATE, sha256, now)
 
 
+def _of(name: str, now: float) -> ColumnElement[bool]:
+    row = schema.operator_token
+    return (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+
+
 def _found(conn: Connection, kind: Kind, lookup: str, now: float) -> Operator | None:
     wanted = (schema.operator_token.c.lookup == lookup) & (schema.operator_token.c.kind == kind.value)
     row = conn.execute(select(schema.operator_token).where(wanted)).first()
@@ -108,38 +122,68 @@ def token_list(conn: Connection, now: float) -> list[dict[str, Any]]:
 
 def name_is_taken(conn: Connection, name: str, now: float) -> bool:
     """Whether an unexpired, unrevoked token has this name, which tells its reports from another's."""
-    row = schema.operator_token
-    mine = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
-    return conn.execute(select(row.c.lookup).where(mine)).first() is not None
+    return conn.execute(select(schema.operator_token.c.lookup).where(_of(name, now))).first() is not None
 
 
-def is_in_force(conn: Connection, name: str, now: float) -> bool:
-    """Whether what this operator ordered and voted for stands: their token is good, or they were seen lately.
+def is_in_force(conn: Connection, name: str, said_at: float, now: float) -> bool:
+    """Whether what this operator ordered or voted for at `said_at` stands: their token is good, or they were seen.
 
-    The second is for persons of an identity provider, whose tokens are good for minutes.
+    A token that was made later is another's, whatever its name. The second is for persons of an identity provider,
+    whose tokens are good for minutes.
     """
     if not name.startswith(PERSON_PREFIX):
-        return name_is_taken(conn, name, now)
+        row = schema.operator_token
+        mine = _of(name, now) & (row.c.created_at <= said_at)
+        return conn.execute(select(row.c.lookup).where(mine)).first() is not None
     row = schema.oidc_person
     standing = (row.c.name == name) & (row.c.stands_until > now) & row.c.revoked_at.is_(None)
     return conn.execute(select(row.c.name).where(standing)).first() is not None
 
 
-def person_behind(conn: Connection, name: str, now: float) -> str:
+def person_behind(conn: Connection, name: str, now: float) -> str | None:
     """Whom an operator counts as where two persons are asked for: two credentials of one person are one.
 
-    It is the identity that their credential in force names, or else they themselves.
+    It is whom an identity provider vouches for, or else the identity that their credential in force names. `None` is
+    somebody whom nobody named, and who may be anybody.
     """
+    if name.startswith(PERSON_PREFIX):
+        return name
+    return conn.scalar(select(schema.operator_token.c.identity).where(_of(name, now))) or None
+
+
+def unnamed(conn: Connection, name: str, now: float) -> str:
+    """The lookup of the credential in force of this name; raises `Refusal` for none, or for one with an identity."""
     row = schema.operator_token
-    named = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None) & (row.c.identity != "")
-    return conn.scalar(select(row.c.identity).where(named)) or name
+    found = conn.execute(select(row.c.lookup, row.c.identity).where(_of(name, now))).first()
+    if found is None:
+        raise Refusal(f"there is no token named {name} in force", "See `token list`.")
+    if found.identity:
+        raise Refusal(f"the token {name} is of {found.identity} already", "Revoke it, and make another.")
+    return str(found.lookup)
+
+
+def say_whose(conn: Connection, given: Mapping[str, Any], actor: str, now: float) -> dict[str, Any]:
+    """Note whose the credential `name` with `lookup` is, once: `identity`. Raises `Refusal`."""
+    if unnamed(conn, given["name"], now) != given["lookup"]:
+        raise Refusal(f"the token {given['name']} is another than it was", "Reject it, and ask for it anew.")
+    row, identity = schema.operator_token, given["identity"]
+    conn.execute(update(row).where(row.c.lookup == given["lookup"]).values(identity=identity))
+    audit.append(conn, "operator-token-identity", actor, None, {"name": given["name"], "identity": identity}, now)
+    return {"ok": True}
 
 
 def revoke_operator_token(conn: Connection, name: str, now: float) -> bool:
     """End the token of this name at once; whether there was one."""
+    return conn.execute(update(schema.operator_token).where(_of(name, now)).values(revoked_at=now)).rowcount > 0
+
+
+def revoke_tokens_of(conn: Connection, identity: str, now: float) -> list[str]:
+    """End every credential that names this person at once; their names."""
     row = schema.operator_token
-    mine = (row.c.name == name) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
-    return conn.execute(update(row).where(mine).values(revoked_at=now)).rowcount > 0
+    theirs = (row.c.identity == identity) & (row.c.expires_at > now) & row.c.revoked_at.is_(None)
+    names = [*conn.scalars(select(row.c.name).where(theirs).order_by(row.c.name))]
+    conn.execute(update(row).where(theirs).values(revoked_at=now))
+    return names
 
 
 def revoke_every_token(conn: Connection, now: float) -> int:

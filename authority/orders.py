@@ -44,6 +44,7 @@ class Action(StrEnum):
     DRIVER_FOLLOW = "driver-follow"
     POLICY_RELOAD = "policy-reload"
     TOKEN_CREATE = "token-create"  # noqa: S105 - the name of an action
+    TOKEN_IDENTITY = "token-identity"  # noqa: S105 - the name of an action
 
 
 class OrderState(StrEnum):
@@ -101,6 +102,13 @@ def reject(conn: Connection, number: int, operator: Operator, reason: str, now: 
     _close(conn, _open(conn, number, now), OrderState.REJECTED, operator.name, reason, now)
 
 
+def take_back(conn: Connection, name: str, actor: str, now: float) -> None:
+    """Close what somebody asked for who is no longer trusted, so that it stands no more when they come back."""
+    theirs = (_ROW.c.requested_by == name) & (_ROW.c.state == OrderState.OPEN.value)
+    for row in conn.execute(select(_ROW).where(theirs)).all():
+        _close(conn, row, OrderState.REJECTED, actor, "whoever asked is shut out", now)
+
+
 def listing(
     conn: Connection, now: float, state: OrderState | None = None, after: int = 0, limit: int | None = None
 ) -> list[View]:
@@ -125,16 +133,17 @@ def _carry_out(conn: Connection, rt: Runtime, order: Order, actor: str, now: flo
     given = order.arguments
     match order.action:
         case Action.NODE_BAN | Action.NODE_RELEASE:
-            act = standing.ban if order.action is Action.NODE_BAN else standing.release
-            return Carried({"ok": True}, act(conn, rt, given["node_id"], actor, order.reason, now))
+            decide = standing.ban if order.action is Action.NODE_BAN else standing.release
+            return Carried({"ok": True}, decide(conn, rt, given["node_id"], actor, order.reason, now))
         case Action.PROFILE_APPROVE:
             return Carried({"ok": True}, enrolling.approve(conn, rt, given["record_id"], actor, now))
         case Action.ADMIN_REVOKE:
             return Carried(*revoking.revoke_everywhere(conn, given["admin"], actor, order.reason, now))
         case Action.POLICY_RELOAD:
             return _reload(conn, rt, given["sha256"], actor, now, load)
-        case Action.TOKEN_CREATE:
-            return Carried(operators.register(conn, given, actor, now))
+        case Action.TOKEN_CREATE | Action.TOKEN_IDENTITY:
+            act = operators.register if order.action is Action.TOKEN_CREATE else operators.say_whose
+            return Carried(act(conn, given, actor, now))
         case _:
             return _on_what_nodes_show(conn, order.action, given, order.reason, actor, now)
 
@@ -171,22 +180,31 @@ def _scope(action: Action) -> Scope:
     match action:
         case Action.NODE_BAN | Action.NODE_RELEASE:
             return Scope.OPERATE
-        case Action.POLICY_RELOAD | Action.TOKEN_CREATE:
+        case Action.POLICY_RELOAD | Action.TOKEN_CREATE | Action.TOKEN_IDENTITY:
             return Scope.ADMIN
         case _:
             return Scope.APPROVE
 
 
 def _check_second(conn: Connection, row: Row[Any], action: Action, operator: Operator, now: float) -> None:
-    asked, second = (operators.person_behind(conn, name, now) for name in (row.requested_by, operator.name))
+    if not operators.is_in_force(conn, row.requested_by, row.requested_at, now):
+        raise Refusal(f"the credential of {row.requested_by} is no longer good", "Reject it, and ask for it anew.")
+    asked, second = (_person(conn, name, now) for name in (row.requested_by, operator.name))
     if asked == second:
         detail = "the second operator must be another person than whoever asked"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have another operator approve it.")
     if not operator.may(_scope(action)):
         detail = f"this token lacks the scope {_scope(action)}, which the order needs"
         raise Refused(ErrorCode.FORBIDDEN, 403, detail, "Have somebody approve it who could order it.")
-    if not operators.is_in_force(conn, row.requested_by, now):
-        raise Refusal(f"the credential of {row.requested_by} is no longer good", "Reject it, and ask for it anew.")
+
+
+def _person(conn: Connection, name: str, now: float) -> str:
+    """Who is behind a name; two that are not named may be one (decision 0082). Raises `Refused`."""
+    person = operators.person_behind(conn, name, now)
+    if person is None:
+        detail = f"nobody said whose the token {name} is, so that it may be the other operator's"
+        raise Refused(ErrorCode.FORBIDDEN, 403, detail, 'See docs/api.md, "Two persons", on `token whose`.')
+    return person
 
 
 def _waiting(conn: Connection, order: Order, actor: str, now: float) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole systems first: begun last, the few long files would keep one worker busy alone."""
     items.sort(key=lambda item: "system" not in item.path.relative_to(ROOT).parts)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: whenever the garbage collector runs, it need not look at all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

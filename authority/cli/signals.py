@@ -16,6 +16,7 @@ from authority.roles import Role, Scope, draw_token, lookup_of
 from protocol.signals import LONGEST_TTL_S, SHORTEST_TTL_S, Severity
 
 _SCOPES = [each.value for each in Scope]
+_WHOSE = "Whose it is: oidc:PROVIDER/SUBJECT, as `token persons` has them, or person:NAME."
 _SEVERITIES = [each.value for each in Severity]
 
 
@@ -106,7 +107,7 @@ def token() -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File for the token (0600)."
 )
-@click.option("--identity", help="As whom the identity provider knows them, as `token persons` has it.")
+@click.option("--identity", help=_WHOSE)
 @target_options
 @json_option
 def create(
@@ -136,7 +137,7 @@ def create(
 @click.option(
     "--lifetime", type=click.IntRange(60, 366 * 86400), default=90 * 86400, show_default=True, help="Seconds."
 )
-@click.option("--identity", help="As whom the identity provider knows them, as `token persons` has it.")
+@click.option("--identity", help=_WHOSE)
 @target_options
 @json_option
 def register_certificate(
@@ -170,6 +171,17 @@ def _thumbprint(file: Path) -> str:
         return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(SHA256()).hex()
     except (OSError, ValueError):
         raise CommandFailed(f"{file} holds no certificate", "Name a PEM file.") from None
+
+
+@token.command("whose")
+@click.argument("name")
+@click.option("--identity", required=True, help=_WHOSE)
+@target_options
+@json_option
+def whose(name: str, identity: str, as_json: bool, **options: Any) -> None:
+    """Say, once, whose a credential is that names nobody: nobody approves their own order by a second one."""
+    done = connect(options).post(f"/v1/tokens/{segment(name)}/identity", {"identity": identity})
+    emit(done, as_json, lambda _: click.echo(f"{name}: is of {identity}"))
 
 
 @token.command("list")

@@ -111,7 +111,7 @@ def _brake_form(desk: Desk) -> None:
             raise Refused(ErrorCode.NOT_FOUND, 404, "there is no such decision", "Vote hold or release.")
 
         def act(conn: Connection) -> list[Push]:
-            braking.vote(conn, BrakeDecision(decision), visit.name, reason, visit.now)
+            braking.vote(conn, visit.context.runtime, BrakeDecision(decision), visit.name, reason, visit.now)
             return []
 
         return await visit.act(act, path("approvals", done="voted"))

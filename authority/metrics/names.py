@@ -88,6 +88,12 @@ ALERTS_FAILED = Metric(
 ALERTS_DROPPED = Metric(
     "keyvigil_alerts_dropped_total", "counter", "Alerts given up because too many waited.", ("destination",)
 )
+ALERTS_SET_ASIDE = Metric(
+    "keyvigil_alerts_set_aside",
+    "gauge",
+    "Alerts set aside, which a destination refuses.",
+    ("destination",),
+)
 ALERTS_OPEN = Metric("keyvigil_alerts_unacknowledged", "gauge", "Alerts that nobody has looked at yet.", ("severity",))
 DATABASE = Metric(
     "keyvigil_database_transaction_duration_seconds",

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from authority.alerts import ledger
+from authority.alerts import ledger, refusals
 from authority.metrics import names
 from authority.metrics.names import Metric
 from authority.store import schema
@@ -95,7 +95,9 @@ def _outboxes(conn: Connection, destinations: Sequence[str], now: float) -> dict
         for metric, value in zip(found, (ledger.waiting(conn, name), age, *counts), strict=True):
             found[metric].append(((name,), float(value)))
     unseen = schema.alert.c.acknowledged_at.is_(None)
-    return {**found, names.ALERTS_OPEN: _grouped(conn, [schema.alert.c.severity], unseen)}
+    aside = [((name,), float(refusals.set_aside(conn, name))) for name in destinations]
+    opened = _grouped(conn, [schema.alert.c.severity], unseen)
+    return {**found, names.ALERTS_SET_ASIDE: aside, names.ALERTS_OPEN: opened}
 
 
 def _rest(conn: Connection) -> dict[Metric, Sequence[Value]]:

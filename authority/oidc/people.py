@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from authority import audit
 from authority.oidc.claims import Person
-from authority.operators import Operator
+from authority.operators import Operator, revoke_tokens_of
 from authority.refusal import Refused
 from authority.store import schema
 from protocol.problems import ErrorCode
@@ -45,12 +45,16 @@ def listing(conn: Connection, now: float, after: str = "", limit: int | None = N
 
 
 def shut_out(conn: Connection, name: str, actor: str, now: float) -> bool:
-    """Refuse a person's tokens from now on, and void what they ordered and voted for; whether they were let in."""
+    """Refuse a person's tokens from now on, and void what they ordered and voted for; whether they were let in.
+
+    Credentials of the authority's own that name the person end with it.
+    """
     admitted = (_ROW.c.name == name) & _ROW.c.revoked_at.is_(None)
     done = conn.execute(update(_ROW).where(admitted).values(revoked_at=now, revoked_by=actor)).rowcount > 0
     if done:
         conn.execute(delete(_SESSION).where(_SESSION.c.person == name))
-        audit.append(conn, "oidc-person-shut-out", actor, None, {"name": name}, now)
+        detail = {"name": name, "tokens": revoke_tokens_of(conn, name, now)}
+        audit.append(conn, "oidc-person-shut-out", actor, None, detail, now)
     return done
 
 

@@ -320,7 +320,7 @@ def _brake_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> Non
     async def vote_on_brake(decision: BrakeDecision, body: ReasonRequest, operator: Operator = approver) -> View:
         """Vote for holding or releasing; it takes effect when a second operator votes alike."""
         now = rt.now()
-        found: View = await context.read(lambda conn: braking.vote(conn, decision, operator.name, body.reason, now))
+        found: View = await context.read(lambda conn: braking.vote(conn, rt, decision, operator.name, body.reason, now))
         return found
 
 

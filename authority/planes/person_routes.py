@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
-from authority import api
+from authority import api, braking, operators, orders
 from authority.oidc import people
 from authority.operators import Operator
 from authority.planes.access import OPERATOR, access
@@ -50,10 +51,18 @@ def person_routes(app: FastAPI, context: OperatorContext) -> None:
     @access(OPERATOR)
     async def shut_person_out(body: PersonRequest, operator: Operator = admin) -> View:
         """Refuse a person's tokens from now on, and void what they ordered and voted for."""
-        if body.name == operator.name:
-            detail = "nobody shuts themselves out"
-            raise Refused(ErrorCode.CONFLICT, 409, detail, "Have another administrator do it.")
-        if not await context.read(lambda conn: people.shut_out(conn, body.name, operator.name, rt.now())):
+
+        def shut_out(conn: Connection) -> bool:
+            if body.name in {operator.name, operators.person_behind(conn, operator.name, rt.now())}:
+                detail = "nobody shuts themselves out"
+                raise Refused(ErrorCode.CONFLICT, 409, detail, "Have another administrator do it.")
+            done = people.shut_out(conn, body.name, operator.name, rt.now())
+            if done:
+                orders.take_back(conn, body.name, operator.name, rt.now())
+                braking.take_back(conn, body.name)
+            return done
+
+        if not await context.read(shut_out):
             raise _unknown("no such person was let in")
         return {"ok": True}
 

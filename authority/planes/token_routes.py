@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from authority.planes.operator_plane import Demand, OperatorContext
 
 View = dict[str, Any]
-Identity = Annotated[str, Field(pattern=r"^oidc:[a-z0-9-]{1,16}/[!-~]{1,57}$", max_length=63)]
-"""As `token persons` names somebody."""
+_WHOSE = r"^(oidc:[a-z0-9-]{1,16}/[!-~]{1,57}|person:[a-z0-9][a-z0-9._-]{0,55})$"
+Identity = Annotated[str, Field(pattern=_WHOSE, max_length=63)]
+"""As `token persons` names somebody, or `person:NAME`."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-OF_WEIGHT = frozenset({Scope.APPROVE, Scope.ADMIN})
-"""Whoever makes credentials with these makes a second operator."""
+OF_WEIGHT = frozenset({Scope.OPERATE, Scope.APPROVE, Scope.ADMIN})
+"""Whoever makes credentials with these makes a second operator, who asks or who approves."""
 
 
 class TokenRequest(BaseModel):
@@ -38,7 +39,7 @@ class TokenRequest(BaseModel):
 
     `sha256` is that of a token that whoever asks has drawn: 32 random bytes in base64url behind `kvo1.`;
     `certificate_sha256` that of a client certificate (DER). With neither, a token is drawn and shown in the answer.
-    `identity` is as whom an identity provider knows the operator: both are one person then.
+    `identity` is whose it is: credentials of one identity are one person's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,10 +67,18 @@ class TokenRequest(BaseModel):
         return None if self.sha256 is None else (Kind.TOKEN, self.sha256)
 
 
+class WhoseRequest(BaseModel):
+    """Whose a credential is."""
+
+    model_config = ConfigDict(extra="forbid")
+    identity: Identity
+
+
 def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
-    """GET and POST /v1/tokens, and POST /v1/tokens/{name}/revoke."""
+    """GET and POST /v1/tokens, and POST /v1/tokens/{name}/identity and …/revoke."""
     rt, admin = context.runtime, Depends(demand(Scope.ADMIN))
     _reading(app, context, demand)
+    _naming(app, context, demand)
 
     @app.post("/v1/tokens", status_code=201)
     @secret_answer
@@ -83,6 +92,8 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
         kind, lookup = known or (Kind.TOKEN, lookup_of(text or ""))
         given = {"name": name, "kind": kind.value, "scopes": scopes, "lifetime_s": body.lifetime_s, "lookup": lookup}
         given |= {"identity": body.identity} if body.identity is not None else {}
+        if rt.policy.approvals.persons > 1:
+            _check_whose(scopes, body.identity)
         if not OF_WEIGHT & {*scopes}:
             made: View = await context.read(lambda conn: operators.register(conn, given, operator.name, rt.now()))
         elif text is not None and rt.policy.approvals.persons > 1:
@@ -114,6 +125,34 @@ def token_routes(app: FastAPI, context: OperatorContext, demand: Demand) -> None
 
         await context.read(revoke)
         return {"name": name, "revoked": True}
+
+
+def _naming(app: FastAPI, context: OperatorContext, demand: Demand) -> None:
+    admin = Depends(demand(Scope.ADMIN))
+
+    @app.post("/v1/tokens/{name}/identity")
+    @second_operator
+    @answers(api.Done)
+    @access(OPERATOR)
+    async def say_whose(name: str, body: WhoseRequest, response: Response, operator: Operator = admin) -> View:
+        """Say, once, whose a credential is that names nobody."""
+
+        def order(conn: Connection) -> Order:
+            given = {
+                "name": name,
+                "identity": body.identity,
+                "lookup": operators.unnamed(conn, name, context.runtime.now()),
+            }
+            return Order(Action.TOKEN_IDENTITY, f"{name} of {body.identity}", given)
+
+        done: View = await context.order(order, operator, response)
+        return done
+
+
+def _check_whose(scopes: list[Scope], identity: str | None) -> None:
+    if identity is None and OF_WEIGHT & {*scopes}:
+        detail = "where the policy asks for two persons, a token that may operate or approve says whose it is"
+        raise Refused(ErrorCode.MALFORMED, 422, detail, "Name its `identity`: oidc:PROVIDER/SUBJECT or person:NAME.")
 
 
 def _reading(app: FastAPI, context: OperatorContext, demand: Demand) -> None:

@@ -83,4 +83,4 @@ operator_token = Table(
     Column("kind", String(12), nullable=False, server_default="token"),
     Column("identity", String(63), nullable=False, server_default=""),
 )
-"""`identity`: as whom an identity provider knows the operator (`oidc:PROVIDER/SUBJECT`), where that was said."""
+"""`identity`: whose it is (`oidc:PROVIDER/SUBJECT`, `person:NAME`), where that was said."""

@@ -40,7 +40,7 @@ class Fleet:
         conn, rt = self.world.conn, self.world.rt
         if not operators.name_is_taken(conn, operator, self.world.clock):
             operators.create_operator_token(conn, rt, operator, [Scope.OPERATE], 30 * 86400)
-        return bool(braking.vote(self.world.conn, decision, operator, "", self.world.clock)["engaged"])
+        return bool(braking.vote(conn, rt, decision, operator, "", self.world.clock)["engaged"])
 
     def refresh(self) -> None:
         standing.refresh_after(self.world.conn, self.world.rt, "", 1000, self.world.clock)

@@ -26,7 +26,7 @@ OPERATE = frozenset({Scope.OPERATE, Scope.APPROVE})
 def world_of(policy: Policy) -> Iterator[World]:
     with open_world(policy) as opened:
         for name in ("ann", "bob"):
-            create_operator_token(opened.conn, opened.rt, name, [*OPERATE], 86400)
+            create_operator_token(opened.conn, opened.rt, name, [*OPERATE], 86400, f"person:{name}")
         yield opened
 
 

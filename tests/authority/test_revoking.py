@@ -92,6 +92,17 @@ def test_a_ticket_of_before_is_void_and_a_new_one_is_refused(world: World) -> No
         enrolling.create_ticket(world.conn, world.rt, "ada", node, 3600, world.clock)
 
 
+def test_a_void_ticket_stays_void_when_the_clock_is_set_back(world: World) -> None:
+    node = node_id(world, "n1")
+    ticket, pin = enrolling.create_ticket(world.conn, world.rt, "ada", node, 3600, world.clock)
+    revoke(world)
+    world.clock -= 60
+    with pytest.raises(Refused, match="ticket or its PIN"):
+        enrolling.start_enrolment(
+            world.conn, world.rt, node, EnrolStart(ticket=ticket, pin=pin, admin="ada"), world.clock
+        )
+
+
 def test_what_waits_for_approval_or_is_being_enrolled_ends_too(world: World) -> None:
     for name, state in (("n1", profiles.OPEN), ("n2", profiles.PENDING)):
         mine = schema.profile.c.record_id == enrol(world, name)
@@ -152,7 +163,7 @@ def test_it_is_one_order_for_two_persons_where_the_policy_asks_for_that(
 ) -> None:
     world.policy = msgspec.structs.replace(default_policy(), approvals=rules)
     for name in ("ann", "bob"):
-        create_operator_token(world.conn, world.rt, name, [*OPERATE], 86400)
+        create_operator_token(world.conn, world.rt, name, [*OPERATE], 86400, f"person:{name}")
     enrol(world, "n1")
     enrol(world, "n2")
     order = Order(Action.ADMIN_REVOKE, revoking.check_known(world.conn, "ada"), {"admin": "ada"}, "left")

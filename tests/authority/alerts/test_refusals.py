@@ -18,6 +18,7 @@ from authority.alerts.refusals import TRIES, WITHIN_S
 from authority.alerts.sinks import UdpSink, UnixSink
 from authority.alerts.webhook import OF_THE_MESSAGE, WebhookSink
 from authority.health.checks import sinks
+from authority.metrics import names, take_snapshot
 from authority.refusal import Refused
 from authority.store import schema
 from tests.authority.alerts.test_pump import Collector, Outbox, Pump
@@ -87,6 +88,13 @@ def test_what_is_refused_for_what_it_is_is_set_aside_and_the_others_flow(outbox:
     assert "alert-set-aside" in [kind for _, kind in outbox.world.alerts()]
     assert outbox.rows()[1][0] is None and outbox.rows()[2][0] is not None  # not every destination has it
     assert "alert-set-aside" in outbox.world.audit_kinds()
+
+
+def test_a_destination_that_refuses_everything_is_seen_by_whoever_scrapes(outbox: Outbox, sink: Picky) -> None:
+    """What is set aside waits no longer, so that nothing but this gauge tells of it."""
+    flowing(outbox, sink)
+    snapshot = take_snapshot(outbox.world.conn, ("siem", "other"), outbox.world.clock)
+    assert snapshot.values[names.ALERTS_SET_ASIDE] == [(("siem",), 1.0), (("other",), 0.0)]
 
 
 def test_it_is_tried_for_a_while_first_however_often(outbox: Outbox, sink: Picky) -> None:

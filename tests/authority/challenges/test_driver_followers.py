@@ -90,6 +90,20 @@ def test_another_number_of_sensors_is_refused(site: Site, enrolled: Machine, sen
     assert answered(site, enrolled, sensors=sensors) is Outcome.REJECTED
 
 
+@pytest.mark.parametrize("by_way_of_others", [True, False])
+def test_withdrawing_says_where_the_code_still_stands_in_by_way_of_others(
+    site: Site, enrolled: Machine, by_way_of_others: bool
+):
+    first = follow(site, OLD, NEW)
+    if by_way_of_others:
+        follow(site, OLD, NEWER)
+        follow(site, NEWER, NEW)
+    withdraw(site, first)
+    text = site.read(lambda conn: conn.scalars(select(schema.alert.c.text).order_by(schema.alert.c.id)).all())[-1]
+    assert ("still stands in" in text) is by_way_of_others
+    assert (answered(site, enrolled, sensors=upgraded(NEW)) is Outcome.ACCEPTED) is by_way_of_others
+
+
 def test_saying_it_twice_is_once_and_everything_is_on_record(site: Site):
     first = follow(site, OLD, NEW)
     assert follow(site, OLD, NEW) == first

@@ -10,7 +10,7 @@ OLD, NEW = "a" * 64, "b" * 64
 
 def test_two_persons_let_a_driver_stand_in_and_one_takes_it_back(run: Run, serving: Serving) -> None:
     second = token(run, serving, "second", "operator")
-    two_persons(serving)
+    two_persons(run, serving)
     asked = run("driver", "follow", OLD, NEW, "--reason", "1.1", *serving.options)
     assert asked.status == 0 and "approvals approve 1" in asked.out
     assert run("driver", "list", *serving.options, "--json").value == []

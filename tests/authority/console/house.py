@@ -59,7 +59,9 @@ class House:
         return self.store.run(action)
 
     def token(self, name: str, scopes: Sequence[Scope], lifetime_s: float = 86400.0) -> str:
-        return str(self.do(lambda conn: create_operator_token(conn, self.rt, name, scopes, lifetime_s)))
+        return str(
+            self.do(lambda conn: create_operator_token(conn, self.rt, name, scopes, lifetime_s, f"person:{name}"))
+        )
 
     def node(self, name: str, **values: Any) -> str:
         """A node as joining leaves it; gives its id."""

@@ -12,9 +12,10 @@ from sqlalchemy import select, update
 
 from authority.config import OidcProvider
 from authority.oidc import people
-from authority.operators import is_in_force, revoke_every_token
+from authority.operators import create_operator_token, is_in_force, revoke_every_token
 from authority.planes.gate import OperatorLimits
 from authority.planes.limits import RateLimit
+from authority.roles import Scope
 from authority.store import schema
 from authority.trust import default_policy
 from authority.trust.policy import ApprovalRules, Policy
@@ -53,7 +54,7 @@ def fresh(site: OperatorSite, subject: str = "ann", group: str = "vigil-operator
 
 
 def stands(site: OperatorSite, name: str) -> bool:
-    return site.store.run(lambda conn: is_in_force(conn, name, site.clock[0]))
+    return site.store.run(lambda conn: is_in_force(conn, name, site.clock[0], site.clock[0]))
 
 
 def person(site: OperatorSite, name: str) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def test_an_order_does_not_outlive_the_standing_of_whoever_gave_it(site: Operato
             lambda conn: conn.execute(update(schema.oidc_person).values(stands_until=site.clock[0])) and None
         )
     refused = ask(site, fresh(site, "bob"), "POST", f"{asked.headers['location']}/approve", json={})
-    assert refused.status_code == 409 and "no longer good" in refused.json()["detail"]
+    assert refused.status_code == 409
+    assert ("is rejected" if end == "shutting out" else "no longer good") in refused.json()["detail"]
 
 
 def test_a_restore_ends_what_persons_ordered(tmp_path: Path) -> None:
@@ -109,6 +111,23 @@ def test_votes_on_the_brake_are_a_persons(site: OperatorSite) -> None:
         assert voted.json()["engaged"] is (subject == "bob")
 
 
+def test_what_was_ordered_and_voted_before_being_shut_out_does_not_come_back_with_the_person(
+    site: OperatorSite,
+) -> None:
+    add_node(site, "n-back")
+    site.store.run(lambda conn: conn.execute(schema.brake.delete()) and None)
+    asked = ask(site, fresh(site), "POST", "/v1/nodes/n-back/ban", json={"reason": "stolen"})
+    ask(site, fresh(site), "POST", "/v1/brake/hold", json={"reason": "seen"})
+    for verb in ("shut-out", "readmit"):
+        assert site.ask("POST", f"/v1/persons/{verb}", json={"name": ANN}).status_code == 200
+    assert status(site, fresh(site)) == 200 and stands(site, ANN)
+    refused = ask(site, fresh(site, "bob"), "POST", f"{asked.headers['location']}/approve", json={})
+    assert refused.status_code == 409 and "is rejected" in refused.json()["detail"]
+    assert ask(site, fresh(site, "bob"), "POST", "/v1/brake/hold", json={}).json()["engaged"] is False
+    again = ask(site, fresh(site), "POST", "/v1/brake/hold", json={"reason": "seen"})
+    assert again.json()["engaged"] is True  # the control
+
+
 def test_whoever_is_shut_out_stays_out_until_readmitted(site: OperatorSite) -> None:
     assert status(site, fresh(site)) == 200
     assert site.ask("POST", "/v1/persons/shut-out", json={"name": ANN}).json() == {"ok": True}
@@ -126,6 +145,20 @@ def test_whoever_is_shut_out_stays_out_until_readmitted(site: OperatorSite) -> N
 def test_of_persons_who_are_not_there_nothing_is_done(site: OperatorSite, verb: str) -> None:
     assert site.ask("POST", f"/v1/persons/{verb}", json={"name": "oidc:corp/none"}).status_code == 404
     assert ask(site, fresh(site), "POST", f"/v1/persons/{verb}", json={"name": BOB}).status_code == 403
+
+
+def test_tokens_of_a_person_end_when_they_are_shut_out(site: OperatorSite) -> None:
+    """They were the way back in: Ann's token went on approving, in the name of somebody who is shut out."""
+    assert status(site, fresh(site)) == 200
+    rt = site.runtime
+    for name, identity in (("ann-cli", ANN), ("bob-cli", BOB)):
+        given = (rt, name, [Scope.ADMIN], 3600.0, identity)
+        site.tokens[name] = site.store.run(lambda conn, given=given: create_operator_token(conn, *given))
+    oneself = site.ask("POST", "/v1/persons/shut-out", "ann-cli", json={"name": ANN})
+    assert (oneself.status_code, site.ask("GET", "/v1/nodes", "ann-cli").status_code) == (409, 200)
+    assert site.ask("POST", "/v1/persons/shut-out", json={"name": ANN}).status_code == 200
+    assert site.ask("GET", "/v1/nodes", "ann-cli").status_code == 401
+    assert site.ask("GET", "/v1/nodes", "bob-cli").status_code == 200  # the control
 
 
 def test_nobody_shuts_themselves_out(site: OperatorSite) -> None:

@@ -42,7 +42,9 @@ class OperatorSite:
 
     def token(self, name: str, scopes: Sequence[Scope] | frozenset[Scope], lifetime_s: float = 10 * 86400.0) -> str:
         rt = self.runtime
-        self.tokens[name] = self.store.run(lambda conn: create_operator_token(conn, rt, name, [*scopes], lifetime_s))
+        self.tokens[name] = self.store.run(
+            lambda conn: create_operator_token(conn, rt, name, [*scopes], lifetime_s, f"person:{name}")
+        )
         return self.tokens[name]
 
     def ask(

@@ -127,6 +127,7 @@ OPERATOR_PLANE: Mapping[Route, frozenset[str]] = {
     ("POST", "/v1/approvals/{approval_id}/reject"): OPERATORS,
     ("GET", "/v1/tokens"): AUDITORS,
     ("POST", "/v1/tokens"): ADMINS,
+    ("POST", "/v1/tokens/{name}/identity"): ADMINS,
     ("POST", "/v1/tokens/{name}/revoke"): ADMINS,
     ("GET", "/v1/persons"): AUDITORS,
     ("POST", "/v1/persons/shut-out"): ADMINS,

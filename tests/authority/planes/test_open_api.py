@@ -220,9 +220,11 @@ def test_nobody_makes_the_second_operator_alone(tmp_path: Path) -> None:
     site = open_operator_site(tmp_path, TWO)
     site.token("second", {Scope.ADMIN})
     for role in ("operator", "admin"):
-        assert site.ask("POST", "/v1/tokens", json={"name": "puppet", "role": role}).status_code == 422
+        body = {"name": "puppet", "role": role, "identity": "person:puppet"}
+        assert site.ask("POST", "/v1/tokens", json=body).status_code == 422
     text = "kvo1.puppet"
     body = {"name": "puppet", "role": "operator", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    body |= {"identity": "person:puppet"}
     asked = site.ask("POST", "/v1/tokens", json=body)
     site.tokens["puppet"] = text
     assert asked.status_code == 202 and site.ask("GET", "/v1/nodes", "puppet").status_code == 401
