@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agent import __version__
+from agent.capturing import Beside
 from agent.config import PresentationSection
 from agent.enclave import EnclaveGate
 from agent.errors import AgentError
@@ -24,7 +25,7 @@ from agent.profile import OpenProfile, Probes, ProfileVault, RecordHeader, Unloc
 from agent.prover import Prover
 from agent.releasing import activated_shares, approval_in
 from agent.timings import Stopwatch
-from hal import AuthorisationFailed, DeviceError, Enclave, Locked, NotFound
+from hal import AuthorisationFailed, DeviceError, DeviceKind, Enclave, Locked, NotFound
 from protocol.codec import b64url
 from protocol.digests import evidence_digest, failure_digest
 from protocol.evidence import (
@@ -48,6 +49,7 @@ from protocol.messages import (
     InfraredClaim,
     PresenceClaim,
     QuoteEvidence,
+    SensorIdentity,
 )
 from protocol.openings import OPENING_FORM, Opening, agreed_window_s
 from protocol.release import ReleasedShares
@@ -294,10 +296,20 @@ class Presentation:
     def _infrared(self, shown: _Shown) -> InfraredClaim | msgspec.UnsetType:
         """What looked on beside the camera of a modality that matched, for as long as it agreed."""
         cameras = [one for name, one in self.gathering.beside.items() if name in shown.offers and one.looks]
+        if any(one.sensor.kind == DeviceKind.CAMERA for one in shown.offers.values()):
+            self._check_pinned(cameras)
         if not cameras:
             return msgspec.UNSET
         one = cameras[0]
         return InfraredClaim(sensor=one.sensor, strobe=one.strobe, looks=min(one.looks, MOST_LOOKS))
+
+    def _check_pinned(self, cameras: Sequence[Beside]) -> None:
+        """Tell here what the authority will make of a face without the second camera of its enrolment."""
+        pinned = self.header.infrared
+        if isinstance(pinned, msgspec.UnsetType) or any(_same_device(one.sensor, pinned) for one in cameras):
+            return
+        text = "the infrared camera of the enrolment did not look on: the face does not count"
+        event(logging.WARNING, text, remedy="Put it back, or enrol anew with what is there now.")
 
     def _failure(self, matched: int) -> Answer:
         challenge, nonce = self.activation.challenge_id, self.activation.nonce
@@ -308,6 +320,11 @@ class Presentation:
 
     def _quote(self, enclave: Enclave, digest: bytes) -> QuoteEvidence:
         return Prover.of(self.identity).evidence(enclave, digest, self.activation.pcr_selection)
+
+
+def _same_device(one: SensorIdentity, other: SensorIdentity) -> bool:
+    """Whatever the code of their driver."""
+    return msgspec.structs.replace(one, driver_sha256=other.driver_sha256) == other
 
 
 def _digests(offers: Mapping[str, Offer], *, released_only: bool = False) -> dict[str, list[bytes]]:

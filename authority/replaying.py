@@ -15,8 +15,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row, select, true
 from sqlalchemy.exc import DatabaseError
 
-from authority import policies
+from authority import policies, profiles
 from authority.conduct import signal_of
+from authority.faces import FACE
 from authority.standing import presentation_of
 from authority.store import StoreUnavailable, schema
 from authority.trust import OperatorAction, Order, Performed, Policy, Signal, Story
@@ -89,6 +90,16 @@ def recorded(conn: Connection, begin: float, end: float) -> Recorded:
     isolated = NodeState.ISOLATED.value
     entered = [each for each in entries if each["state"] == isolated and each["was"]["state"] != isolated]
     return Recorded(len(fell), len(entered))
+
+
+def faces_without_infrared(conn: Connection) -> list[tuple[str, str]]:
+    """Node and administrator of each active profile whose face `challenge.require_infrared` would not count."""
+    row, node = schema.profile.c, schema.node
+    plain = (row.state == profiles.ACTIVE) & (row.infrared == "")
+    query = select(node.c.name, row.admin, row.modalities).join_from(schema.profile, node).where(plain)
+    rows = conn.execute(query.order_by(node.c.name, row.admin))
+    faces = [each for each in rows if any(one["modality"] == FACE for one in json.loads(each.modalities))]
+    return [(each.name, each.admin) for each in faces]
 
 
 def _policy(row: Row[Any], fallback: Policy) -> Policy:

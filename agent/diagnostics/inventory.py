@@ -15,10 +15,10 @@ from agent.diagnostics.attached import Unclaimed
 from agent.diagnostics.findings import Finding, Severity, not_made
 from agent.diagnostics.needs import Missing
 from agent.diagnostics.rendering import trouble_lines
-from agent.diagnostics.targets import configured_targets
+from agent.diagnostics.targets import WITHOUT_INFRARED, configured_targets
 from agent.diagnostics.watching import Change
 from agent.log import printable
-from hal import DeviceInfo
+from hal import Capability, DeviceInfo
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,13 @@ def _wanted(config: Config, reports: Sequence[DeviceReport]) -> Iterator[Finding
             remedy = "Plug it in, or correct its options in the configuration."
             what = f"the driver {target.driver} does not see the configured device"
             yield Finding("device.attached", Severity.ERROR, what, remedy, target.name)
+        elif target.strobe is not None and not any(map(_sees_infrared, report.attached)):
+            what = f"none of the cameras that the driver {target.driver} sees is one of infrared"
+            yield Finding("device.attached", Severity.ERROR, what, WITHOUT_INFRARED, target.name)
+
+
+def _sees_infrared(info: DeviceInfo) -> bool:
+    return Capability.INFRARED in info.capabilities
 
 
 def _unused(unclaimed: Sequence[Unclaimed]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from agent.diagnostics import camera, fingerprint, microphone
+from agent.diagnostics import camera, fingerprint, infrared, microphone
 from agent.diagnostics.findings import Finding, Severity
 from agent.diagnostics.running import Note
 from agent.diagnostics.targets import Target
@@ -41,9 +41,15 @@ def examine(target: Target, deadline: Deadline, note: Note, *, attended: bool) -
         kind = target.kind()
         with target.open(deadline.within(SENSOR_S)) as device:
             yield from _described(device, subject)
-            yield from _captured(kind, device, subject, deadline, note, attended=attended)
+            if target.strobe is None:
+                yield from _captured(kind, device, subject, deadline, note, attended=attended)
+            else:
+                second = cast(Camera, device)
+                frames = camera.pictures(second, deadline.within(SENSOR_S))
+                yield from infrared.examine(second, frames, subject, strobe=target.strobe)
     except DeviceError as error:
-        yield Finding("device.usable", Severity.ERROR, str(error), error.remedy, subject)
+        remedy = error.remedy if target.strobe is None else infrared.remedy_of(error)
+        yield Finding("device.usable", Severity.ERROR, str(error), remedy, subject)
     except ImportError as error:
         yield Finding("device.usable", Severity.ERROR, f"a library is missing: {error.name}", _INSTALL, subject)
     if target.others:

@@ -11,13 +11,19 @@ from agent.devices import DeviceReport
 from hal import Deadline, Device, DeviceInfo, MakesDevice, load_driver
 
 ENCLAVE = "enclave"
+INFRARED = "infrared"
+WITHOUT_INFRARED = (
+    "A face whose enrolment names the infrared camera does not count without it: put it back, or take [infrared] out "
+    "of the configuration and renew the profiles."
+)
 
 
 @dataclass(frozen=True)
 class Target:
     """One device: what it is called here (its section, or its driver), and how its driver opens it.
 
-    `sha256` pins the driver where the configuration does; `others` are further devices that the driver lists.
+    `sha256` pins the driver where the configuration does; `others` are further devices that the driver lists. `strobe`
+    is what the configuration says of an infrared camera, and `None` for every other device.
     """
 
     name: str
@@ -25,6 +31,7 @@ class Target:
     options: Mapping[str, Any] = field(repr=False)
     sha256: str | None = None
     others: tuple[DeviceInfo, ...] = ()
+    strobe: bool | None = None
 
     @property
     def subject(self) -> str:
@@ -48,9 +55,12 @@ class Target:
 def configured_targets(config: Config) -> list[Target]:
     """The enclave and every sensor of the configuration, its infrared camera and its screen."""
     sections: dict[str, DeviceSection] = {**config.devices.sensors(), ENCLAVE: config.devices.enclave}
-    beside = {"infrared": config.infrared, "display": config.display}
-    sections |= {name: section for name, section in beside.items() if section is not None}
-    return [Target(name, section.driver, section.options, section.sha256) for name, section in sections.items()]
+    if config.display is not None:
+        sections["display"] = config.display
+    found = [Target(name, section.driver, section.options, section.sha256) for name, section in sections.items()]
+    if (second := config.infrared) is None:
+        return found
+    return [*found, Target(INFRARED, second.driver, second.options, second.sha256, strobe=second.strobe)]
 
 
 def found_targets(reports: Sequence[DeviceReport]) -> list[Target]:

@@ -102,6 +102,7 @@ def _replay(state: Path, policy: Policy, since: float) -> tuple[list[Comparison]
         found = replaying.stories(conn)
         before = replaying.in_force(conn, load_policy(_own(state)))
         recorded = replaying.recorded(conn, begin, end)
+        unseen = replaying.faces_without_infrared(conn) if policy.challenge.require_infrared else []
     compared = []
     for name, story in found.items():
         times = moments([story], begin, end, since / _MOST_POINTS)
@@ -112,6 +113,7 @@ def _replay(state: Path, policy: Policy, since: float) -> tuple[list[Comparison]
         "demotions_added": sum(each.would.demotions - each.was.demotions for each in compared),
         "isolations_added": sum(each.would.isolations - each.was.isolations for each in compared),
         "recorded": {"demotions": recorded.demotions, "isolations": recorded.isolations},
+        "faces_without_infrared": [{"node": node, "admin": admin} for node, admin in unseen],
     }
 
 
@@ -189,6 +191,9 @@ def _tell_replay(replay: dict[str, Any]) -> None:
         click.echo(f"{what}: {abs(number)} {'avoided' if number < 0 else 'added'}")
     recorded = replay["recorded"]
     click.echo(f"recorded in the period: {recorded['demotions']} demotions, {recorded['isolations']} isolations")
+    if unseen := replay["faces_without_infrared"]:
+        click.echo(f"faces that would count for nothing until they are enrolled anew with infrared: {len(unseen)}")
+        table("Without infrared", ("node", "administrator"), [[each["node"], each["admin"]] for each in unseen])
 
 
 def _change(each: dict[str, Any], name: str, shown: Any) -> list[str]:

@@ -102,6 +102,34 @@ def test_no_count_of_looks_makes_evidence_malformed(stage: Stage) -> None:
     assert seen is not msgspec.UNSET and seen.looks == MOST_LOOKS
 
 
+@pytest.mark.parametrize(
+    ("pinned", "second", "shows", "told"),
+    [
+        ("beside", Second(), {}, False),
+        ("beside", None, {}, True),
+        ("beside", Second("elsewhere"), {}, True),
+        ("beside", None, {"face": ["another"]}, False),
+        ("", None, {}, False),
+    ],
+)
+def test_the_node_tells_what_will_become_of_a_face_without_the_camera_of_its_enrolment(
+    stage: Stage,
+    caplog: pytest.LogCaptureFixture,
+    pinned: str,
+    second: Second | None,
+    shows: dict[str, Any],
+    told: bool,
+) -> None:
+    """The authority gives nodes no reason; an answer without the face needs none."""
+    infrared = second_sensor(pinned) if pinned else msgspec.UNSET
+    header = msgspec.structs.replace(stage.vault.header("r1"), infrared=infrared)
+    answer = stage.present(
+        GENUINE | shows, modalities=modalities() | {"face": SeenFace({"liveness": False})}, second=second, header=header
+    )
+    assert answer.evidence is not None
+    assert ("infrared camera of the enrolment did not look on" in caplog.text) is told
+
+
 def booth(second: Second) -> Booth:
     devices, clock = FakeDevices(Scene()), StoppableClock(threading.Event())
     devices.second = second

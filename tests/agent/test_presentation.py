@@ -70,6 +70,7 @@ class Stage:
         activation = changes.pop("begun", None) or self.activation(**changes.pop("activation", {}))
         senses, compared = changes.pop("modalities", modalities()), changes.pop("pipelines", pipelines())
         report, watch = changes.pop("report", None), changes.pop("watch", None) or Stopwatch()
+        header = changes.pop("header", None) or self.vault.header(RECORD)
         lamp, second = changes.pop("lamp", None), changes.pop("second", None)
         settings = PresentationSection(**changes)
         devices = FakeDevices(Scene({name: list(line) for name, line in shows.items()}))
@@ -83,7 +84,7 @@ class Stage:
             identity=identity(kos_for(self.delivery), self.delivery),
             certificate="cc" * 32,
             activation=activation,
-            header=self.vault.header(RECORD),
+            header=header,
             modalities=["fingerprint", "face", "voice"],
             gathering=Gathering(booth, compared, settings, deadline, watch),
             pipelines=compared,

@@ -21,6 +21,7 @@ from tests.authority.nodes import Machine, Site, model, sensor
 
 UNSAID = msgspec.UNSET
 SECOND = SensorIdentity(kind="camera", driver="opencv", driver_sha256="00", transport="v4l2", port="video-index2")
+FACE_CAMERA = msgspec.structs.replace(SECOND, port="video-index0")
 OTHER = msgspec.structs.replace(SECOND, port="video-index4")
 SEEN = InfraredClaim(sensor=SECOND, strobe=True, looks=5)
 BY_ANOTHER = msgspec.structs.replace(SEEN, sensor=OTHER)
@@ -158,10 +159,11 @@ def test_a_simulated_camera_enrols_at_lab_nodes_only(site: Site, enrolled: Machi
     assert site.run(enrolling.finish_enrolment, enrolled.node_id, session.enrolment_id, finish).state == "pending"
 
 
-@pytest.mark.parametrize("beside", [sensor("face"), msgspec.structs.replace(SECOND, kind="microphone")])
+@pytest.mark.parametrize("beside", [FACE_CAMERA, msgspec.structs.replace(SECOND, kind="microphone")])
 def test_one_camera_is_not_two_and_nothing_else_is_one(site: Site, enrolled: Machine, beside: SensorIdentity):
     session = enrolled.start_enrolment(site)
-    finish = enrolled.enrolment(session, infrared=beside)
+    own = [sensor("fingerprint"), FACE_CAMERA, sensor("voice")]
+    finish = enrolled.enrolment(session, sensors=own, infrared=beside)
     refused = site.refuses(enrolling.finish_enrolment, enrolled.node_id, session.enrolment_id, finish)
     assert (refused.code, refused.status) == (ErrorCode.MALFORMED, 422)
     assert "[infrared]" in refused.remedy

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from authority import standing
 from authority.config import load_site
@@ -131,6 +131,33 @@ def test_the_replay_s_baseline_is_what_the_authority_decided(run: Run, state: Pa
     kept = authority.store.run(stood)
     authority.store.close()
     assert {each["node"]: (each["was"]["score"], each["was"]["state"]) for each in replay["nodes"]} == kept
+
+
+def _enrol(conn: Connection) -> None:
+    world = World(conn, default_policy())
+    node = conn.scalar(select(schema.node.c.id).where(schema.node.c.name == "honest"))
+    conn.execute(schema.administrator.insert().values(name="ada", created_at=0.0))
+    told = {"plain": ("face", "", "active"), "seen": ("face", "{}", "active"), "finger": ("fingerprint", "", "active")}
+    for name, (modality, infrared, profile_state) in (told | {"pending": ("face", "", "pending")}).items():
+        values = {"node_id": node, "admin": "ada", "nonce": b"", "release_share": b"", "created_at": 0.0}
+        values |= {"modalities": json.dumps([{"modality": modality}]), "infrared": infrared, "state": profile_state}
+        row = schema.profile.insert().values(record_id=name, enrolment_id=name, expires_at=world.clock, **values)
+        conn.execute(row)
+
+
+def test_a_policy_that_demands_infrared_shows_whose_face_would_not_count(run: Run, state: Path, tmp_path: Path) -> None:
+    authority = open_authority(load_site(state))
+    try:
+        authority.store.run(_enrol)
+    finally:
+        authority.store.close()
+    file = tmp_path / "policy.toml"
+    file.write_text('version = "seen"\n[challenge]\nrequire_infrared = true\n')
+    demanding = run("policy", "check", file, "--replay", "--state", state, "--json").value["replay"]
+    assert demanding["faces_without_infrared"] == [{"node": "honest", "admin": "ada"}]
+    own = run("policy", "check", "--replay", "--state", state, "--json").value["replay"]
+    assert own["faces_without_infrared"] == []
+    assert "enrolled anew with infrared: 1" in run("policy", "check", file, "--replay", "--state", state).out
 
 
 def test_another_policy_shows_what_it_would_have_changed(run: Run, state: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from agent.biometrics.liveness.infrared import read_pair
 from agent.config import parse_config
 from agent.devices import Devices
-from agent.diagnostics.targets import configured_targets
-from hal import NotFound, PermissionDenied, Unsupported, available_drivers
+from agent.diagnostics import Finding, Severity, sensors
+from agent.diagnostics.targets import WITHOUT_INFRARED, configured_targets
+from hal import Deadline, NotFound, PermissionDenied, Unsupported, available_drivers
 from tests.agent.people import modalities
 from tests.agent.test_config import COMPLETE
 from tests.drivers.camera_rigs import HEIGHT, WIDTH, soon, v4l2
@@ -80,9 +81,29 @@ def test_v4l2_another_infrared_camera_is_not_taken_for_the_one_that_is_named() -
         devices("/dev/video9").infrared(soon())
 
 
-def test_v4l2_a_diagnosis_tests_the_second_camera_too() -> None:
-    config = parse_config((COMPLETE + section("/dev/video9")).encode())
-    assert "infrared" in [target.name for target in configured_targets(config)]
+def diagnosed(source: str) -> dict[str, Finding]:
+    config = parse_config((COMPLETE + section(source)).encode())
+    target = next(target for target in configured_targets(config) if target.name == "infrared")
+    found = sensors.examine(target, Deadline.after(30), lambda _: None, attended=False)
+    return {finding.id: finding for finding in found}
+
+
+def test_v4l2_a_diagnosis_tests_the_second_camera_by_itself() -> None:
+    numbers = itertools.count()
+    with v4l2("GREY") as (_, bed):
+        bed.camera.show(lambda _: flat(30 + 120 * (next(numbers) % 2)))
+        found = diagnosed(bed.node)
+    assert found["device.usable"].severity is Severity.OK
+    assert found["infrared.strobe"].severity is Severity.OK
+    assert {finding.subject for finding in found.values()} == {"infrared (opencv)"}
+
+
+def test_v4l2_a_diagnosis_says_what_a_missing_or_a_wrong_one_means() -> None:
+    with v4l2("YUYV") as (_, bed):
+        assert diagnosed(bed.node)["infrared.kind"].severity is Severity.ERROR
+        missing = diagnosed("/dev/video9")["device.usable"]
+    assert missing.severity is Severity.ERROR
+    assert missing.remedy.endswith(WITHOUT_INFRARED)
 
 
 def test_v4l2_another_kind_of_driver_is_no_camera() -> None:

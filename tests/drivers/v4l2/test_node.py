@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -216,6 +217,16 @@ def test_unplugged_camera_is_not_listed() -> None:
             rig.open()
         bed.mend()
         assert len(rig.driver.list({})) == 1
+
+
+def test_the_camera_that_is_named_is_listed_first(tmp_path: Path) -> None:
+    """Its identity is told when a node joins, and a module for faces has two cameras."""
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with v4l2("YUYV") as (rig, bed):
+        (alone,) = rig.driver.list({})
+        ports = [[info.port for info in rig.driver.list({"source": name})] for name in (str(tmp_path), bed.node)]
+    assert len(ports[0]) == 2 and ports[0][1] == alone.port
+    assert ports[1] == [alone.port]
 
 
 def test_listing_disturbs_nobody() -> None:
