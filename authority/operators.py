@@ -151,6 +151,15 @@ def person_behind(conn: Connection, name: str, now: float) -> str | None:
     return conn.scalar(select(schema.operator_token.c.identity).where(_of(name, now))) or None
 
 
+def persons_who_may_approve(conn: Connection, now: float) -> set[str]:
+    """Known persons who may be the second of two: by a credential in force, or as an identity provider said last."""
+    row, person = schema.operator_token, schema.oidc_person
+    in_force = (row.c.expires_at > now) & row.c.revoked_at.is_(None) & (row.c.identity != "")
+    said = [*conn.execute(select(row.c.identity, row.c.scopes).where(in_force))]
+    said += conn.execute(select(person.c.name, person.c.scopes).where(person.c.revoked_at.is_(None)))
+    return {name for name, scopes in said if {Scope.APPROVE, Scope.ADMIN} & {*json.loads(scopes)}}
+
+
 def unnamed(conn: Connection, name: str, now: float) -> str:
     """The lookup of the credential in force of this name; raises `Refusal` for none, or for one with an identity."""
     row = schema.operator_token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from sqlalchemy import Connection, insert, select, update
 
+from authority import operators
 from authority.alerts import ledger, refusals
 from authority.config import Site
 from authority.health.clock import KernelClock, remedy
@@ -112,7 +114,20 @@ def probe(conn: Connection, destinations: Iterable[str], now: float, subscribers
     row = schema.meta
     if conn.execute(update(row).where(row.c.key == _PROBE).values(value=repr(now))).rowcount == 0:
         conn.execute(insert(row).values(key=_PROBE, value=repr(now)))
-    return [*sinks(conn, destinations, now), *_subscribers(conn, subscribers, now)]
+    return [*sinks(conn, destinations, now), *_subscribers(conn, subscribers, now), *approvers(conn, now)]
+
+
+def approvers(conn: Connection, now: float) -> list[Finding]:
+    """Whether two persons are asked for where there are not two: nothing can be approved then."""
+    row = schema.policy_version
+    settings = conn.scalar(select(row.c.settings).order_by(row.c.seq.desc()).limit(1))
+    if settings is None or json.loads(settings).get("approvals", {}).get("persons", 1) < 2:
+        return []
+    known = len(operators.persons_who_may_approve(conn, now))
+    if known >= 2:
+        return []
+    text = f"the policy asks for two persons, and credentials name {known} who may approve"
+    return [Finding(Check.CREDENTIALS, text, "Say whose they are: `token whose`, docs/api.md.", hinders=False)]
 
 
 def sinks(conn: Connection, destinations: Iterable[str], now: float) -> list[Finding]:

@@ -15,17 +15,22 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from authority import policies
 from authority.alerts import Origin, raise_alert
 from authority.alerts.destinations import Destination
 from authority.alerts.pump import AlertPump
 from authority.alerts.sinks import SinkError, TcpSink
 from authority.health import Check, HealthMonitor, KernelClock, Subject, examine_stopped, kernel_clock
 from authority.health.checks import disk
+from authority.operators import create_operator_token
 from authority.pki import CertificateAuthority
 from authority.planes import Hub
+from authority.roles import Scope
 from authority.service import beat
+from authority.trust.policy import ApprovalRules
 from authority.watching import watch_over
 from tests.authority.health.conftest import Examined
 
@@ -190,6 +195,29 @@ def test_a_stuck_sink_is_red_with_what_it_said_last(examined: Examined) -> None:
     assert [each.check for each in report.findings] == [Check.SINKS]
     assert "alerts wait for siem" in report.findings[0].reason and "refused" in report.findings[0].reason
     assert not report.healthy and report.ready
+
+
+def test_two_persons_that_are_asked_for_and_are_not_there_are_red(examined: Examined) -> None:
+    """Decision 0082: whoever is not named is nobody's second person, and a site that comes to it has to hear of it."""
+    of = examined.authority
+    two = msgspec.structs.replace(of.runtime.policy, version="two", approvals=ApprovalRules(persons=2))
+
+    def put(name: str, scope: Scope, identity: str) -> None:
+        given = (of.runtime, name, [scope], 3600.0, identity)
+        of.store.run(lambda conn: create_operator_token(conn, *given))
+
+    assert examined.report().healthy
+    of.store.run(lambda conn: policies.note(conn, two, "authority", examined.clock))
+    for number, identity in enumerate(("person:ann", "person:ann", "")):
+        put(f"t{number}", Scope.APPROVE, identity)
+    put("eyes", Scope.READ, "person:cy")
+    report = examined.report()
+    assert [each.reason for each in report.findings] == [
+        "the policy asks for two persons, and credentials name 1 who may approve"
+    ]
+    assert report.ready
+    put("bob", Scope.ADMIN, "person:bob")
+    assert examined.report().healthy  # the control
 
 
 def test_a_missing_key_of_the_keys_is_red(examined: Examined) -> None:
