@@ -80,10 +80,12 @@ def test_no_part_of_another_challenge_is_accepted(site: Site, node: SoftwareNode
     assert isinstance(genuine, Accepted)
 
 
-FREE = {"eat_profile", "commitment", "elapsed", "quality", "margin", "agent", "presence", "replay", "flashes"}
+OF_DEVICES = {"presence", "flashes", "infrared"}
+FREE = {"eat_profile", "commitment", "elapsed", "quality", "margin", "agent", "replay"} | OF_DEVICES
 """Claims that are alike in all evidence, follow from others, or are what they are whoever makes them.
 
-A tag of a sample that comes again is refused by memory, not by the challenge: `test_samples.py`.
+A tag of a sample that comes again is refused by memory, not by the challenge: `test_samples.py`. Another
+infrared camera than the enrolled one: `test_infrared.py`.
 """
 
 

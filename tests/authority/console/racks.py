@@ -51,11 +51,11 @@ DEVICES = json.dumps(
 @contextmanager
 def furnished(house: House, racks: int, days: int = DAYS) -> Iterator[None]:
     """`racks` nodes, 12 or more, after `days`: a few badly attended, some that fail, one whose machine changed."""
-    house.token("day-desk", [Scope.READ, Scope.OPERATE], 30 * 86400)
     house.rt.policy = replace(house.rt.policy, approvals=ApprovalRules(persons=2))
     names = [f"rack-{number:03}" for number in range(1, racks + 1)]
     seed, end = random.Random(3), house.moved.now
     house.moved.now -= days * 86400
+    house.token("day-desk", [Scope.READ, Scope.OPERATE], 30 * 86400)
     house.do(lambda conn: policies.note(conn, house.rt.policy, "authority", house.rt.now()))
     ids = house.do(lambda conn: [_join(conn, house, name) for name in names])
     while house.moved.now < end - 3600:
