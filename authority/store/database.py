@@ -115,15 +115,21 @@ class Store:
 
     def _begun(self) -> Connection:
         """A transaction's connection; one that broke while nothing was asked of it is made anew, and nothing lost."""
+        try:
+            return self._connected()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return self._connected()
+
+    def _connected(self) -> Connection:
+        """A connection with a transaction begun; whatever fails, the only one that there is goes back."""
         conn = self._engine.connect()
         try:
             conn.begin()
-        except DBAPIError as error:
+        except BaseException:
             conn.close()
-            if not error.connection_invalidated:
-                raise
-            conn = self._engine.connect()
-            conn.begin()
+            raise
         return conn
 
     def _migrate(self) -> None:

@@ -17,6 +17,7 @@ from protocol.levels import ResourceClass
 from protocol.messages import BeginRequest, EnrolStart
 from protocol.tokens import parse_join_token, parse_ticket
 from tests.authority.nodes import Machine, Site
+from tests.databases import ON_POSTGRESQL
 
 
 def onboard(site: Site, node: Machine) -> dict[str, bytes | str]:
@@ -68,14 +69,22 @@ def forms(secret: bytes | str) -> list[bytes]:
     ]
 
 
+def kept(site: Site, folder: Path) -> bytes:
+    """All that the database holds: its files, or every row where a server has the files."""
+    if not ON_POSTGRESQL:
+        return b"".join(file.read_bytes() for file in folder.glob("authority.db*"))
+    every = [f'SELECT "{table.name}"::text FROM "{table.name}"' for table in schema.metadata.sorted_tables]
+    rows = site.read(lambda conn: [row for one in every for row in conn.exec_driver_sql(one).scalars()])
+    return "\n".join(rows).encode()
+
+
 @pytest.fixture
 def content(site: Site, machine: Machine, tmp_path: Path) -> tuple[bytes, dict[str, bytes | str]]:
     secrets = onboard(site, machine)
-    found = b"".join(file.read_bytes() for file in tmp_path.glob("authority.db*"))
-    return found, secrets
+    return kept(site, tmp_path), secrets
 
 
-def test_no_secret_lies_in_the_database_s_files(content: tuple[bytes, dict[str, bytes | str]]):
+def test_no_secret_lies_in_the_database(content: tuple[bytes, dict[str, bytes | str]]):
     stored, secrets = content
     assert [name for name, secret in secrets.items() if any(form in stored for form in forms(secret))] == []
     assert len(secrets) == 10 and all(secrets.values())
@@ -85,7 +94,7 @@ def test_the_search_finds_what_is_public(content: tuple[bytes, dict[str, bytes |
     stored, _ = content
     node = site.node(machine.node_id)
     public = [node.ak_public, node.certificate_sha256, node.id, "ada", site.profile(machine.record_id).public]
-    assert all(forms(value)[0] in stored for value in public)
+    assert all(any(form in stored for form in forms(value)) for value in public)
     row = schema.challenge
     nonce = site.read(lambda conn: conn.execute(select(row.c.nonce).where(row.c.nonce.is_not(None))).scalar())
     assert any(form in stored for form in forms(nonce))
@@ -95,5 +104,5 @@ def test_a_join_token_s_text_is_found_where_it_is_kept(site: Site, machine: Mach
     """The negative control: a store that kept the request whole would be found out."""
     token = site.token()
     site.read(lambda conn: conn.execute(schema.meta.insert().values(key="leak", value=token)))
-    stored = b"".join(file.read_bytes() for file in tmp_path.glob("authority.db*"))
+    stored = kept(site, tmp_path)
     assert any(form in stored for form in forms(parse_join_token(token).secret))
