@@ -261,7 +261,7 @@ FLASH_USABLE: Final = 0.3
 """Share of the face that must not be burnt out under any colour for the rest to be left out of the comparison."""
 FLASH_STRENGTH: Final = 0.015
 """Mean change of the face's colour in nepers below which the screen is too dim to tell anything by."""
-FLASH_AGREEMENT: Final = 0.85
+FLASH_AGREEMENT: Final = 0.925
 """How well the changes are explained by the colours shown, at most 1."""
 FLASH_RELIEF: Final = 0.25
 """Share of the light that follows the face's own structure: 1 on skin and paper, 0 on what gives its own light."""
